@@ -1,0 +1,132 @@
+"""CIFAR-10's files, from the python version's batches, its archive or a folder of images; its crowd."""
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.datasets import CIFAR10
+
+from common.crowd import pair_experts
+from common.dataset import Items
+from common.errors import UserError
+from common.images import Augmentation, ImageSet, decode
+from common.pickles import load_arrays
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+# classes that are hard to tell apart: airplane and bird, automobile and truck, cat and dog, deer and horse, frog and ship
+EXPERTS = pair_experts(((0, 2), (1, 9), (3, 5), (4, 7), (6, 8)))
+MEAN, DEVIATION = (.4914, .4822, .4465), (.2470, .2435, .2616)
+FOLDER, ARCHIVE = CIFAR10.base_folder, CIFAR10.filename
+
+
+def load(path, download=False):
+    """(train, test) Items of the CIFAR-10 in folder `path`; UserError where there is none."""
+    if path is None:
+        raise UserError(f"--path: missing; give the folder that holds {FOLDER}, {ARCHIVE}, or train/<class>/ and "
+                        "test/<class>/ with images")
+    path = Path(path)
+    if download and not (path / FOLDER).exists():
+        _download(path)
+    if not path.is_dir():
+        raise UserError(f"--path {path}: no such folder")
+    if (path / FOLDER).is_dir():
+        return _from_batches(lambda name: _read(path / FOLDER / name), path / FOLDER)
+    if (path / ARCHIVE).is_file():
+        return _from_archive(path / ARCHIVE)
+    if (path / "train").is_dir() and (path / "test").is_dir():
+        return tuple(_from_images(path / split) for split in ("train", "test"))
+    raise UserError(f"--path {path}: no CIFAR-10 in it; expected {FOLDER}, {ARCHIVE}, or train/<class>/ and "
+                    "test/<class>/ with images")
+
+
+def _download(path):
+    try:
+        CIFAR10(path, download=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"--download: CIFAR-10 could not be fetched into {path} ({error})") from None
+
+
+def _read(file):
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _from_archive(archive):
+    try:
+        with tarfile.open(archive) as tar:
+            batches = {Path(member.name).name: tar.extractfile(member).read() for member in tar if member.isfile()}
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise UserError(f"{archive}: cut short or broken ({error}); get the file again") from None
+
+    def read(name):
+        if name not in batches:
+            raise UserError(f"{archive}: has no {name}")
+        return batches[name]
+    return _from_batches(read, archive)
+
+
+def _from_batches(read, where):
+    """read(name) gives a batch's bytes; `where` stands for their place in messages."""
+    changed = []
+
+    def load_split(files, prefix):
+        pixels, truth = [], []
+        for name, md5 in files:
+            content = read(name)
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+                changed.append(name)
+            rows, labels = _batch(content, f"{where}/{name}")
+            pixels.append(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+            truth.append(labels)
+        return _items(np.concatenate(pixels), np.concatenate(truth), prefix)
+
+    splits = load_split(CIFAR10.train_list, "train"), load_split(CIFAR10.test_list, "test")
+    if changed:
+        print(f"notice: {where}: not the published md5, used all the same: {', '.join(changed)}")
+    return splits
+
+
+def _batch(content, name):
+    """(uint8 (N, 3072), int64 (N,)) of a batch's pickle."""
+    batch = load_arrays(io.BytesIO(content), name)
+    batch = batch if isinstance(batch, dict) else {}
+    rows, labels = batch.get("data"), batch.get("labels")
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
+        raise UserError(f"{name}: expected uint8 data (N, 3072) in it")
+    if (not isinstance(labels, list) or len(labels) != len(rows)
+            or not all(isinstance(label, int) and 0 <= label < 10 for label in labels)):
+        raise UserError(f"{name}: expected a list of {len(rows)} labels from 0 to 9 in it")
+    return rows, np.array(labels, np.int64)
+
+
+def _items(pixels, truth, prefix=None, names=None):
+    """Batches have no names of their own that are unique: their images are called by their places."""
+    names = names or [f"{prefix}_{i}" for i in range(len(truth))]
+    images = ImageSet(torch.from_numpy(np.ascontiguousarray(pixels)), MEAN, DEVIATION, Augmentation(True, 15))
+    return Items(images, torch.from_numpy(truth), names)
+
+
+def _from_images(folder):
+    """Items of folder/<class>/*.png|jpg; images that cannot be decoded are left out and named."""
+    unknown = sorted(sub.name for sub in folder.iterdir() if sub.is_dir() and sub.name not in CLASSES)
+    if unknown:
+        raise UserError(f"{folder / unknown[0]}: not a class of CIFAR-10; expected {', '.join(CLASSES)}")
+    files = sorted(file for name in CLASSES for file in (folder / name).glob("*")
+                   if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    truth = np.array([CLASSES.index(file.parent.name) for file in files], np.int64)
+    missing = [name for c, name in enumerate(CLASSES) if c not in truth]
+    if missing:
+        raise UserError(f"{folder / missing[0]}: no .png or .jpg in it; every class needs some")
+    pixels, readable = decode(files, 32)
+    names = [f"{file.parent.name}/{file.name}" for file in files]
+    if not readable.all():
+        broken = [name for name, good in zip(names, readable, strict=True) if not good]
+        print(f"notice: {folder}: {len(broken)} images could not be decoded and are left out: {', '.join(broken[:5])}"
+              + (" ..." if len(broken) > 5 else ""))
+        pixels, truth = pixels[readable], truth[readable]
+        names = [name for name, good in zip(names, readable, strict=True) if good]
+    return _items(pixels, truth, names=names)

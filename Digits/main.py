@@ -1,0 +1,40 @@
+"""Max-MIG and its baselines on scikit-learn's embedded handwritten digits, with a synthesized crowd: no download.
+
+    python3 Digits/main.py --case 2 --expertise 1
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import digits
+
+from common.dataset import Protocol, synthesized
+from common.errors import launch
+from common.experiment import run
+from common.methods import METHODS
+from common.networks import digits_net
+from common.options import SynthesizedOptions, parse
+
+PROTOCOL = Protocol(
+    name="digits",
+    network=digits_net,
+    epochs=30,
+    batch_size=32,
+    classifier_rate=1e-3,
+    aggregator_rate=3e-3,
+    prior=(.1,) * 10,
+    methods=tuple(METHODS),
+    crowd_layer_start="aggregator",
+)
+
+
+def main(arguments=None):
+    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    train, test = digits.load()
+    classes = [str(digit) for digit in range(10)]
+    return run(synthesized(train, test, classes, digits.EXPERTS[options.expertise], options), PROTOCOL, options)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,1 @@
+"""What every data set shares: crowd labels, losses, networks, methods, the training loop and what a run leaves."""

@@ -1,0 +1,195 @@
+"""Labels from a crowd: sparse storage, votes, confusion matrices, and the crowds the Max-MIG paper synthesizes.
+
+Nothing here loops over items or annotators: everything is a gather, a scatter or a bag of table rows.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+CHUNK = 1 << 20  # labels handled at once where a step needs C numbers for each of them: bounds the memory
+
+
+@dataclass(frozen=True)
+class CrowdLabels:
+    """The labels that M annotators gave N items over C classes; any label may be missing.
+
+    annotator: int32 (L,), who gave each label; label: int32 (L,), the class they chose;
+    offsets: int64 (N + 1,): item i's labels are the entries offsets[i] to offsets[i + 1].
+    """
+    annotator: torch.Tensor
+    label: torch.Tensor
+    offsets: torch.Tensor
+    annotators: int
+    classes: int
+
+    @classmethod
+    def from_dense(cls, labels, classes):
+        """From an integer array (N, M) with -1 where an annotator gave no label."""
+        labels = torch.as_tensor(labels)
+        present = labels >= 0
+        annotator = torch.arange(labels.shape[1], dtype=torch.int32).expand(labels.shape)
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), present.sum(1).cumsum(0)])
+        return cls(annotator[present], labels[present].int(), offsets, labels.shape[1], classes)
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    @property
+    def rows(self):
+        """int32 (L,): m * C + l, each label's row in a table with a row for each annotator and label."""
+        return self.annotator * self.classes + self.label
+
+    @property
+    def counts(self):
+        """int64 (N,): how many labels each item has."""
+        return self.offsets[1:] - self.offsets[:-1]
+
+    @property
+    def item(self):
+        """int64 (L,): the item of each label."""
+        index = torch.arange(len(self), device=self.offsets.device)
+        return torch.repeat_interleave(index, self.counts, output_size=len(self.label))
+
+    def to(self, device):
+        return CrowdLabels(self.annotator.to(device), self.label.to(device), self.offsets.to(device),
+                           self.annotators, self.classes)
+
+    def select(self, items):
+        """The crowd labels of these items (int64 (K,)), in their order."""
+        counts = self.counts[items]
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        total = int(offsets[-1])
+        shift = torch.repeat_interleave(self.offsets[items] - offsets[:-1], counts, output_size=total)
+        entry = torch.arange(total, device=shift.device) + shift
+        return CrowdLabels(self.annotator[entry], self.label[entry], offsets, self.annotators, self.classes)
+
+    def batches(self, size):
+        """Views of `size` items in turn, a last short one left out; the device is asked for the bounds only once."""
+        bounds = self.offsets[::size].tolist()
+        for step in range(len(self) // size):
+            start, stop = bounds[step], bounds[step + 1]
+            offsets = self.offsets[step * size:(step + 1) * size + 1] - start
+            yield CrowdLabels(self.annotator[start:stop], self.label[start:stop], offsets,
+                              self.annotators, self.classes)
+
+    def votes(self):
+        """float32 (N, C): how many of an item's labels say each class."""
+        cells = len(self) * self.classes
+        return torch.bincount(self.item * self.classes + self.label, minlength=cells).view(-1, self.classes).float()
+
+    def evidence(self, table):
+        """(N, C): for each item the sum of table[m * C + l] over its labels; an item without labels gets zeros.
+
+        table: (M * C, C), a row for each annotator and label, a column for each true class.
+        """
+        return functional.embedding_bag(self.rows, table, self.offsets.int(), mode="sum", include_last_offset=True)
+
+    def count_confusion(self, belief):
+        """(M, C, C): [m, c, l] = sum of belief[i, c] over the items i that m labelled l. belief: (N, C)."""
+        classes = self.classes
+        table = belief.new_zeros(self.annotators * classes, classes)
+        item, rows = self.item, self.rows
+        for start in range(0, len(rows), CHUNK):
+            table.index_add_(0, rows[start:start + CHUNK], belief[item[start:start + CHUNK]])
+        return table.view(-1, classes, classes).transpose(1, 2)
+
+
+def vote_shares(crowd):
+    """float32 (N, C): Q_i(c), the fraction of item i's labels that say c; zeros for an item without labels."""
+    votes = crowd.votes()
+    return votes / votes.sum(1, keepdim=True).clamp(min=1)
+
+
+def majority_vote(crowd):
+    """int64 (N,): each item's most frequent label, ties to the lowest class, -1 for an item without labels."""
+    return torch.where(crowd.counts > 0, crowd.votes().argmax(1), -1)
+
+
+def confusion_from(crowd, belief):
+    """(M, C, C): pi^m[c, l], how often annotator m says l where belief says c; rows add up to one.
+
+    A row without any belief (m labelled no such item) is uniform: it says nothing. belief: (N, C).
+    """
+    counts = crowd.count_confusion(belief)
+    total = counts.sum(2, keepdim=True)
+    return torch.where(total > 0, counts / total.clamp(min=1e-12), 1 / crowd.classes)
+
+
+def initial_weights(crowd, epsilon):
+    """(M, C, C): W^m[c, l] = log(eps + sum_i Q_i(c) 1[y_i^m = l] / sum_{i: m labelled i} Q_i(c)).
+
+    An annotator without labels starts at zero: no evidence.
+    """
+    weights = torch.log(confusion_from(crowd, vote_shares(crowd)) + epsilon)
+    silent = torch.bincount(crowd.annotator, minlength=crowd.annotators) == 0
+    return torch.where(silent[:, None, None], 0, weights)
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A synthesized crowd. confusion: (S, C, C) float64, the seniors' P(label | truth), rows the true class.
+
+    naive: how many juniors always say class 0 (case 2); copied: the senior that each junior copies (case 3).
+    """
+    confusion: np.ndarray
+    naive: int
+    copied: tuple
+
+
+def senior_labels(truth, confusion, seed):
+    """int32 (N, S): the very labels of numpy.random.choice(C, 1, p=row), item by item, senior by senior.
+
+    One draw a label from NumPy's legacy generator, held against the row's cumulative sum as `choice` does.
+    """
+    cumulative = confusion.cumsum(2)
+    cumulative /= cumulative[:, :, -1:]
+    draws = np.random.RandomState(seed).random_sample((len(truth), len(confusion)))
+    labels = np.zeros(draws.shape, np.int32)
+    for bound in range(confusion.shape[2] - 1):
+        labels += cumulative[:, :, bound].T[truth] <= draws
+    return labels
+
+
+def synthesize(truth, experts, case, seed):
+    """CrowdLabels of a case: 1 the seniors alone, 2 with naive juniors, 3 with juniors who copy a senior.
+
+    truth: integer array (N,).
+    """
+    seniors = senior_labels(np.asarray(truth), experts.confusion, seed)
+    juniors = {1: seniors[:, :0],
+               2: np.zeros((len(seniors), experts.naive), np.int32),
+               3: seniors[:, list(experts.copied)]}[case]
+    return CrowdLabels.from_dense(np.concatenate([seniors, juniors], 1), experts.confusion.shape[1])
+
+
+def annotator_names(experts, case):
+    """What each annotator of a synthesized crowd is, in the order of their numbers."""
+    juniors = {1: [], 2: ["junior, always 0"] * experts.naive, 3: [f"junior, copies {k}" for k in experts.copied]}
+    return [f"senior {k}" for k in range(len(experts.confusion))] + juniors[case]
+
+
+def pair_experts(pairs):
+    """The Max-MIG paper's CIFAR-10 crowds, over any five pairs of classes that are hard to tell apart.
+
+    pairs: five (first, second). Returns {1: high expertise, 0: low expertise}. High: nobody errs outside a pair;
+    annotator 0 always says the first of a pair, 1 is 50/50, 2 is right on pairs 2 and 3 and 50/50 elsewhere,
+    3 is right on pairs 0, 1 and 4 and does as annotator 0 elsewhere, 4 is right with .6. Low: ten annotators
+    right with .2, the rest spread evenly.
+    """
+    # the probability that each senior is right, on the first and on the second class of each pair
+    right = np.array([
+        [(1, 0)] * 5,
+        [(.5, .5)] * 5,
+        [(.5, .5), (.5, .5), (1, 1), (1, 1), (.5, .5)],
+        [(1, 1), (1, 1), (1, 0), (1, 0), (1, 1)],
+        [(.6, .6)] * 5,
+    ])
+    first, second = np.array(pairs).T
+    high = np.zeros((5, 10, 10))
+    high[:, first, first], high[:, second, second] = right[:, :, 0], right[:, :, 1]
+    high[:, first, second], high[:, second, first] = 1 - right[:, :, 0], 1 - right[:, :, 1]
+    low = np.full((10, 10, 10), .8 / 9)
+    low[:, np.arange(10), np.arange(10)] = .2
+    return {1: Experts(high, 5, (0, 0, 2, 2, 2)), 0: Experts(low, 5, (0, 2))}

@@ -1,0 +1,90 @@
+"""Where a run computes, in which precision, and what it costs in seconds and memory."""
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from common.errors import UserError
+
+
+def choose_device(text):
+    """The torch.device of --device: a GPU's number, a name like cpu or cuda:1, or None for GPU 0 where there is one.
+
+    A GPU where there is no CUDA: says so and gives the CPU. Raises UserError for what does not exist.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text is None:
+        return torch.device("cuda", 0) if count else torch.device("cpu")
+    try:
+        device = torch.device("cuda", int(text)) if text.isdigit() else torch.device(text)
+    except RuntimeError:
+        raise UserError(f"--device {text}: expected the number of a GPU, or cpu, cuda:0, ...") from None
+    if device.type == "cuda":
+        if not count:
+            print(f"--device {text}: no CUDA here, running on the CPU")
+            return torch.device("cpu")
+        index = device.index or 0
+        if index >= count:
+            there = ", ".join(f"{i} ({torch.cuda.get_device_name(i)})" for i in range(count))
+            raise UserError(f"--device {text}: there is no such GPU, there is {there}")
+        return torch.device("cuda", index)
+    if device.type != "cpu":
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, NotImplementedError, AssertionError):
+            raise UserError(f"--device {text}: this machine has no such device; try cpu") from None
+    return device
+
+
+def choose_precision(name, device):
+    """--precision: auto is bfloat16 where the hardware multiplies it natively, else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        cpuinfo = Path("/proc/cpuinfo")
+        flags = cpuinfo.read_text().split() if device.type == "cpu" and cpuinfo.exists() else ()
+        native = "amx_bf16" in flags or "avx512_bf16" in flags
+    return "bfloat16" if native else "float32"
+
+
+def peak_memory_mb(device):
+    """The most memory that the process has held so far, on a GPU what its allocator has held there, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+class Stopwatch:
+    """Adds up the seconds of the blocks it surrounds; on a GPU by events, without waiting for the device."""
+
+    def __init__(self, device):
+        self.device = device
+        self.blocks = []
+
+    def _mark(self):
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def __enter__(self):
+        self.start = self._mark()
+
+    def __exit__(self, *_):
+        self.blocks.append((self.start, self._mark()))
+
+    def read(self):
+        """The seconds since the last reading; waits for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            seconds = sum(start.elapsed_time(stop) for start, stop in self.blocks) / 1000
+        else:
+            seconds = sum(stop - start for start, stop in self.blocks)
+        self.blocks = []
+        return seconds

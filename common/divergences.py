@@ -1,0 +1,51 @@
+"""The f-mutual information of Max-MIG: six f-divergences and the MIG^f loss, as pure functions.
+
+Each divergence is given by df and by the conjugate at df, f*(df(K)), as functions of log K: h and g come from
+log-softmax, so K may be too small for float32 where its logarithm is not.
+"""
+import math
+
+import torch
+from torch.nn.functional import softplus
+
+
+def _smooth_total_variation_conjugate(log_k):
+    k = log_k.exp()
+    return 2 * torch.atan(k) - 2 * k / (k * k + 1) - math.pi / 2 + 1
+
+
+DIVERGENCES = {  # name: (df, f* of df), each of log K
+    "kl": (lambda log_k: 1 + log_k, torch.exp),
+    "reverse-kl": (lambda log_k: -torch.exp(-log_k), lambda log_k: log_k - 1),
+    "pearson": (lambda log_k: 2 * torch.expm1(log_k), lambda log_k: torch.expm1(2 * log_k)),
+    "jensen-shannon": (lambda log_k: math.log(2) - softplus(-log_k), lambda log_k: softplus(log_k) - math.log(2)),
+    "hellinger": (lambda log_k: -torch.expm1(-log_k / 2), lambda log_k: torch.expm1(log_k / 2)),
+    "total-variation": (torch.sign, torch.sign),
+    # f(t) = t - 2 arctan t + pi/2 - 1 is convex, f(1) = 0 and df(K) = tanh(log K): the smooth stand-in for the sign
+    "smooth-total-variation": (torch.tanh, _smooth_total_variation_conjugate),
+}
+SURROGATES = {"total-variation": "smooth-total-variation"}  # what to train with where df has no gradient
+
+
+def log_ratio(log_h, log_g, log_prior):
+    """(B, B): log K_ij, K_ij = sum_c h(x_i)_c g(y_j)_c / p_c. log_h, log_g: (B, C); log_prior: (C,)."""
+    return torch.logsumexp((log_h - log_prior)[:, None] + log_g[None], 2)
+
+
+def mig_loss(log_h, log_g, log_prior, divergence="kl", labelled=None):
+    """-MIG^f = -(1/B) sum_i df(K_ii) + 1/(B(B-1)) sum_{i != j} f*(df(K_ij)), a scalar in nats.
+
+    log_h, log_g: (B, C) log-probabilities of the classifier and the aggregator for the same B items;
+    log_prior: (C,); divergence: a key of DIVERGENCES; labelled: bool (B,), the items that count (those with crowd
+    labels), all by default. With fewer than two items that count, the loss is zero.
+    """
+    derivative, conjugate = DIVERGENCES[divergence]
+    log_k = log_ratio(log_h, log_g, log_prior)
+    if labelled is None:
+        labelled = torch.ones(len(log_k), dtype=torch.bool, device=log_k.device)
+    count = labelled.sum()
+    pair = labelled[:, None] & labelled[None]
+    diagonal = torch.eye(len(log_k), dtype=torch.bool, device=log_k.device)
+    joint = torch.where(labelled, derivative(log_k.diagonal()), 0).sum() / count.clamp(min=1)
+    product = torch.where(pair & ~diagonal, conjugate(log_k), 0).sum() / (count * (count - 1)).clamp(min=1)
+    return torch.where(count > 1, product - joint, 0)

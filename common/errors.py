@@ -1,0 +1,26 @@
+"""Errors that a user can cause: one sentence on standard error, exit status 2, no traceback."""
+import os
+import sys
+
+
+class UserError(Exception):
+    """Names the flag or the file, what was found and what was expected, in one sentence."""
+
+
+def launch(main):
+    """Runs main() as a script and exits: 0 when it is done, 2 on a UserError, 130 on Control-C."""
+    try:
+        status = main()
+    except UserError as error:
+        status = _say(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        status = _say("stopped: nothing is half written; the same command goes on after the last finished epoch", 130)
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _say(sentence, status):
+    print(sentence, file=sys.stderr)
+    return status

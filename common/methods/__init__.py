@@ -1,0 +1,13 @@
+"""The methods, in the order of the papers' tables. A new one is a file here and a line below."""
+from common.methods.aggnet import AggNet
+from common.methods.crowd_layer import CrowdLayer
+from common.methods.doctor_net import DoctorNet
+from common.methods.majority_vote import MajorityVote
+from common.methods.max_mig import MaxMIG
+from common.methods.method import Batch, Method, Setting
+from common.methods.true_label import TrueLabel
+
+METHODS = {method.name: method for method in (MajorityVote, CrowdLayer, DoctorNet, AggNet, MaxMIG, TrueLabel)}
+FORECASTER = "-forecaster"  # a method's forecaster is reported under the method's name with this behind it
+
+__all__ = ["FORECASTER", "METHODS", "Batch", "Method", "Setting"]

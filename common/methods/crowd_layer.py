@@ -1,0 +1,34 @@
+"""Crowd Layer (Rodrigues & Pereira, AAAI 2018): a C x C matrix for each annotator on top of the classifier."""
+import torch
+from torch import nn
+
+from common.crowd import initial_weights
+from common.methods.method import Method
+
+
+class CrowdLayer(Method):
+    """Annotator m's label of item i is fitted by log_softmax(h(x_i) W^m); the losses of the labels there are
+    are averaged. The matrices start at the identity, or at the aggregator's initial weights."""
+    name = "crowd-layer"
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        crowd = setting.crowd
+        if setting.crowd_layer_start == "aggregator":
+            start = initial_weights(crowd, setting.smoothing)
+        else:
+            start = torch.eye(crowd.classes, device=crowd.label.device).repeat(crowd.annotators, 1, 1)
+        self.matrices = nn.Parameter(start.flatten(1).contiguous())
+
+    def loss(self, batch):
+        crowd = batch.crowd
+        h = torch.softmax(self.classifier(batch.inputs), 1)
+        # one matrix for each label there is: the cost is that of the labels, however many annotators stand behind them
+        matrices = nn.functional.embedding(crowd.annotator, self.matrices).view(-1, crowd.classes, crowd.classes)
+        logits = torch.bmm(h[crowd.item][:, None], matrices)[:, 0]
+        losses = nn.functional.cross_entropy(logits, crowd.label.long(), reduction="sum")
+        return losses / max(len(crowd.label), 1)
+
+    def confusion(self, belief, crowd):
+        """What the layer says an annotator does with an item of class c: the softmax of row c of W^m."""
+        return torch.softmax(self.matrices.detach().view(-1, crowd.classes, crowd.classes), 2)

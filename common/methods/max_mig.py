@@ -1,0 +1,43 @@
+"""Max-MIG (Cao, Xu, Kong & Wang, ICLR 2019): classifier and aggregator maximise their f-mutual information."""
+import torch
+from torch import nn
+
+from common.aggregator import Aggregator, forecast
+from common.crowd import initial_weights
+from common.divergences import SURROGATES, mig_loss
+from common.methods.method import Method
+
+
+class MaxMIG(Method):
+    """h and g are trained together on -MIG^f; the prior p is fixed, or the softmax of what is learnt."""
+    name = "max-mig"
+    forecasts = True
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.aggregator = Aggregator(initial_weights(setting.crowd, setting.smoothing))
+        self.prior_logits = nn.Parameter(torch.log(setting.prior), requires_grad=setting.learn_prior)
+        self.divergence = SURROGATES.get(setting.divergence, setting.divergence)
+
+    def log_prior(self):
+        """log p, (C,)."""
+        return torch.log_softmax(self.prior_logits, 0)
+
+    def loss(self, batch):
+        log_h = torch.log_softmax(self.classifier(batch.inputs), 1)
+        log_prior = self.log_prior()
+        log_g = self.aggregator(batch.crowd, log_prior)
+        return mig_loss(log_h, log_g, log_prior, self.divergence, batch.crowd.counts > 0)
+
+    def forecast(self, probabilities, crowd):
+        log_prior = self.log_prior()
+        return forecast(probabilities, self.aggregator(crowd, log_prior), log_prior)
+
+    def confusion(self, belief, crowd):
+        return self.aggregator.confusion()
+
+    def report(self):
+        return {"prior": self.log_prior().exp().tolist()}
+
+    def aggregator_parameters(self):
+        return [self.aggregator.table, self.prior_logits]

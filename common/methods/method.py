@@ -1,0 +1,84 @@
+"""The interface of a method, and what the methods share."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from common.crowd import CrowdLabels, confusion_from
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method may be built from. Only true-label may look at `truth`."""
+    network: Callable  # () -> Classifier
+    crowd: CrowdLabels  # of the N training items
+    truth: torch.Tensor  # int64 (N,)
+    prior: torch.Tensor  # float32 (C,)
+    learn_prior: bool
+    smoothing: float
+    crowd_layer_start: str
+    divergence: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """items: int64 (B,), their numbers in the training set; inputs: (B, ...); crowd: CrowdLabels of the B items."""
+    items: torch.Tensor
+    inputs: torch.Tensor
+    crowd: CrowdLabels
+
+
+class Method(nn.Module):
+    """A way to learn a classifier from a crowd. A subclass gives `loss`, and overrides what else differs."""
+    name = None
+    forecasts = False  # whether it has a forecaster
+
+    def __init__(self, setting):
+        super().__init__()
+        self.classifier = setting.network()
+
+    def loss(self, batch):
+        """The training loss of a Batch: a float32 scalar."""
+        raise NotImplementedError
+
+    def predict(self, inputs):
+        """(B, C): the probabilities of the true label, from the inputs alone."""
+        return torch.softmax(self.classifier(inputs), 1)
+
+    def end_epoch(self, predict_train):
+        """Called after each epoch. predict_train() gives `predict` on all training items, (N, C)."""
+
+    def forecast(self, probabilities, crowd):
+        """(N, C): what `predict`'s probabilities (N, C) and the crowd's labels of the same items say together."""
+        raise NotImplementedError
+
+    def aggregate(self, predict_train, crowd):
+        """(N, C): the method's labels of the training items, as probabilities: its classifier's predictions, unless
+        the method says more of them. `crowd` is theirs."""
+        return predict_train()
+
+    def confusion(self, belief, crowd):
+        """(M, C, C): the annotators' confusion matrices as the method sees them, rows the true class; counted from
+        the method's labels of the training items, `belief` (N, C), where it has no matrices of its own."""
+        return confusion_from(crowd, belief)
+
+    def report(self):
+        """What else of it belongs into summary.json, as a dictionary."""
+        return {}
+
+    def aggregator_parameters(self):
+        """The parameters that are trained at the aggregator's rate instead of the classifier's."""
+        return []
+
+
+def mean_over(mask, losses):
+    """The mean of losses (K,) where mask (bool (K,)) holds; zero where it holds nowhere."""
+    return torch.where(mask, losses, 0).sum() / mask.sum().clamp(min=1)
+
+
+def soft_cross_entropy(logits, target):
+    """Cross-entropy of logits (B, C) against probabilities target (B, C), averaged over the rows that have any."""
+    losses = -(target * functional.log_softmax(logits, 1)).sum(1)
+    return mean_over(target.sum(1) > 0, losses)

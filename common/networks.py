@@ -1,0 +1,48 @@
+"""The data classifiers h."""
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
+
+    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32.
+    """
+
+    def __init__(self, body, head, precision="float32"):
+        super().__init__()
+        self.body, self.head, self.precision = body, head, precision
+        self.to(memory_format=torch.channels_last)
+
+    def features(self, inputs):
+        """float32 (B, F)."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.body(inputs).float()
+
+    def forward(self, inputs):
+        """Logits, float32 (B, C)."""
+        return self.head(self.features(inputs))
+
+
+def _convolution(channels, out):
+    # no bias: the batch norm that follows would take it away again
+    return [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+
+
+def vgg16(precision):
+    """VGG-16 with batch norm for 32 x 32 RGB images, one linear layer 512-10."""
+    layers, channels = [], 3
+    for out in (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool"):
+        if out == "pool":
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += _convolution(channels, out)
+            channels = out
+    return Classifier(nn.Sequential(*layers, nn.Flatten()), nn.Linear(512, 10), precision)
+
+
+def digits_net(precision):
+    """Three convolutions for 8 x 8 grey images, one linear layer 256-10."""
+    body = nn.Sequential(*_convolution(1, 32), *_convolution(32, 64), nn.MaxPool2d(2),
+                         *_convolution(64, 64), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(.5))
+    return Classifier(body, nn.Linear(256, 10), precision)

@@ -1,0 +1,97 @@
+"""The command line's flags as a dataclass. Parsed in main(), never at import."""
+import argparse
+import re
+from dataclasses import dataclass, field, fields
+
+from common.divergences import DIVERGENCES, SURROGATES
+from common.errors import UserError
+from common.methods import FORECASTER, METHODS
+
+
+def flag(default, text, same_run=True, **how):
+    """A field that is a flag. `how` goes to argparse; a run may be resumed with another value if not same_run."""
+    return field(default=default, metadata={"help": text, "same_run": same_run, "how": how})
+
+
+def whole(least):
+    """An argparse type: a whole number, `least` or more."""
+    def number(text):
+        if not re.fullmatch(r"\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, not {text!r}")
+        return int(text)
+    return number
+
+
+@dataclass
+class Options:
+    """The flags that every script has. A default of None stands for the data set's own."""
+    path: str = flag(None, "folder of the data", same_run=False, metavar="DIR")
+    device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 where there is one", same_run=False)
+    methods: list = flag(("all",), "names, with spaces or commas between them, or all", nargs="+", metavar="METHOD")
+    divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=[
+        name for name in DIVERGENCES if name not in SURROGATES.values()])
+    epochs: int = flag(None, "passes over the training items", type=whole(1))
+    batch_size: int = flag(None, "items in a batch", type=whole(2))
+    seed: int = flag(0, "of the weights, the batches and the augmentation; the crowd has its own", type=whole(0))
+    precision: str = flag("auto", "auto is bfloat16 where the hardware has it, else float32",
+                          choices=("auto", "bfloat16", "float32"))
+    augment: str = flag(None, "flip and turn training images: not at all, once for all, or afresh each epoch",
+                        choices=("none", "once", "fresh"))
+    train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
+    test_size: int = flag(None, "so many test items: the first of a fixed shuffle", type=whole(1))
+    out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
+                    same_run=False, metavar="DIR")
+    fresh: bool = flag(False, "begin anew in a folder that holds another run", same_run=False, action="store_true")
+
+    def run_name(self, dataset):
+        """The name of the run's folder."""
+        return f"{dataset}-seed{self.seed}"
+
+    def of_the_run(self):
+        """The flags that must be the same for a run to go on."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["same_run"]}
+
+
+@dataclass
+class SynthesizedOptions(Options):
+    """The flags of the data sets whose crowd is synthesized."""
+    case: int = flag(1, "1 independent mistakes, 2 naive majority, 3 correlated mistakes", type=int, choices=(1, 2, 3))
+    expertise: int = flag(1, "of the annotators: 1 high, 0 low", type=int, choices=(0, 1))
+
+    def run_name(self, dataset):
+        return f"{dataset}-case{self.case}-{'high' if self.expertise else 'low'}-seed{self.seed}"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(message.removeprefix("argument "))
+
+
+def parse(kind, protocol, description, arguments=None):
+    """Parses the command line (or `arguments`) into a `kind` of Options, with the protocol's defaults filled in.
+
+    Raises UserError for whatever is wrong with a flag.
+    """
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for f in fields(kind):
+        default = f.default if f.default is not None else getattr(protocol, f.name, None)
+        shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"
+        parser.add_argument("--" + f.name.replace("_", "-"), default=default, help=f.metadata["help"] + shown,
+                            **f.metadata["how"])
+    options = kind(**vars(parser.parse_args(arguments)))
+    options.methods = _methods(options.methods, protocol.methods)
+    return options
+
+
+def _methods(words, known):
+    """The chosen methods, each once, in the table's order. A forecaster comes with its method."""
+    names = [name.removesuffix(FORECASTER) if name.removesuffix(FORECASTER) in METHODS else name
+             for word in words for name in word.split(",") if name]
+    if "all" in names:
+        return list(known)
+    for name in names:
+        if name not in known:
+            raise UserError(f"--methods {name}: there is no such method here; choose from all, {', '.join(known)}")
+    if not names:
+        raise UserError(f"--methods: none was named; choose from all, {', '.join(known)}")
+    return [name for name in known if name in names]
