@@ -9,7 +9,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
 import cifar10
-
 from common.dataset import Protocol, synthesized
 from common.errors import launch
 from common.experiment import run

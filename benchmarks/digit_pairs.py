@@ -6,14 +6,15 @@ import sys
 import warnings
 from pathlib import Path
 
-root = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(root), str(root / "Digits")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Digits"))
 
-import digits
 import numpy as np
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import NearestCentroid
+
+import digits
 
 
 def count_confusions():

@@ -7,16 +7,20 @@ import numpy as np
 from common.errors import UserError
 
 
+class _Refused(Exception):
+    """Something in a pickle that is not admitted."""
+
+
 def _encode(text, encoding):
     """_codecs.encode, as a pickle of bytes calls it."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"{encoding} text")
+        raise _Refused(f"{encoding} text")
     return text.encode("latin1")
 
 
 def _dtype(code, align=False, copy=False):
-    if not isinstance(code, str | bytes) or not re.fullmatch(r"[<>|=]?[?biufSU]\d*", str(code, "latin1") if isinstance(code, bytes) else code):
-        raise pickle.UnpicklingError(f"an array of {code!r}")
+    if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[?biufSU]\d*", code):
+        raise _Refused(f"an array of {code!r}")
     return np.dtype(code)
 
 
@@ -33,10 +37,10 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name}") from None
+            raise _Refused(f"{module}.{name}") from None
 
     def persistent_load(self, key):
-        raise pickle.UnpicklingError(f"a reference to {key!r}")
+        raise _Refused(f"a reference to {key!r}")
 
 
 def load_arrays(file, name):
@@ -46,7 +50,7 @@ def load_arrays(file, name):
     """
     try:
         return _Unpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise UserError(f"{name}: not a pickle of arrays alone ({error}); nothing of it was executed") from None
     except Exception as error:  # a broken pickle can make the unpickler raise nearly anything
         raise UserError(f"{name}: cut short or broken ({type(error).__name__}: {error}); get the file again") from None

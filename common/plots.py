@@ -5,19 +5,21 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
 
+from common.methods import FORECASTER, METHODS  # noqa: E402
+
 SHOWN = 10  # annotators in confusion.png: the most active
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#7f7f7f")  # told apart by all eyes
-STYLES = ("-", "--", "-.", ":")
 
 
 def curves(file, rows, title):
     """Test accuracy by epoch, a line for each method. rows: those of metrics.csv."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    names = list(dict.fromkeys(row["method"] for row in rows))
-    for k, name in enumerate(names):
+    for name in dict.fromkeys(row["method"] for row in rows):
         points = [(row["epoch"], 100 * row["test_accuracy"]) for row in rows if row["method"] == name]
-        axes.plot(*zip(*points, strict=True), STYLES[k % 4], color=PALETTE[k % 8], label=name, linewidth=1.8,
-                  marker="o", markersize=3)
+        # a method has one colour in all pictures, and its forecaster the same, dotted
+        color = PALETTE[list(METHODS).index(name.removesuffix(FORECASTER)) % len(PALETTE)]
+        axes.plot(*zip(*points, strict=True), ":" if name.endswith(FORECASTER) else "-", color=color, label=name,
+                  linewidth=1.8, marker="o", markersize=3)
     axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=.3)

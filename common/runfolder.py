@@ -49,8 +49,8 @@ class RunFolder:
             "run": {**options.of_the_run(), "precision": precision, "device": device.type},
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
             "threads": torch.get_num_threads(),
-            "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")}},
+            "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                         **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
             "commit": _commit(),
         }
         try:

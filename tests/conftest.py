@@ -1,0 +1,64 @@
+"""Runs the scripts as users do, and makes small real files for them."""
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "benchmarks", ROOT):
+    sys.path.insert(0, str(folder))
+
+
+def load_script(folder):
+    """The module of folder/main.py: every data set has one of that name."""
+    spec = importlib.util.spec_from_file_location(f"{folder}_main", ROOT / folder / "main.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path; one thread, its own cache folder."""
+    def start_script(script, *arguments, cwd=tmp_path, **how):
+        script = ROOT / script if script.endswith(".py") else ROOT / script / "main.py"
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        return subprocess.Popen([sys.executable, str(script), *map(str, arguments)], cwd=cwd, env=environment, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    return start_script
+
+
+@pytest.fixture
+def command(start):
+    """Like `start`, but waits for the end: what comes back has returncode, stdout and stderr."""
+    def run_script(script, *arguments, **how):
+        process = start(script, *arguments, **how)
+        stdout, stderr = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    return run_script
+
+
+def cifar_images(count, seed):
+    """uint8 (count, 3072) and labels that go through the classes; a class can be told by its mean brightness."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 10
+    rows = np.clip(random.normal(20 + 22 * labels[:, None], 12, (count, 3072)), 0, 255).astype(np.uint8)
+    return rows, labels.tolist()
+
+
+@pytest.fixture
+def cifar_folder(tmp_path):
+    """A folder with cifar-10-batches-py/: five batches of 40 images and a test batch of 40."""
+    batches = tmp_path / "data" / "cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    for seed, name in enumerate([f"data_batch_{k}" for k in range(1, 6)] + ["test_batch"]):
+        rows, labels = cifar_images(40, seed)
+        with open(batches / name, "wb") as file:
+            pickle.dump({"batch_label": name, "labels": labels, "data": rows, "filenames": ["a.png"] * 40}, file, 2)
+    return tmp_path / "data"

@@ -1,0 +1,85 @@
+"""Images: normalising, augmentation, decoding and its cache."""
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.images import Augmentation, ImageSet, cache_folder, decode
+
+PIXELS = torch.randint(0, 256, (6, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+MEAN, DEVIATION = (.5, .4, .3), (.2, .25, .3)
+
+
+def image_set(augmentation=None, pixels=PIXELS):
+    return ImageSet(pixels, MEAN, DEVIATION, augmentation)
+
+
+def test_batches_are_normalised_and_channels_last():
+    items = torch.tensor([4, 0, 4])
+    batch = image_set().batch(items)
+    expected = (PIXELS[items].numpy() / 255 - np.array(MEAN)) / np.array(DEVIATION)
+    np.testing.assert_allclose(batch, expected.transpose(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def turn(degrees, mirror):
+    """An augmentation map as Augmentation.draw makes it, for all six images."""
+    angle = math.radians(degrees)
+    sign = -1. if mirror else 1.
+    return torch.tensor([[math.cos(angle) * sign, -math.sin(angle), 0],
+                         [math.sin(angle) * sign, math.cos(angle), 0]]).repeat(6, 1, 1)
+
+
+@pytest.mark.parametrize(("degrees", "mirror"), [(0, False), (0, True), (90, False)])
+def test_maps_mirror_and_turn_exactly(degrees, mirror):
+    items = torch.arange(6)
+    plain, moved = image_set().batch(items), image_set().batch(items, turn(degrees, mirror))
+    expected = plain.flip(3) if mirror else torch.rot90(plain, degrees // 90, (2, 3))
+    torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_draws_stay_within_the_rotation_and_are_about_even():
+    maps = Augmentation(flip=True, rotation=45).draw(4000, torch.Generator().manual_seed(0), "cpu")
+    determinant = maps[:, 0, 0] * maps[:, 1, 1] - maps[:, 0, 1] * maps[:, 1, 0]
+    torch.testing.assert_close(determinant.abs(), torch.ones(4000))
+    assert .45 < (determinant < 0).float().mean() < .55
+    angles = torch.rad2deg(torch.atan2(-maps[:, 0, 1], maps[:, 1, 1]))
+    assert angles.abs().max() <= 45.001 and angles.min() < -40 and angles.max() > 40
+    still = Augmentation(flip=False, rotation=0).draw(3, torch.Generator(), "cpu")
+    torch.testing.assert_close(still, torch.eye(2, 3).repeat(3, 1, 1))
+
+
+def test_decode_resizes_leaves_out_and_caches(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = [tmp_path / name for name in ("a.png", "b.jpg", "broken.jpg")]
+    Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8)).save(files[0])
+    Image.fromarray(np.full((20, 14), 77, np.uint8)).save(files[1])
+    files[2].write_bytes(files[1].read_bytes()[:60])
+    images, readable = decode(files, 8)
+    assert images.shape == (3, 8, 8, 3) and readable.tolist() == [True, True, False]
+    assert (images[0] == (200, 100, 50)).all() and (abs(images[1].astype(int) - 77) <= 1).all()
+    assert "decoding" in capfd.readouterr().err
+
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
+    again, readable = decode(files, 8)
+    np.testing.assert_array_equal(again, images)
+    assert readable.tolist() == [True, True, False] and len(list(cache_folder().iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    os.utime(files[0], ns=(1, 1))  # a file has changed: another key
+    decode(files, 8)
+    assert len(list(cache_folder().iterdir())) == 2
+    for cache in cache_folder().iterdir():
+        cache.write_bytes(cache.read_bytes()[:300])  # broken caches are made again
+    np.testing.assert_array_equal(decode(files, 8)[0], images)
+
+
+def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    images, _ = decode([tmp_path / "a.png"], 8, "L")
+    assert images.shape == (1, 8, 8, 1) and "could not be kept" in capsys.readouterr().out

@@ -1,0 +1,284 @@
+"""The digits' script as users run it: what it leaves, resume, refusal, errors."""
+import csv
+import json
+import os
+import re
+import resource
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from common.methods import METHODS
+from common.methods.majority_vote import MajorityVote
+from common.runfolder import FILES
+from conftest import load_script
+
+digits_main = load_script("Digits")
+
+SMALL = ("--train-size", 300, "--test-size", 100)
+RUN = "runs/digits-case1-high-seed0"
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(folder):
+    """Everything of metrics.csv but the clock."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_csv(folder / "metrics.csv")]
+
+
+def weights(folder):
+    learners = torch.load(folder / "checkpoint.pt", weights_only=True)["learners"]
+    return {(name, key): value for name, learner in learners.items() for key, value in learner["method"].items()}
+
+
+def same_weights(one, other):
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def run_in_process(tmp_path_factory):
+    """Runs Digits/main.py's main() with `arguments`, in a folder of its own; returns (status, folder)."""
+    def run(*arguments, folder=None):
+        folder = folder or tmp_path_factory.mktemp("run")
+        return digits_main.main([*map(str, SMALL), "--device", "cpu", "--out", str(folder), *map(str, arguments)]), folder
+    return run
+
+
+def test_a_run_leaves_its_files(command, tmp_path):
+    done = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "digits-case2-low-seed0"
+    assert {file.name for file in folder.iterdir()} == set(FILES)
+    assert str(folder.relative_to(tmp_path)) in done.stdout.splitlines()[-1]
+
+    config = json.loads((folder / "config.json").read_text())
+    assert config["flags"]["case"] == 2 and config["flags"]["epochs"] == 2 and config["flags"]["batch_size"] == 32
+    assert config["versions"]["torch"] == torch.__version__ and re.fullmatch(r"[0-9a-f]{40}", config["commit"])
+
+    reported = [*list(METHODS)[:-1], "max-mig-forecaster", "true-label"]
+    rows = read_csv(folder / "metrics.csv")
+    assert list(rows[0]) == ["epoch", "method", "loss", "test_accuracy", "test_auc", "seconds"]
+    assert [(row["epoch"], row["method"]) for row in rows] == [(e, name) for e in "12" for name in reported]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["methods"]) == reported
+    assert summary["items"] == 300 and summary["annotators"] == 15 and summary["labels"] == 4500
+    for name, method in summary["methods"].items():
+        accuracies = [float(row["test_accuracy"]) for row in rows if row["method"] == name]
+        assert method["last"]["test_accuracy"] == accuracies[-1]
+        assert method["best"]["test_accuracy"] == max(accuracies)
+        assert accuracies[method["best_epoch"] - 1] == max(accuracies)
+        assert f"{name} " in done.stdout and f"{100 * accuracies[-1]:.2f}" in done.stdout
+
+    labels = read_csv(folder / "labels.csv")
+    assert list(labels[0]) == ["item", "truth", "majority_vote", "label", "confidence", *[f"p_{c}" for c in range(10)]]
+    assert len({row["item"] for row in labels}) == 300
+    right = 0
+    for row in labels:
+        p = [float(row[f"p_{c}"]) for c in range(10)]
+        assert sum(p) == pytest.approx(1, abs=1e-4) and p[int(row["label"])] == max(p) == float(row["confidence"])
+        right += row["label"] == row["truth"]
+    assert summary["labels_from"] == "max-mig-forecaster"
+    assert summary["methods"]["max-mig-forecaster"]["train_label_accuracy"] == pytest.approx(right / 300)
+    assert summary["majority_vote_accuracy"] == pytest.approx(
+        sum(row["majority_vote"] == row["truth"] for row in labels) / 300)
+
+    annotators = read_csv(folder / "annotators.csv")
+    assert [row["annotator"] for row in annotators] == [f"senior {k}" for k in range(10)] + ["junior, always 0"] * 5
+    assert all(row["labels"] == "300" for row in annotators)
+    zeros = sum(row["truth"] == "0" for row in labels) / 300
+    assert float(annotators[-1]["true_accuracy"]) == pytest.approx(zeros)
+    assert float(annotators[-1]["agreement"]) == pytest.approx(sum(row["label"] == "0" for row in labels) / 300)
+    with np.load(folder / "confusion.npz") as confusion:
+        estimated, true = confusion["estimated"], confusion["true"]
+    assert estimated.shape == true.shape == (15, 10, 10)
+    np.testing.assert_allclose(estimated.sum(2), 1, rtol=1e-4)
+    np.testing.assert_array_equal(true[-1], np.eye(10)[[0] * 10])
+    shares = np.array([[float(row[f"p_{c}"]) for c in range(10)] for row in labels]).mean(0)
+    assert float(annotators[3]["estimated_accuracy"]) == pytest.approx(np.diag(estimated[3]) @ shares, rel=1e-4)
+    for picture in ("curves.png", "confusion.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    again = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
+    assert again.returncode == 0 and "this run is done" in again.stdout
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+    other = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 3, *SMALL)
+    assert other.returncode == 2 and other.stderr.count("\n") == 1
+    assert "epochs is 2 there and 3 here" in other.stderr
+    fresh = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 3, *SMALL, "--methods", "true-label", "--fresh")
+    assert fresh.returncode == 0 and len(numbers(folder)) == 3
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
+    arguments = ("Digits", "--case", 1, "--epochs", 6, "--augment", "fresh", *SMALL)
+    process = start(*arguments, "--out", "killed")
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(.01)
+    time.sleep(.15)  # in the midst of a later epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert torch.load(checkpoint, weights_only=True)["epoch"] < 6
+    resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
+    assert resumed.returncode == whole.returncode == 0
+    assert "going on after epoch" in resumed.stdout and "going on" not in whole.stdout
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
+    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+    for name in ("labels.csv", "annotators.csv"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_control_c_says_how_to_go_on(start, tmp_path):
+    process = start("Digits", "--epochs", 200, *SMALL)
+    while not (tmp_path / RUN / "metrics.csv").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in stderr and "Traceback" not in stderr
+
+
+def test_seed_and_companions(run_in_process):
+    """The same seed gives the same numbers whichever methods run beside it; another seed gives others."""
+    _, alone = run_in_process("--epochs", 2, "--methods", "max-mig")
+    _, beside = run_in_process("--epochs", 2, "--methods", "true-label,max-mig", "aggnet")
+    _, other = run_in_process("--epochs", 2, "--methods", "max-mig", "--seed", 1)
+    assert numbers(alone) == [row for row in numbers(beside) if row["method"].startswith("max-mig")]
+    assert numbers(alone) != numbers(other)
+
+
+def test_nothing_of_the_truth_reaches_training(run_in_process, monkeypatch):
+    _, honest = run_in_process("--epochs", 1)
+    make = digits_main.synthesized
+
+    def lied_to(*arguments):
+        dataset = make(*arguments)
+        dataset.train.truth.copy_(dataset.train.truth.flip(0))
+        return dataset
+    monkeypatch.setattr(digits_main, "synthesized", lied_to)
+    _, lied = run_in_process("--epochs", 1)
+    for a, b in zip(numbers(honest), numbers(lied), strict=True):
+        assert (a == b) == (a["method"] != "true-label")
+
+
+@pytest.mark.parametrize("flags", [("--divergence", "pearson"), ("--divergence", "total-variation"), ("--batch-size", 16),
+                                   ("--augment", "once"), ("--augment", "fresh"), ("--precision", "bfloat16"),
+                                   ("--precision", "float32"), ("--case", 3), ("--expertise", 0)])
+def test_flags_have_an_effect(run_in_process, flags, capsys):
+    _, plain = run_in_process("--epochs", 2, "--methods", "max-mig", "--precision", "float32")
+    _, changed = run_in_process("--epochs", 2, "--methods", "max-mig",
+                                *flags, *(() if "--precision" in flags else ("--precision", "float32")))
+    assert (numbers(plain) == numbers(changed)) == (flags == ("--precision", "float32"))
+    assert ("smooth surrogate" in capsys.readouterr().out) == ("total-variation" in flags)
+
+
+def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
+    """Both draw maps in the first epoch; `once` keeps them."""
+    from common import experiment
+    views = {}
+    for augment in ("once", "fresh"):
+        with pytest.MonkeyPatch.context() as patch:
+            draw = experiment.generator
+            seen = views.setdefault(augment, [])
+
+            def spy(seed, *keys, draw=draw, seen=seen):
+                if keys[0] == "augmentation":
+                    seen.append(draw(seed, *keys).initial_seed())
+                return draw(seed, *keys)
+            patch.setattr(experiment, "generator", spy)
+            run_in_process("--epochs", 3, "--methods", "majority-vote", "--augment", augment)
+    assert len(set(views["once"])) == 1 and len(set(views["fresh"])) == 3
+
+
+def test_a_method_that_breaks_stops_and_the_others_go_on(run_in_process, monkeypatch, capsys):
+    calls = []
+    loss = MajorityVote.loss
+
+    def broken(self, batch):
+        calls.append(1)
+        return loss(self, batch) * (float("nan") if len(calls) == 9 + 4 else 1)  # nine batches an epoch
+    monkeypatch.setattr(MajorityVote, "loss", broken)
+    status, folder = run_in_process("--epochs", 3, "--methods", "majority-vote", "max-mig")
+    assert status == 0 and len(calls) == 18
+    assert "majority-vote stopped: loss not finite in epoch 2, batch 4" in capsys.readouterr().out
+    methods = json.loads((folder / "summary.json").read_text())["methods"]
+    assert methods["majority-vote"]["failure"] == "loss not finite in epoch 2, batch 4"
+    assert methods["majority-vote"]["best_epoch"] == 1 and "failure" not in methods["max-mig"]
+    assert [row["epoch"] for row in numbers(folder) if row["method"] == "max-mig"] == ["1", "2", "3"]
+
+    calls[:] = [1] * 12
+    assert run_in_process("--epochs", 1, "--methods", "majority-vote")[0] == 1  # nothing came through
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
+    """A limit on the size of files is met as a full disk is: writing fails half way."""
+    _, folder = run_in_process("--epochs", 1, "--methods", "majority-vote")
+    (folder / "summary.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["run"]["epochs"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    before = (folder / "checkpoint.pt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written to \(File too large\)"):
+            run_in_process("--epochs", 2, "--methods", "majority-vote", folder=folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / "checkpoint.pt").read_bytes() == before
+    assert not [file for file in os.listdir(folder) if file.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--case", 4), "--case: invalid choice: 4 (choose from 1, 2, 3)"),
+    (("--expertise", "expert"), "--expertise: invalid int value: 'expert'"),
+    (("--methods", "max-mig,maxmig"), "--methods maxmig: there is no such method here; choose from all, majority-vote"),
+    (("--divergence", "wasserstein"), "--divergence: invalid choice: 'wasserstein' (choose from kl, reverse-kl"),
+    (("--device", "toaster"), "--device toaster: expected the number of a GPU, or cpu"),
+    (("--epochs", 0), "--epochs: expected a whole number from 1 on, not '0'"),
+    (("--batch-size", 1), "--batch-size: expected a whole number from 2 on, not '1'"),
+    (("--batch-size", 301), "--batch-size 301: larger than the training set of 300 items"),
+    (("--seed", -1), "--seed: expected a whole number from 0 on, not '-1'"),
+    (("--train-size", 9), "--train-size 9: there are 1297 items of 10 classes; give a number from 10 to 1297"),
+    (("--test-size", 501), "--test-size 501: there are 500 items of 10 classes"),
+    (("--out", "file/run"), "--out file/run: cannot be written to (Not a directory)"),
+    (("--out", "foreign"), "foreign/config.json: not the record of a run"),
+    (("--out", "broken"), "broken/checkpoint.pt: not a checkpoint that can be read"),
+    (("--hurry",), "unrecognized arguments: --hurry"),
+])
+def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for name, file in (("foreign", "config.json"), ("broken", "checkpoint.pt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text("{}")
+    with pytest.raises(UserError) as error:
+        run_in_process(*arguments)
+    # argparse quotes choices differently from one Python version to the next
+    assert str(error.value).replace("'", "").startswith(message.replace("'", "")) and "\n" not in str(error.value)
+
+
+def test_an_error_on_the_command_line(command):
+    done = command("Digits", "--case", 4)
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch(r"error: --case: invalid choice: .*\n", done.stderr)
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        digits_main.main(["--help"])
+    text = capsys.readouterr().out
+    for flag in ("case", "expertise", "path", "device", "methods", "divergence", "epochs", "batch-size", "seed",
+                 "precision", "augment", "train-size", "test-size", "out", "fresh"):
+        assert f"--{flag}" in text
+    assert "(default: 30)" in text and "(default: kl)" in text
