@@ -12,7 +12,7 @@ import cifar10
 from common.dataset import Protocol, synthesized
 from common.errors import launch
 from common.experiment import run
-from common.methods import METHODS
+from common.methods import SYNTHESIZED_METHODS
 from common.networks import vgg16
 from common.options import SynthesizedOptions, flag, parse
 
@@ -24,7 +24,7 @@ PROTOCOL = Protocol(
     classifier_rate=1e-3,
     aggregator_rate=1e-4,
     prior=(.1,) * 10,
-    methods=tuple(METHODS),
+    methods=SYNTHESIZED_METHODS,
     crowd_layer_start="aggregator",
 )
 

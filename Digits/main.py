@@ -11,7 +11,7 @@ import digits
 from common.dataset import Protocol, synthesized
 from common.errors import launch
 from common.experiment import run
-from common.methods import METHODS
+from common.methods import SYNTHESIZED_METHODS
 from common.networks import digits_net
 from common.options import SynthesizedOptions, parse
 
@@ -23,7 +23,7 @@ PROTOCOL = Protocol(
     classifier_rate=1e-3,
     aggregator_rate=3e-3,
     prior=(.1,) * 10,
-    methods=tuple(METHODS),
+    methods=SYNTHESIZED_METHODS,
     crowd_layer_start="aggregator",
 )
 

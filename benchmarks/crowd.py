@@ -76,9 +76,9 @@ def main():
     crowd = clock("synthesis", lambda: synthesize(truth, experts, 1, 1234), device).to(device)
     clock("majority vote", lambda: majority_vote(crowd), device)
     clock("initial confusion matrices", lambda: initial_weights(crowd, 1e-4), device)
-    belief, log_h = vote_shares(crowd), torch.zeros(len(crowd), CLASSES, device=device)
+    belief, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
     pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, belief), device)
-    clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, log_h), device)
+    clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, h), device)
     clock("an epoch's batches of 64, in a random order",
           lambda: list(crowd.select(torch.randperm(len(crowd), device=device)).batches(64)), device)
 
@@ -94,9 +94,9 @@ def main():
           f"peak after making them {peak_memory_mb(device):.0f} MB")
     clock("majority vote", lambda: majority_vote(crowd), device, 2)
     clock("initial confusion matrices", lambda: initial_weights(crowd, 1e-4), device, 2)
-    belief, log_h = vote_shares(crowd), torch.zeros(len(crowd), CLASSES, device=device)
+    belief, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
     pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, belief), device, 2)
-    clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, log_h), device, 2)
+    clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, h), device, 2)
     clock("aggregator, forward and backward, a batch of 64 items", aggregator_step(crowd, 64, device), device)
     print(f"  peak memory of the process: {peak_memory_mb(device):.0f} MB")
 

@@ -74,6 +74,14 @@ class CrowdLabels:
             yield CrowdLabels(self.annotator[start:stop], self.label[start:stop], offsets,
                               self.annotators, self.classes)
 
+    def thin(self, keep, seed):
+        """`keep` random labels of each item, all of an item that has no more."""
+        item = self.item.numpy()
+        order = np.lexsort((np.random.RandomState(seed).random_sample(len(item)), item))
+        kept = np.sort(order[np.arange(len(item)) - self.offsets.numpy()[item] < keep])
+        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), self.counts.clamp(max=keep).cumsum(0)])
+        return CrowdLabels(self.annotator[kept], self.label[kept], offsets, self.annotators, self.classes)
+
     def votes(self):
         """float32 (N, C): how many of an item's labels say each class."""
         cells = len(self) * self.classes

@@ -14,12 +14,13 @@ TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the syn
 
 @dataclass(frozen=True)
 class Items:
-    """N items: `inputs` (an ImageSet), `truth` int64 (N,) with -1 where it is unknown, their own `names`, and what
-    the crowd says of them, or None."""
+    """N items: `inputs` (an ImageSet or FeatureSet), `truth` int64 (N,) with -1 where it is unknown, their own `names`,
+    and what the crowd says of them, or None. `copies` items in turn are one image: results count them once."""
     inputs: object
     truth: torch.Tensor
     names: list
     crowd: CrowdLabels | None = None
+    copies: int = 1
 
     def __len__(self):
         return len(self.truth)
@@ -27,7 +28,14 @@ class Items:
     def select(self, items):
         """These items (int64 (K,)), in their order."""
         crowd = self.crowd.select(items) if self.crowd else None
-        return Items(self.inputs.select(items), self.truth[items], [self.names[i] for i in items.tolist()], crowd)
+        names = [self.names[i] for i in items.tolist()]
+        return replace(self, inputs=self.inputs.select(items), truth=self.truth[items], names=names, crowd=crowd)
+
+    def once(self):
+        """The first of each image's copies."""
+        if self.copies == 1:
+            return self
+        return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
     def to(self, device):
         crowd = self.crowd.to(device) if self.crowd else None
@@ -36,11 +44,17 @@ class Items:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test items of the same classes (`class_names`), and a name for each annotator."""
+    """Training and test items of the same classes (`class_names`), a name for each annotator, and, where an epoch is to
+    be selected by them, labelled validation items."""
     train: Items
     test: Items
     class_names: list
     annotator_names: list
+    valid: Items | None = None
+
+    def to(self, device):
+        valid = self.valid.to(device) if self.valid else None
+        return replace(self, train=self.train.to(device), test=self.test.to(device), valid=valid)
 
     def describe(self):
         """Counts and checksums: a run that is resumed must meet the data it began with."""
@@ -48,39 +62,43 @@ class Dataset:
             return items.inputs.checksum(zlib.crc32(items.truth.numpy().tobytes()))
         crowd = self.train.crowd
         crowd_bytes = torch.stack([crowd.annotator, crowd.label]).numpy().tobytes()
-        return {"train": len(self.train), "test": len(self.test), "classes": list(self.class_names),
+        valid = {"valid": len(self.valid)} if self.valid else {}
+        return {"train": len(self.train), "test": len(self.test), **valid, "classes": list(self.class_names),
                 "annotators": crowd.annotators, "labels": len(crowd.label),
                 "crc32": [checksum(self.train), checksum(self.test), zlib.crc32(crowd_bytes)]}
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The constants of a data set's experiment, as PAPERS has them; flags may override epochs, batch and augment."""
+    """The constants of a data set's experiment; flags may override epochs, batch_size and augment."""
     name: str
     network: Callable  # (precision) -> Classifier
-    epochs: int
+    epochs: int | None  # None: counted from the data, by the script
     batch_size: int
     classifier_rate: float  # Adam's, for h
     aggregator_rate: float  # Adam's, for g and a learnt prior
     prior: tuple
-    methods: tuple  # the rows of the data set's table
+    methods: tuple  # the rows of the data set's table, what --methods all stands for
     learn_prior: bool = False
     smoothing: float = 1e-4  # eps of the aggregator's initial weights
     crowd_layer_start: str = "identity"  # or "aggregator": the aggregator's initial weights
     augment: str = "none"
+    em_epochs: int = 1  # AggNet's and MBEM's M-step
 
 
 def subset(items, size, classes, flag):
-    """The first `size` of a fixed shuffle, every class kept, in their original order; all of them for None."""
-    if size is None or size == len(items):
+    """The first `size` of a fixed shuffle, every class kept, in their original order, with all their copies; all of
+    them for None."""
+    count = len(items) // items.copies
+    if size is None or size == count:
         return items
-    if not classes <= size <= len(items):
-        raise UserError(f"{flag} {size}: there are {len(items)} items of {classes} classes; "
-                        f"give a number from {classes} to {len(items)}")
-    shuffled = np.random.RandomState(0).permutation(len(items))
-    _, first = np.unique(items.truth.numpy()[shuffled], return_index=True)  # the first item of each class
-    order = np.concatenate([shuffled[first], np.delete(shuffled, first)])
-    return items.select(torch.from_numpy(np.sort(order[:size])))
+    if not classes <= size <= count:
+        raise UserError(f"{flag} {size}: there are {count} items of {classes} classes; "
+                        f"give a number from {classes} to {count}")
+    shuffled = np.random.RandomState(0).permutation(count)
+    _, first = np.unique(items.truth.numpy()[::items.copies][shuffled], return_index=True)  # the first of each class
+    chosen = np.sort(np.concatenate([shuffled[first], np.delete(shuffled, first)])[:size])
+    return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
 
 
 def synthesized(train, test, class_names, experts, options):
@@ -88,9 +106,15 @@ def synthesized(train, test, class_names, experts, options):
 
     The crowd is drawn for all items before the cut, so that an item's labels do not depend on it.
     """
+    names = annotator_names(experts, options.case)
+    keep = options.labels_per_item
+    if keep is not None and keep > len(names):
+        raise UserError(f"--labels-per-item {keep}: this crowd has {len(names)} annotators")
+
     def crowd_of(items, seed):
-        return replace(items, crowd=synthesize(items.truth.numpy(), experts, options.case, seed))
+        crowd = synthesize(items.truth.numpy(), experts, options.case, seed)
+        return replace(items, crowd=crowd if keep is None else crowd.thin(keep, seed))
     classes = len(class_names)
     train = subset(crowd_of(train, TRAIN_SEED), options.train_size, classes, "--train-size")
     test = subset(crowd_of(test, TEST_SEED), options.test_size, classes, "--test-size")
-    return Dataset(train, test, class_names, annotator_names(experts, options.case))
+    return Dataset(train, test, class_names, names)

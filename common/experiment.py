@@ -74,7 +74,7 @@ def build_learners(dataset, protocol, options, device, precision):
     train = dataset.train
     setting = Setting(lambda: protocol.network(precision), train.crowd, train.truth,
                       torch.tensor(protocol.prior, device=device), protocol.learn_prior, protocol.smoothing,
-                      protocol.crowd_layer_start, options.divergence)
+                      protocol.crowd_layer_start, options.divergence, protocol.em_epochs)
     learners = []
     for name in options.methods:
         torch.manual_seed(random_seed(options.seed, "weights"))
@@ -132,14 +132,17 @@ def end_epoch(learners, train):
 
 
 @torch.no_grad()
-def evaluate(learners, test, epoch, losses):
-    """The epoch's rows of metrics.csv."""
+def evaluate(learners, test, valid, epoch, losses):
+    """The epoch's rows of metrics.csv. valid: Items or None."""
     rows = []
-    for learner, probabilities in zip(learners, predict_all(learners, test.inputs), strict=True):
+    on_valid = predict_all(learners, valid.inputs) if valid else [None] * len(learners)
+    for learner, probabilities, others in zip(learners, predict_all(learners, test.inputs), on_valid, strict=True):
         seconds = learner.watch.read()
         learner.seconds += seconds
         rows.append({"epoch": epoch, "method": learner.name, "loss": losses[learner.name],
                      **results.scores(probabilities, test.truth), "seconds": round(seconds, 3)})
+        if valid:
+            rows[-1]["valid_accuracy"] = results.accuracy(others.argmax(1), valid.truth)
         if learner.method.forecasts and test.crowd:
             joint = learner.method.forecast(probabilities, test.crowd)
             rows.append({"epoch": epoch, "method": learner.name + FORECASTER, "loss": None,
@@ -149,7 +152,8 @@ def evaluate(learners, test, epoch, losses):
 
 @torch.no_grad()
 def label_training_items(learners, train):
-    """{name: (N, C)}: the labels that each method, and each forecaster, gives the training items."""
+    """{name: (N, C)}: the labels that each method, and each forecaster, gives the training items; the mean over an
+    image's copies, N being the images."""
     labels = {}
     for learner in learners:
         predictions = []
@@ -160,7 +164,7 @@ def label_training_items(learners, train):
         labels[learner.name] = learner.method.aggregate(predict, train.crowd)
         if learner.method.forecasts:
             labels[learner.name + FORECASTER] = learner.method.forecast(predict(), train.crowd)
-    return labels
+    return {name: belief.view(-1, train.copies, belief.shape[1]).mean(1) for name, belief in labels.items()}
 
 
 def run(dataset, protocol, options):
@@ -178,8 +182,9 @@ def run(dataset, protocol, options):
     if summary:
         print(f"this run is done; --fresh does it anew\n\n{results.table(summary)}\n\nfiles are in {folder.path}")
         return 0
-    dataset = type(dataset)(dataset.train.to(device), dataset.test.to(device),
-                            dataset.class_names, dataset.annotator_names)
+    if options.augment != "none" and not dataset.train.inputs.augmentation:
+        raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
+    dataset = dataset.to(device)
     learners = build_learners(dataset, protocol, options, device, precision)
     state = folder.load(device) or {"epoch": 0, "rows": [], "seconds": 0., "peak_memory_mb": 0.}
     finished = state["epoch"]
@@ -196,7 +201,7 @@ def run(dataset, protocol, options):
                 tqdm.write(f"{learner.name} stopped: {learner.failure}")
         active = [learner for learner in active if not learner.failure]
         end_epoch(active, dataset.train)
-        rows = evaluate(active, dataset.test, epoch, losses)
+        rows = evaluate(active, dataset.test, dataset.valid, epoch, losses)
         say_epoch(epoch, rows, first=epoch == finished + 1)
         done = epoch == options.epochs
         state = {"epoch": epoch, "rows": state["rows"] + rows,
@@ -211,15 +216,15 @@ def run(dataset, protocol, options):
 
 def finish(learners, dataset, folder, state):
     """Labels the training items, writes the results, summary.json last: it says that the run is done."""
-    train = dataset.train
-    labels = label_training_items([learner for learner in learners if not learner.failure], train)
+    labels = label_training_items([learner for learner in learners if not learner.failure], dataset.train)
+    train = dataset.train.once()
     methods = {}
     for learner in learners:
         for name in (learner.name, learner.name + FORECASTER):
             rows = [row for row in state["rows"] if row["method"] == name]
             if not rows and name not in labels and name != learner.name:
                 continue
-            scores = results.last_and_best(rows) if rows else {"last": None, "best": None, "best_epoch": None}
+            scores = results.epochs_that_count(rows)
             methods[name] = {
                 **scores,
                 "train_label_accuracy": results.accuracy(labels[name].argmax(1), train.truth) if name in labels else None,
@@ -231,7 +236,7 @@ def finish(learners, dataset, folder, state):
                "labels_from": None, "seconds": round(state["seconds"], 3),
                "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     if labels:
-        summary["labels_from"] = write_crowd(learners, labels, dataset, folder)
+        summary["labels_from"] = write_crowd(learners, labels, train, dataset.annotator_names, folder)
     if state["rows"]:
         folder.write("curves.png", lambda file: plots.curves(file, state["rows"], folder.path.name), "wb")
     folder.write_json("summary.json", summary)
@@ -241,10 +246,9 @@ def finish(learners, dataset, folder, state):
     return 0 if labels else 1
 
 
-def write_crowd(learners, labels, dataset, folder):
+def write_crowd(learners, labels, train, annotator_names, folder):
     """labels.csv, annotators.csv, confusion.npz and confusion.png, of the leading method: Max-MIG's forecaster, else
     the last method of the table before true-label. Returns its name."""
-    train = dataset.train
     ranked = sorted((learner for learner in learners if not learner.failure),
                     key=lambda learner: (learner.name == "max-mig", learner.name != "true-label",
                                          list(METHODS).index(learner.name)))
@@ -254,11 +258,11 @@ def write_crowd(learners, labels, dataset, folder):
     estimated, true = method.confusion(belief, train.crowd), results.true_confusion(train)
     folder.write("labels.csv", lambda file: results.write_labels(file, train, belief), newline="")
     folder.write("annotators.csv", lambda file: results.write_annotators(
-        file, train, dataset.annotator_names, belief, estimated), newline="")
+        file, train, annotator_names, belief, estimated), newline="")
     folder.write("confusion.npz", lambda file: results.write_confusion(file, estimated, true), "wb")
     counts = torch.bincount(train.crowd.annotator, minlength=train.crowd.annotators)
     folder.write("confusion.png", lambda file: plots.confusions(
-        file, estimated.cpu().numpy(), true.cpu().numpy(), dataset.annotator_names, counts.cpu().numpy(),
+        file, estimated.cpu().numpy(), true.cpu().numpy(), annotator_names, counts.cpu().numpy(),
         f"{folder.path.name}: confusion matrices by {name}"), "wb")
     return name
 

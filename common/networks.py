@@ -46,3 +46,8 @@ def digits_net(precision):
     body = nn.Sequential(*_convolution(1, 32), *_convolution(32, 64), nn.MaxPool2d(2),
                          *_convolution(64, 64), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(.5))
     return Classifier(body, nn.Linear(256, 10), precision)
+
+
+def feature_net(size, classes, precision):
+    """For rows of `size` features: linear to 128, ReLU, dropout 0.5, linear to the classes."""
+    return Classifier(nn.Sequential(nn.Linear(size, 128), nn.ReLU(), nn.Dropout(.5)), nn.Linear(128, classes), precision)

@@ -57,6 +57,7 @@ class SynthesizedOptions(Options):
     """The flags of the data sets whose crowd is synthesized."""
     case: int = flag(1, "1 independent mistakes, 2 naive majority, 3 correlated mistakes", type=int, choices=(1, 2, 3))
     expertise: int = flag(1, "of the annotators: 1 high, 0 low", type=int, choices=(0, 1))
+    labels_per_item: int = flag(None, "keep the labels of so many random annotators for each item", type=whole(1))
 
     def run_name(self, dataset):
         return f"{dataset}-case{self.case}-{'high' if self.expertise else 'low'}-seed{self.seed}"
@@ -83,15 +84,15 @@ def parse(kind, protocol, description, arguments=None):
     return options
 
 
-def _methods(words, known):
-    """The chosen methods, each once, in the table's order. A forecaster comes with its method."""
+def _methods(words, table):
+    """The chosen methods, each once, in their order; those of the `table` for all. A forecaster comes with its method."""
     names = [name.removesuffix(FORECASTER) if name.removesuffix(FORECASTER) in METHODS else name
              for word in words for name in word.split(",") if name]
     if "all" in names:
-        return list(known)
+        return list(table)
     for name in names:
-        if name not in known:
-            raise UserError(f"--methods {name}: there is no such method here; choose from all, {', '.join(known)}")
+        if name not in METHODS:
+            raise UserError(f"--methods {name}: there is no such method; choose from all, {', '.join(METHODS)}")
     if not names:
-        raise UserError(f"--methods: none was named; choose from all, {', '.join(known)}")
-    return [name for name in known if name in names]
+        raise UserError(f"--methods: none was named; choose from all, {', '.join(METHODS)}")
+    return [name for name in METHODS if name in names]

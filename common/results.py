@@ -25,16 +25,23 @@ def scores(probabilities, truth):
     return {"test_accuracy": accuracy(probabilities.argmax(1), truth), "test_auc": auc}
 
 
-def last_and_best(rows):
-    """Of one method's rows in metrics.csv: the scores of the last epoch, of the best by test accuracy, and which."""
+def epochs_that_count(rows):
+    """Of one method's rows in metrics.csv: the scores of the last epoch, of the best by test accuracy, and of the one
+    selected by validation accuracy where there is one; the first of equals."""
     def pick(row):
         return {name: row[name] for name in ("test_accuracy", "test_auc")}
+    if not rows:
+        return {"last": None, "best": None, "best_epoch": None}
     best = max(rows, key=lambda row: row["test_accuracy"])
-    return {"last": pick(rows[-1]), "best": pick(best), "best_epoch": best["epoch"]}
+    summary = {"last": pick(rows[-1]), "best": pick(best), "best_epoch": best["epoch"]}
+    if "valid_accuracy" in rows[0]:
+        selected = max(rows, key=lambda row: row["valid_accuracy"])
+        summary |= {"selected": pick(selected), "selected_epoch": selected["epoch"]}
+    return summary
 
 
 def write_metrics(file, rows):
-    writer = csv.DictWriter(file, METRICS)
+    writer = csv.DictWriter(file, METRICS + ("valid_accuracy",) * ("valid_accuracy" in rows[0]))
     writer.writeheader()
     writer.writerows(rows)
 
@@ -97,12 +104,17 @@ def table(summary):
     """The summary's methods as text: last epoch first, the best test epoch beside it and named for what it is."""
     methods = summary["methods"]
     with_auc = any(m["last"] and m["last"]["test_auc"] is not None for m in methods.values())
-    header = ["method", "last epoch"] + ["last AUC"] * with_auc + ["best test epoch"] + ["its AUC"] * with_auc
+    with_selected = any("selected" in m for m in methods.values())
+    header = ["method", "last epoch"] + ["last AUC"] * with_auc + ["selected epoch"] * with_selected
+    header += ["best test epoch"] + ["its AUC"] * with_auc
     header += ["training labels", "seconds"]
     rows = [header]
     for name, method in methods.items():
         last, best = method["last"] or {}, method["best"] or {}
         row = [name, percent(last.get("test_accuracy"))] + [percent(last.get("test_auc"))] * with_auc
+        if with_selected:
+            row += [f"{percent(method['selected']['test_accuracy'])} ({method['selected_epoch']})"
+                    if "selected" in method else ""]
         row += [f"{percent(best.get('test_accuracy'))} ({method['best_epoch']})"] if best else [""]
         row += [percent(best.get("test_auc"))] * with_auc
         row += [percent(method["train_label_accuracy"]), "" if method["seconds"] is None else f"{method['seconds']:.1f}"]

@@ -109,7 +109,7 @@ def test_confusion_by_hand():
 def test_posterior_by_hand():
     pi = torch.tensor([[[.8, .2], [.4, .6]], [[.5, .5], [.1, .9]]])
     crowd = CrowdLabels.from_dense(np.array([[0, 1], [-1, 0], [-1, -1]]), 2)
-    q = posterior(crowd, pi, torch.log(torch.tensor([[.3, .7], [.5, .5], [.2, .8]])))
+    q = posterior(crowd, pi, torch.tensor([[.3, .7], [.5, .5], [.2, .8]]))
     a, b = .3 * .8 * .5, .7 * .4 * .9
     np.testing.assert_allclose(q, [[a / (a + b), b / (a + b)], [.5 / .6, .1 / .6], [.2, .8]], rtol=1e-5)
 
@@ -122,8 +122,41 @@ def test_aggnet_starts_from_the_votes_and_takes_an_em_step():
     expected = -np.mean((votes * torch.log(h)).sum(1).numpy()[[0, 1, 3, 4]])
     assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
     method.end_epoch(lambda: h)
-    torch.testing.assert_close(method.belief, posterior(crowd, confusion_from(crowd, votes), torch.log(h)))
+    torch.testing.assert_close(method.belief, posterior(crowd, confusion_from(crowd, votes), h))
     torch.testing.assert_close(method.belief[2], h[2])
+
+
+def test_mbem_counts_from_the_hard_predictions():
+    method, crowd = make("mbem")
+    h = torch.tensor([[.4, .6, 0], [.1, .8, .1], [.2, .2, .6], [.9, 0, .1], [.3, .1, .6]])
+    method.end_epoch(lambda: h)
+    hard = np.array([1, 1, 2, 0, 2])
+    prior = np.bincount(hard, minlength=3) / 5
+    pi = np.full((3, 3, 3), 0.)
+    for i, m in np.argwhere(DENSE >= 0):
+        pi[m, hard[i], DENSE[i, m]] += 1
+    pi = np.where(pi.sum(2, keepdims=True) > 0, pi / pi.sum(2, keepdims=True).clip(1), 1 / 3)
+    for i, row in enumerate(DENSE):
+        score = prior * np.prod([pi[m, :, label] for m, label in enumerate(row) if label >= 0], 0)
+        np.testing.assert_allclose(method.belief[i], score / score.sum(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["aggnet", "mbem"])
+def test_an_m_step_may_be_several_epochs_and_resumes_within(name):
+    method, _ = make(name, em_epochs=3)
+    start, h = method.belief, torch.tensor([[.4, .6, 0]]).expand(5, 3)
+    calls = []
+
+    def predict():
+        calls.append(1)
+        return h
+    for _ in range(2):
+        method.end_epoch(predict)
+    assert not calls and torch.equal(method.belief, start)
+    resumed, _ = make(name, em_epochs=3)
+    resumed.load_state_dict(method.state_dict())
+    resumed.end_epoch(predict)
+    assert len(calls) == 1 and not torch.equal(resumed.belief, start)
 
 
 def test_aggnet_with_two_classes_starts_from_the_confusion_matrices_alone():

@@ -1,45 +1,62 @@
-"""AggNet (Albarqouni et al., 2016): EM, with one epoch of training in each M-step."""
+"""EM with training in each M-step: what AggNet and MBEM share, and AggNet (Albarqouni et al., 2016)."""
 import torch
 
 from common.crowd import confusion_from, vote_shares
 from common.methods.method import Method, soft_cross_entropy
 
-FLOOR = 1e-6  # of an entry of pi: one label alone never rules a class out
+PI_FLOOR, PRIOR_FLOOR = 1e-6, 1e-12  # of a probability: nothing alone rules a class out
 
 
-def posterior(crowd, confusion, log_prior):
+def posterior(crowd, confusion, prior):
     """E-step, (N, C): q_i(c) proportional to prior_i(c) prod_m pi^m[c, y_i^m].
 
-    confusion: pi, (M, C, C), rows the true class; log_prior: (N, C) or (C,).
+    confusion: pi, (M, C, C), rows the true class; prior: (N, C) or (C,).
     """
-    table = torch.log(confusion.clamp(min=FLOOR)).transpose(1, 2).reshape(-1, crowd.classes)
-    return torch.softmax(crowd.evidence(table) + log_prior, 1)
+    table = torch.log(confusion.clamp(min=PI_FLOOR)).transpose(1, 2).reshape(-1, crowd.classes)
+    return torch.softmax(crowd.evidence(table) + torch.log(prior.clamp(min=PRIOR_FLOOR)), 1)
 
 
-class AggNet(Method):
-    """h is trained on q; after each epoch pi is counted from q, then q is proportional to h(x) prod_m pi^m[c, y^m].
+class EM(Method):
+    """h is trained on `belief`, q of all training items, (N, C), which a subclass revises after each M-step.
 
-    Starts from q = Q, the shares of the votes; with two classes from the pi counted of Q alone. Items without
-    labels train nobody.
+    Starts from q = Q, the shares of the votes. Items without labels train nobody.
     """
-    name = "aggnet"
 
     def __init__(self, setting):
         super().__init__(setting)
         self.crowd = setting.crowd
-        belief = vote_shares(self.crowd)
-        if self.crowd.classes == 2:
-            uniform = torch.zeros(2, device=belief.device)
-            belief = posterior(self.crowd, confusion_from(self.crowd, belief), uniform)
-        self.register_buffer("belief", belief)
+        self.register_buffer("belief", vote_shares(self.crowd))
+        self.register_buffer("epochs", torch.tensor(0))
+        self.em_epochs = setting.em_epochs
 
     def loss(self, batch):
         target = self.belief[batch.items] * (batch.crowd.counts > 0)[:, None]
         return soft_cross_entropy(self.classifier(batch.inputs), target)
 
     def end_epoch(self, predict_train):
-        pi = confusion_from(self.crowd, self.belief)
-        self.belief = posterior(self.crowd, pi, torch.log(predict_train().clamp(min=1e-12)))
+        self.epochs += 1
+        if self.epochs % self.em_epochs == 0:
+            self.belief = self.revise(predict_train())
+
+    def revise(self, h):
+        """The new q, (N, C), of the classifier's probabilities h (N, C)."""
+        raise NotImplementedError
 
     def aggregate(self, predict_train, crowd):
         return self.belief
+
+
+class AggNet(EM):
+    """pi is counted from q, then q is proportional to h(x) prod_m pi^m[c, y^m].
+
+    With two classes the first q comes from the pi counted of Q alone.
+    """
+    name = "aggnet"
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        if self.crowd.classes == 2:
+            self.belief = self.revise(torch.full_like(self.belief, .5))
+
+    def revise(self, h):
+        return posterior(self.crowd, confusion_from(self.crowd, self.belief), h)

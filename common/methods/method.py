@@ -20,6 +20,7 @@ class Setting:
     smoothing: float
     crowd_layer_start: str
     divergence: str
+    em_epochs: int = 1  # how many epochs of training make an M-step
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,11 @@ class Method(nn.Module):
         return []
 
 
-def mean_over(mask, losses):
-    """The mean of losses (K,) where mask (bool (K,)) holds; zero where it holds nowhere."""
-    return torch.where(mask, losses, 0).sum() / mask.sum().clamp(min=1)
+def one_hot(labels, classes):
+    """float32 (N, C); a row of zeros where the label is -1."""
+    return functional.one_hot(labels + 1, classes + 1)[:, 1:].float()
 
 
 def soft_cross_entropy(logits, target):
     """Cross-entropy of logits (B, C) against probabilities target (B, C), averaged over the rows that have any."""
-    losses = -(target * functional.log_softmax(logits, 1)).sum(1)
-    return mean_over(target.sum(1) > 0, losses)
+    return -(target * functional.log_softmax(logits, 1)).sum() / (target.sum(1) > 0).sum().clamp(min=1)

@@ -1,0 +1,33 @@
+"""Features computed beforehand, in place of images: the same interface as ImageSet."""
+import zlib
+
+import torch
+
+
+class FeatureSet:
+    """N rows of features, float32 (N, F) on the device. There is nothing to augment."""
+    augmentation = None
+
+    def __init__(self, features):
+        self.features = features
+
+    def __len__(self):
+        return len(self.features)
+
+    def select(self, items):
+        return FeatureSet(self.features[items])
+
+    def to(self, device):
+        return FeatureSet(self.features.to(device))
+
+    def checksum(self, start=0):
+        return zlib.crc32(self.features.contiguous().numpy(), start)
+
+    def batch(self, items, maps=None):
+        """float32 (B, F): the features of `items` (int64 (B,) or a slice)."""
+        return self.features[items]
+
+
+def flat(array):
+    """float32 (N, F) of an array with any shape after the first axis."""
+    return torch.from_numpy(array).flatten(1).float()

@@ -1,0 +1,14 @@
+"""MBEM (Khetan, Lipton & Anandkumar, ICLR 2018): the annotators are judged by the classifier's hard predictions."""
+from common.crowd import confusion_from
+from common.methods.aggnet import EM, posterior
+from common.methods.method import one_hot
+
+
+class MBEM(EM):
+    """pi and the class prior are counted from the classifier's hard predictions, then q is
+    proportional to prior_c prod_m pi^m[c, y^m]; h is trained on q."""
+    name = "mbem"
+
+    def revise(self, h):
+        hard = one_hot(h.argmax(1), self.crowd.classes)
+        return posterior(self.crowd, confusion_from(self.crowd, hard), hard.mean(0))

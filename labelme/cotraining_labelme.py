@@ -1,0 +1,58 @@
+"""Max-MIG and its baselines on LabelMe, with its 59 real annotators.
+
+    python3 cotraining_labelme.py --device 0
+"""
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import labelme
+from common.dataset import Protocol
+from common.errors import launch
+from common.experiment import run
+from common.methods import METHODS
+from common.networks import feature_net
+from common.options import Options, flag, parse, whole
+
+PUBLISHED_ROWS, PUBLISHED_EPOCHS = 10_000, 20  # ten augmented copies of 1,000 images; other sets see as many rows
+
+PROTOCOL = Protocol(
+    name="labelme",
+    network=feature_net,
+    epochs=None,
+    batch_size=64,
+    classifier_rate=1e-4,
+    aggregator_rate=1e-4,
+    prior=(1 / 8,) * 8,
+    methods=tuple(METHODS),
+    smoothing=1e-2,
+)
+
+
+@dataclass
+class LabelMeOptions(Options):
+    copies: int = flag(None, "rows in turn that are one image; found from equal answers by default", type=whole(1))
+    select: str = flag("none", "valid: report the epoch that is best on the validation images too",
+                       choices=("none", "valid"))
+
+
+def main(arguments=None):
+    options = parse(LabelMeOptions, PROTOCOL, __doc__, arguments)
+    dataset = labelme.load(options.path, options.copies, options.select == "valid", options.train_size, options.test_size)
+    train = dataset.train
+    print(f"{len(train)} training rows" + (f", {train.copies} copies of each of {len(train) // train.copies} images"
+                                           if train.copies > 1 else ", each an image of its own"))
+    options.copies = train.copies
+    if options.epochs is None:
+        options.epochs = max(1, round(PUBLISHED_EPOCHS * PUBLISHED_ROWS / len(train)))
+        print(f"{options.epochs} epochs of {len(train)} rows, as many as the published 20 epochs of 10,000")
+    protocol = replace(PROTOCOL, network=partial(feature_net, train.inputs.features.shape[1], len(labelme.CLASSES)),
+                       em_epochs=max(1, round(PUBLISHED_ROWS / len(train))))
+    return run(dataset, protocol, options)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,93 @@
+"""LabelMe's prepared arrays: VGG-16 features of its images, and what 59 annotators from the crowd called them."""
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.crowd import CrowdLabels
+from common.dataset import Dataset, Items, subset
+from common.errors import UserError
+from common.features import FeatureSet, flat
+
+CLASSES = ["highway", "insidecity", "tallbuilding", "street", "forest", "coast", "mountain", "opencountry"]
+ARCHIVE = "http://fprodrigues.com/deep_LabelMe.tar.gz"
+FILES = ("data_train_vgg16.npy", "answers.npy", "labels_train.npy", "data_test_vgg16.npy", "labels_test.npy")
+OPTIONAL = ("data_valid_vgg16.npy", "labels_valid.npy")
+
+
+def load(path, copies=None, valid=False, train_size=None, test_size=None):
+    """The Dataset in folder `path`. copies: how many rows in turn are one image, None to find out; valid: with the
+    validation images; train_size, test_size: so many images of a fixed shuffle. UserError for what cannot be used."""
+    folder = Path(path or Path(__file__).parent / "prepared")
+    if not folder.is_dir():
+        raise UserError(f"--path {folder}: no such folder; it is `prepared` of {ARCHIVE}, with {', '.join(FILES)}")
+    answers = _read(folder, "answers.npy")
+    train = _items(folder, "train", rows=_count(folder, answers))
+    _check_labels(answers, folder / "answers.npy", least=-1)
+    copies = copies or _find_copies(answers, train.truth.numpy())
+    if len(train) % copies:
+        raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it")
+    crowd = CrowdLabels.from_dense(answers, len(CLASSES))
+    images = [str(row // copies) for row in range(len(train))]
+    train = Items(train.inputs, train.truth, images, crowd, copies)
+    return Dataset(subset(train, train_size, len(CLASSES), "--train-size"),
+                   subset(_items(folder, "test"), test_size, len(CLASSES), "--test-size"),
+                   CLASSES, [str(m) for m in range(answers.shape[1])], _items(folder, "valid") if valid else None)
+
+
+def _read(folder, name):
+    file = folder / name
+    try:
+        array = np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{file}: missing; {ARCHIVE} holds {', '.join((*FILES, *OPTIONAL))}") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError) as error:
+        kind = "an array of objects, which is not unpickled" if "allow_pickle" in str(error) else "not a whole .npy file"
+        raise UserError(f"{file}: {kind}; expected an array of numbers") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise UserError(f"{file}: expected an array of numbers")
+    return array
+
+
+def _count(folder, answers):
+    """How many rows answers.npy has, as an (N, M) array for as many rows of features."""
+    rows = len(_read(folder, "labels_train.npy"))
+    if answers.ndim != 2:
+        raise UserError(f"{folder / 'answers.npy'}: shape {answers.shape}, expected (items, annotators)")
+    if len(answers) != rows:
+        turned = "; it looks transposed" if answers.shape[1] == rows else ""
+        raise UserError(f"{folder / 'answers.npy'}: shape {answers.shape}, expected ({rows}, annotators) "
+                        f"as labels_train.npy has {rows} rows{turned}")
+    return rows
+
+
+def _items(folder, split, rows=None):
+    """Items without a crowd, of data_<split>_vgg16.npy and labels_<split>.npy."""
+    name = f"data_{split}_vgg16.npy"
+    features, labels = _read(folder, name), _read(folder, f"labels_{split}.npy")
+    if labels.ndim != 1:
+        raise UserError(f"{folder / f'labels_{split}.npy'}: shape {labels.shape}, expected one label for each row")
+    if features.ndim < 2 or len(features) != len(labels):
+        raise UserError(f"{folder / name}: shape {features.shape}, expected {rows or len(labels)} rows of features "
+                        f"as labels_{split}.npy has")
+    _check_labels(labels, folder / f"labels_{split}.npy", least=-1 if split == "train" else 0)
+    if not np.isfinite(features).all():
+        bad = int((~np.isfinite(features)).sum())
+        raise UserError(f"{folder / name}: {bad} numbers are NaN or infinite; expected features")
+    names = [str(row) for row in range(len(labels))]
+    return Items(FeatureSet(flat(features)), torch.from_numpy(labels.astype(np.int64)), names)
+
+
+def _check_labels(labels, file, least):
+    good = (labels >= least) & (labels < len(CLASSES)) & (labels == np.round(labels))
+    if not good.all():
+        raise UserError(f"{file}: holds {labels[~good][0]}; expected whole numbers from {least} to {len(CLASSES) - 1}")
+
+
+def _find_copies(answers, truth):
+    """The largest k such that each k rows in turn have equal answers and labels."""
+    rows = np.column_stack([answers, truth])
+    changes = np.flatnonzero((rows[1:] != rows[:-1]).any(1)) + 1  # where a row differs from the one before
+    return int(np.gcd.reduce([*changes, len(rows)]))
