@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "benchmarks", ROOT):
+for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "benchmarks", ROOT):
     sys.path.insert(0, str(folder))
 
 
-def load_script(folder):
-    """The module of folder/main.py: every data set has one of that name."""
-    spec = importlib.util.spec_from_file_location(f"{folder}_main", ROOT / folder / "main.py")
+def load_script(folder, name="main.py"):
+    """The module of a data set's script: each has one of the name main.py."""
+    spec = importlib.util.spec_from_file_location(f"{folder}_script", ROOT / folder / name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)

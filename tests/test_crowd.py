@@ -57,6 +57,22 @@ def test_select_and_batches(dense, data):
         np.testing.assert_array_equal(batch, dense[items][k * size:(k + 1) * size])
 
 
+@given(dense_labels, st.integers(1, 4), st.integers(0, 9))
+@settings(deadline=None)
+def test_thin(dense, keep, seed):
+    crowd = CrowdLabels.from_dense(dense, CLASSES)
+    thinned = to_dense(crowd.thin(keep, seed))
+    np.testing.assert_array_equal((thinned >= 0).sum(1), np.minimum((dense >= 0).sum(1), keep))
+    np.testing.assert_array_equal(thinned[thinned >= 0], dense[thinned >= 0])
+    np.testing.assert_array_equal(to_dense(crowd.thin(keep, seed)), thinned)
+
+
+def test_thin_draws_all_annotators_alike():
+    crowd = CrowdLabels.from_dense(np.zeros((3000, 4), int), CLASSES)
+    counts = np.bincount(crowd.thin(1, 0).annotator)
+    assert counts.sum() == 3000 and abs(counts - 750).max() < 100  # four standard deviations
+
+
 @given(dense_labels)
 @settings(deadline=None)
 def test_votes(dense):

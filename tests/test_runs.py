@@ -173,7 +173,8 @@ def test_nothing_of_the_truth_reaches_training(run_in_process, monkeypatch):
 
 @pytest.mark.parametrize("flags", [("--divergence", "pearson"), ("--divergence", "total-variation"), ("--batch-size", 16),
                                    ("--augment", "once"), ("--augment", "fresh"), ("--precision", "bfloat16"),
-                                   ("--precision", "float32"), ("--case", 3), ("--expertise", 0)])
+                                   ("--precision", "float32"), ("--case", 3), ("--expertise", 0),
+                                   ("--labels-per-item", 2)])
 def test_flags_have_an_effect(run_in_process, flags, capsys):
     _, plain = run_in_process("--epochs", 2, "--methods", "max-mig", "--precision", "float32")
     _, changed = run_in_process("--epochs", 2, "--methods", "max-mig",
@@ -250,6 +251,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
     (("--batch-size", 301), "--batch-size 301: larger than the training set of 300 items"),
     (("--seed", -1), "--seed: expected a whole number from 0 on, not '-1'"),
     (("--train-size", 9), "--train-size 9: there are 1297 items of 10 classes; give a number from 10 to 1297"),
+    (("--labels-per-item", 6), "--labels-per-item 6: this crowd has 5 annotators"),
     (("--test-size", 501), "--test-size 501: there are 500 items of 10 classes"),
     (("--out", "file/run"), "--out file/run: cannot be written to (Not a directory)"),
     (("--out", "foreign"), "foreign/config.json: not the record of a run"),
