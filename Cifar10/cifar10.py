@@ -11,18 +11,20 @@ from torchvision.datasets import CIFAR10
 from common.crowd import pair_experts
 from common.dataset import Items
 from common.errors import UserError
-from common.images import Augmentation, ImageSet, decode
+from common.images import Augmentation, ImageSet, left_out_file, read_items
 from common.pickles import load_arrays
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 # classes that are hard to tell apart: airplane and bird, automobile and truck, cat and dog, deer and horse, frog and ship
 EXPERTS = pair_experts(((0, 2), (1, 9), (3, 5), (4, 7), (6, 8)))
 MEAN, DEVIATION = (.4914, .4822, .4465), (.2470, .2435, .2616)
+AUGMENTATION = Augmentation(flip=True, rotation=15)
 FOLDER, ARCHIVE = CIFAR10.base_folder, CIFAR10.filename
 
 
 def load(path, download=False):
-    """(train, test) Items of the CIFAR-10 in folder `path`; UserError where there is none."""
+    """(train, test, files): Items of the CIFAR-10 in folder `path`, and what to note of them (Dataset.files); UserError
+    where there is none."""
     if path is None:
         raise UserError(f"--path: missing; give the folder that holds {FOLDER}, {ARCHIVE}, or train/<class>/ and "
                         "test/<class>/ with images")
@@ -36,7 +38,9 @@ def load(path, download=False):
     if (path / ARCHIVE).is_file():
         return _from_archive(path / ARCHIVE)
     if (path / "train").is_dir() and (path / "test").is_dir():
-        return tuple(_from_images(path / split) for split in ("train", "test"))
+        train, train_left_out = _from_images(path, "train")
+        test, test_left_out = _from_images(path, "test")
+        return train, test, left_out_file(train_left_out + test_left_out)
     raise UserError(f"--path {path}: no CIFAR-10 in it; expected {FOLDER}, {ARCHIVE}, or train/<class>/ and "
                     "test/<class>/ with images")
 
@@ -84,7 +88,7 @@ def _from_batches(read, where):
             truth.append(labels)
         return _items(np.concatenate(pixels), np.concatenate(truth), prefix)
 
-    splits = load_split(CIFAR10.train_list, "train"), load_split(CIFAR10.test_list, "test")
+    splits = *(load_split(*split) for split in ((CIFAR10.train_list, "train"), (CIFAR10.test_list, "test"))), {}
     if changed:
         print(f"notice: {where}: not the published md5, used all the same: {', '.join(changed)}")
     return splits
@@ -103,30 +107,23 @@ def _batch(content, name):
     return rows, np.array(labels, np.int64)
 
 
-def _items(pixels, truth, prefix=None, names=None):
-    """Batches have no names of their own that are unique: their images are called by their places."""
-    names = names or [f"{prefix}_{i}" for i in range(len(truth))]
-    images = ImageSet(torch.from_numpy(np.ascontiguousarray(pixels)), MEAN, DEVIATION, Augmentation(True, 15))
-    return Items(images, torch.from_numpy(truth), names)
+def _items(pixels, truth, prefix):
+    """The batches have no names of their own that are unique: their images are called by their places."""
+    images = ImageSet(torch.from_numpy(np.ascontiguousarray(pixels)), MEAN, DEVIATION, AUGMENTATION)
+    return Items(images, torch.from_numpy(truth), [f"{prefix}_{i}" for i in range(len(truth))])
 
 
-def _from_images(folder):
-    """Items of folder/<class>/*.png|jpg; images that cannot be decoded are left out and named."""
+def _from_images(path, split):
+    """(Items, names left out) of path/split/<class>/*.png|jpg."""
+    folder = path / split
     unknown = sorted(sub.name for sub in folder.iterdir() if sub.is_dir() and sub.name not in CLASSES)
     if unknown:
         raise UserError(f"{folder / unknown[0]}: not a class of CIFAR-10; expected {', '.join(CLASSES)}")
     files = sorted(file for name in CLASSES for file in (folder / name).glob("*")
                    if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    truth = np.array([CLASSES.index(file.parent.name) for file in files], np.int64)
+    truth = [CLASSES.index(file.parent.name) for file in files]
     missing = [name for c, name in enumerate(CLASSES) if c not in truth]
     if missing:
         raise UserError(f"{folder / missing[0]}: no .png or .jpg in it; every class needs some")
-    pixels, readable = decode(files, 32)
-    names = [f"{file.parent.name}/{file.name}" for file in files]
-    if not readable.all():
-        broken = [name for name, good in zip(names, readable, strict=True) if not good]
-        print(f"notice: {folder}: {len(broken)} images could not be decoded and are left out: {', '.join(broken[:5])}"
-              + (" ..." if len(broken) > 5 else ""))
-        pixels, truth = pixels[readable], truth[readable]
-        names = [name for name, good in zip(names, readable, strict=True) if good]
-    return _items(pixels, truth, names=names)
+    names = [file.relative_to(path).as_posix() for file in files]
+    return read_items(files, names, truth, 32, "RGB", MEAN, DEVIATION, AUGMENTATION)

@@ -36,8 +36,9 @@ class Options(SynthesizedOptions):
 
 def main(arguments=None):
     options = parse(Options, PROTOCOL, __doc__, arguments)
-    train, test = cifar10.load(options.path, options.download)
-    return run(synthesized(train, test, cifar10.CLASSES, cifar10.EXPERTS[options.expertise], options), PROTOCOL, options)
+    train, test, files = cifar10.load(options.path, options.download)
+    experts = cifar10.EXPERTS[options.expertise]
+    return run(synthesized(train, test, cifar10.CLASSES, experts, options, files), PROTOCOL, options)
 
 
 if __name__ == "__main__":

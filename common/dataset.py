@@ -1,7 +1,7 @@
 """What a data set's folder hands to the experiment: its items, its crowd and the paper's constants."""
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -44,13 +44,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test items of the same classes (`class_names`), a name for each annotator, and, where an epoch is to
-    be selected by them, labelled validation items."""
+    """Training and test items of the same classes (`class_names`), a name for each annotator; where an epoch is to be
+    selected by them, labelled validation items; and what the run's folder shall say of the data, {file name: text}."""
     train: Items
     test: Items
     class_names: list
     annotator_names: list
     valid: Items | None = None
+    files: dict = field(default_factory=dict)
 
     def to(self, device):
         valid = self.valid.to(device) if self.valid else None
@@ -101,7 +102,7 @@ def subset(items, size, classes, flag):
     return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
 
 
-def synthesized(train, test, class_names, experts, options):
+def synthesized(train, test, class_names, experts, options, files=None):
     """The Dataset with the paper's crowd for options.case, cut to options.train_size and test_size.
 
     The crowd is drawn for all items before the cut, so that an item's labels do not depend on it.
@@ -117,4 +118,4 @@ def synthesized(train, test, class_names, experts, options):
     classes = len(class_names)
     train = subset(crowd_of(train, TRAIN_SEED), options.train_size, classes, "--train-size")
     test = subset(crowd_of(test, TEST_SEED), options.test_size, classes, "--test-size")
-    return Dataset(train, test, class_names, names)
+    return Dataset(train, test, class_names, names, files=files or {})

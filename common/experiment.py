@@ -176,6 +176,8 @@ def run(dataset, protocol, options):
     precision = choose_precision(options.precision, device)
     folder = RunFolder(options, protocol.name, device, precision)
     folder.begin(dataset.describe())
+    for name, text in dataset.files.items():
+        folder.write(name, lambda file, text=text: file.write(text))
     if options.batch_size > len(dataset.train):
         raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {len(dataset.train)} items")
     summary = folder.summary()

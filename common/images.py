@@ -1,4 +1,5 @@
 """Image sets held on the device as uint8, their batches and augmentation, and the decoding of image files."""
+import csv
 import hashlib
 import math
 import os
@@ -14,7 +15,11 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
+from common.dataset import Items
+from common.errors import UserError
 from common.runfolder import replace_file
+
+IMAGENET = (.485, .456, .406), (.229, .224, .225)  # mean and deviation
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class ImageSet:
     """N images, decoded once and kept as uint8 (N, H, W, K) on the device; normalised there, a batch at a time."""
 
     def __init__(self, images, mean, deviation, augmentation=None):
-        """images: uint8 (N, H, W, K); mean, deviation: K numbers each, of pixels between 0 and 1."""
+        """images: uint8 (N, H, W, K), or with one channel for K equal ones; mean, deviation: K numbers each, of pixels
+        between 0 and 1."""
         self.images, self.mean, self.deviation, self.augmentation = images, mean, deviation, augmentation
         self.scale = 1 / (255 * torch.tensor(deviation, device=images.device))
         self.shift = -torch.tensor(mean, device=images.device) / torch.tensor(deviation, device=images.device)
@@ -64,7 +70,7 @@ class ImageSet:
             pixels = pixels.permute(0, 3, 1, 2)
             grid = functional.affine_grid(maps[items], pixels.shape, align_corners=False)
             pixels = functional.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1)
-        return pixels.mul_(self.scale).add_(self.shift).permute(0, 3, 1, 2)
+        return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
 
 
 def cache_folder():
@@ -100,10 +106,51 @@ def decode(files, size, mode="RGB"):
             return False
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
-        readable = np.fromiter(tqdm(pool.map(read, range(len(files))), "decoding images", len(files)), bool)
+        readable = np.fromiter(tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None), bool)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         replace_file(cache, lambda file: np.savez(file, images=images, readable=readable))
     except OSError as error:
         print(f"the decoded images could not be kept in {cache}: {error.strerror}")
     return images, readable
+
+
+def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
+    """(Items, left_out): the images of these files, and the names of those that cannot be decoded, also on the screen."""
+    images, readable = decode(files, size, mode)
+    left_out = [name for name, good in zip(names, readable, strict=True) if not good]
+    if left_out:
+        print(f"notice: {len(left_out)} images could not be decoded and are left out: {', '.join(left_out[:5])}"
+              + (" ..." if len(left_out) > 5 else ""))
+        images, truth = images[readable], np.asarray(truth)[readable]
+        names = [name for name, good in zip(names, readable, strict=True) if good]
+    images = ImageSet(torch.from_numpy(images), mean, deviation, augmentation)
+    return Items(images, torch.from_numpy(np.asarray(truth, np.int64)), list(names)), left_out
+
+
+def left_out_file(names):
+    """{file name: text}, for Dataset.files: the images that could not be decoded, none where there are none."""
+    return {"left_out.csv": "item\n" + "".join(f"{name}\n" for name in names)} if names else {}
+
+
+def read_list(file, folder, classes):
+    """(names, truth) of a list of images with rows `name,class`, names relative to `folder`, with or without a slash
+    in front. Raises UserError for a row that is not of that form, or names a file that is not there."""
+    names, truth = [], []
+    try:
+        with open(file, newline="") as rows:
+            for number, row in enumerate(csv.reader(rows), 1):
+                if len(row) != 2 or not row[1].strip().isdigit() or not int(row[1]) < classes:
+                    raise UserError(f"{file}, line {number}: {','.join(row)[:80]!r}; expected a file's name and its class, "
+                                    f"from 0 to {classes - 1}")
+                names.append(row[0].strip().lstrip("/"))
+                truth.append(int(row[1]))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{file}: names {missing[0]}, which is not in {folder}"
+                        + (f", and {len(missing) - 1} more that are not" if len(missing) > 1 else ""))
+    if sorted(set(truth)) != list(range(classes)):
+        raise UserError(f"{file}: expected images of all {classes} classes in it")
+    return names, truth

@@ -63,7 +63,7 @@ class SynthesizedOptions(Options):
         return f"{dataset}-case{self.case}-{'high' if self.expertise else 'low'}-seed{self.seed}"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(message.removeprefix("argument "))
 
@@ -73,7 +73,7 @@ def parse(kind, protocol, description, arguments=None):
 
     Raises UserError for whatever is wrong with a flag.
     """
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
         shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"

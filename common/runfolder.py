@@ -13,7 +13,7 @@ from common.errors import UserError
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
-         "curves.png", "confusion.png")
+         "curves.png", "confusion.png", "left_out.csv", "train_file.csv", "val_file.csv")
 
 
 def replace_file(path, write, mode="wb", **how):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "benchmarks", ROOT):
+for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",
+               ROOT / "benchmarks", ROOT):
     sys.path.insert(0, str(folder))
 
 

@@ -24,7 +24,7 @@ def pixels(items):
 
 
 def test_batches(cifar_folder, capsys):
-    train, test = cifar10.load(cifar_folder)
+    train, test, _ = cifar10.load(cifar_folder)
     assert pixels(train).shape == (200, 32, 32, 3) and len(test) == 40
     with open(cifar_folder / cifar10.FOLDER / "data_batch_2", "rb") as file:
         batch = pickle.load(file)
@@ -49,7 +49,7 @@ def test_archive(cifar_folder, tmp_path):
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(cifar_folder / cifar10.FOLDER, cifar10.FOLDER)
-    for ours, theirs in zip(cifar10.load(archive.parent), cifar10.load(cifar_folder), strict=True):
+    for ours, theirs in zip(cifar10.load(archive.parent)[:2], cifar10.load(cifar_folder)[:2], strict=True):
         np.testing.assert_array_equal(pixels(ours), pixels(theirs))
     content = archive.read_bytes()
     archive.write_bytes(content[:len(content) // 2])
@@ -76,14 +76,15 @@ def image_folder(tmp_path, size=32):
 def test_image_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = image_folder(tmp_path)
-    train, test = cifar10.load(folder)
+    train, test, files = cifar10.load(folder)
     assert len(train) == 20 and len(test) == 10 and train.truth.tolist() == [c for c in range(10) for _ in range(2)]
-    assert train.names[7] == "cat/1.png"
+    assert train.names[7] == "train/cat/1.png" and files == {}
     np.testing.assert_array_equal(pixels(train)[7], Image.open(folder / "train" / "cat" / "1.png"))
     (folder / "train" / "cat" / "1.png").write_bytes(b"no image")
-    train, _ = cifar10.load(folder)
-    assert len(train) == 19 and "cat/1.png" not in train.names and train.truth[7] == 4
-    assert "1 images could not be decoded and are left out: cat/1.png" in capsys.readouterr().out
+    train, _, files = cifar10.load(folder)
+    assert len(train) == 19 and "train/cat/1.png" not in train.names and train.truth[7] == 4
+    assert "1 images could not be decoded and are left out: train/cat/1.png" in capsys.readouterr().out
+    assert files == {"left_out.csv": "item\ntrain/cat/1.png\n"}
     (folder / "test" / "unicorn").mkdir()
     with pytest.raises(UserError, match="test/unicorn: not a class of CIFAR-10"):
         cifar10.load(folder)

@@ -3,17 +3,35 @@ import pytest
 import torch
 
 from common.device import choose_device, choose_precision
-from common.networks import digits_net, vgg16
+from common.networks import digits_net, four_conv, vgg16
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("network", "shape", "features"), [(vgg16, (3, 32, 32), 512), (digits_net, (1, 8, 8), 256)])
-def test_shapes(network, shape, features, precision):
+@pytest.mark.parametrize(("network", "shape", "features", "classes"), [
+    (vgg16, (3, 32, 32), 512, 10), (digits_net, (1, 8, 8), 256, 10), (four_conv, (3, 150, 150), 128, 2)])
+def test_shapes(network, shape, features, classes, precision):
     classifier = network(precision)
     inputs = torch.randn(4, *shape)
     assert classifier.features(inputs).shape == (4, features)
-    assert classifier(inputs).shape == (4, 10) and classifier(inputs).dtype == torch.float32
+    assert classifier(inputs).shape == (4, classes) and classifier(inputs).dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in classifier.parameters())
+
+
+def test_four_conv_is_that_of_the_paper():
+    """The same weights in the paper's order: convolution, ReLU, pool, and batch norm after the first pool."""
+    ours = four_conv("float32").eval()
+    body, relu = list(ours.body), torch.nn.ReLU()
+    convolutions = [m for m in body if isinstance(m, torch.nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels, m.padding) for m in convolutions] == [
+        (3, 32, (0, 0)), (32, 32, (0, 0)), (32, 64, (0, 0)), (64, 64, (0, 0))]
+    inputs = torch.randn(2, 3, 150, 150)
+    x = inputs
+    for k, convolution in enumerate(convolutions):
+        x = torch.nn.functional.max_pool2d(relu(convolution(x)), 2)
+        x = next(m for m in body if isinstance(m, torch.nn.BatchNorm2d))(x) if k == 0 else x
+    first = next(m for m in body if isinstance(m, torch.nn.Linear))
+    assert first.in_features == 3136 and any(isinstance(m, torch.nn.Dropout) and m.p == .5 for m in body)
+    torch.testing.assert_close(ours(inputs), ours.head(relu(first(x.flatten(1)))))
 
 
 def test_vgg16_is_vgg16():

@@ -1,0 +1,40 @@
+"""Max-MIG and its baselines on Dogs vs. Cats with a synthesized crowd.
+
+    python3 main.py --case 2 --expertise 1 --path DATA --device 0
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import dogs_vs_cats
+from common.dataset import Protocol, synthesized
+from common.errors import launch
+from common.experiment import run
+from common.methods import SYNTHESIZED_METHODS
+from common.networks import four_conv
+from common.options import SynthesizedOptions, parse
+
+PROTOCOL = Protocol(
+    name="dogs-vs-cats",
+    network=four_conv,
+    epochs=20,
+    batch_size=16,
+    classifier_rate=1e-4,
+    aggregator_rate=1e-4,
+    prior=(.5, .5),
+    learn_prior=True,
+    methods=SYNTHESIZED_METHODS,
+    augment="fresh",
+)
+
+
+def main(arguments=None):
+    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    train, test, files = dogs_vs_cats.load(options.path)
+    experts = dogs_vs_cats.EXPERTS[options.expertise]
+    return run(synthesized(train, test, dogs_vs_cats.CLASSES, experts, options, files), PROTOCOL, options)
+
+
+if __name__ == "__main__":
+    launch(main)

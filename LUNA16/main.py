@@ -1,0 +1,39 @@
+"""Max-MIG and its baselines on LUNA16's lung nodule candidates with a synthesized crowd.
+
+    python3 main.py --case 2 --expertise 1 --path DATA --device 0
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import luna16
+from common.dataset import Protocol, synthesized
+from common.errors import launch
+from common.experiment import run
+from common.methods import SYNTHESIZED_METHODS
+from common.networks import four_conv
+from common.options import SynthesizedOptions, parse
+
+PROTOCOL = Protocol(
+    name="luna16",
+    network=four_conv,
+    epochs=20,
+    batch_size=16,
+    classifier_rate=1e-4,
+    aggregator_rate=1e-4,
+    prior=(.8, .2),
+    methods=SYNTHESIZED_METHODS,
+    augment="fresh",
+)
+
+
+def main(arguments=None):
+    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    train, test, files = luna16.load(options.path)
+    experts = luna16.EXPERTS[options.expertise]
+    return run(synthesized(train, test, luna16.CLASSES, experts, options, files), PROTOCOL, options)
+
+
+if __name__ == "__main__":
+    launch(main)

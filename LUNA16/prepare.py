@@ -1,0 +1,158 @@
+"""Makes the crops that main.py reads from the LUNA16 challenge's scans and candidates.
+
+    python3 prepare.py --ct DIR --candidates candidates.csv --out DATA
+
+DIR holds subset0/ ... with .mhd files. All nodules and a sample of the other candidates become 50 x 50 axial crops
+under DATA/LUNA16/data/train and test, with train_file.csv and val_file.csv. Goes on where it stopped.
+"""
+import argparse
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import numpy as np
+import SimpleITK
+from PIL import Image
+from tqdm import tqdm
+
+from common.errors import UserError, launch
+from common.options import Parser, whole
+from common.runfolder import replace_file
+
+SIDE = 50  # pixels of a crop
+AIR, DENSE = -1000, 400  # Hounsfield units that become 0 and 255
+COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "class")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N rows of candidates.csv: scan names, points float64 (N, 3) in millimetres (x, y, z), truth (N,), and their
+    row numbers (N,)."""
+    scan: np.ndarray
+    point: np.ndarray
+    truth: np.ndarray
+    row: np.ndarray
+
+    def __len__(self):
+        return len(self.row)
+
+    def select(self, index):
+        return Candidates(self.scan[index], self.point[index], self.truth[index], self.row[index])
+
+
+def read_candidates(file):
+    try:
+        with open(file, newline="") as rows:
+            reader = csv.DictReader(rows)
+            if not set(COLUMNS) <= set(reader.fieldnames or ()):
+                raise UserError(f"--candidates {file}: expected the columns {', '.join(COLUMNS)}")
+            rows = [[row[name] for name in COLUMNS] for row in reader]
+        scan, *point, truth = zip(*rows, strict=True)
+        truth = np.array(truth, int)
+        if set(truth) - {0, 1}:
+            raise ValueError(f"class {truth.max()}")
+        return Candidates(np.array(scan), np.array(point, float).T, truth, np.arange(len(truth)))
+    except OSError as error:
+        raise UserError(f"--candidates {file}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--candidates {file}: a row is broken ({error}); expected {', '.join(COLUMNS)}") from None
+
+
+def sample(candidates, negatives, seed):
+    """All nodules and `negatives` times as many of the others, at random, in the file's order."""
+    nodules, others = np.flatnonzero(candidates.truth == 1), np.flatnonzero(candidates.truth == 0)
+    count = min(negatives * len(nodules), len(others))
+    drawn = np.random.RandomState(seed).choice(others, count, replace=False)
+    return candidates.select(np.sort(np.concatenate([nodules, drawn])))
+
+
+def test_scans(candidates, share, seed):
+    """The names of the scans for testing: whole scans at random, until they hold `share` of the nodules."""
+    scans = np.random.RandomState(seed).permutation(np.unique(candidates.scan))
+    nodules = {name: 0 for name in scans}
+    for name in candidates.scan[candidates.truth == 1]:
+        nodules[name] += 1
+    before = np.cumsum([0, *(nodules[name] for name in scans)])[:-1]
+    return set(scans[before < share * before[-1]]) if len(scans) > 1 else set()
+
+
+def crop(volume, point):
+    """uint8 (SIDE, SIDE): the axial crop of a SimpleITK image around a point in millimetres, which becomes the pixel
+    [SIDE // 2, SIDE // 2]; None if the point is outside. Beyond the borders there is air."""
+    x, y, z = volume.TransformPhysicalPointToIndex([float(number) for number in point])
+    width, height, depth = volume.GetSize()
+    if not (0 <= x < width and 0 <= y < height and 0 <= z < depth):
+        return None
+    half = SIDE // 2
+    left, top = max(x - half, 0), max(y - half, 0)
+    right, bottom = min(x - half + SIDE, width), min(y - half + SIDE, height)
+    found = SimpleITK.GetArrayViewFromImage(volume)[z, top:bottom, left:right]
+    units = np.full((SIDE, SIDE), AIR, np.float32)
+    units[top - y + half:bottom - y + half, left - x + half:right - x + half] = found
+    return np.round((units.clip(AIR, DENSE) - AIR) * (255 / (DENSE - AIR))).astype(np.uint8)
+
+
+def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
+    """Writes the crops of `candidates` (Candidates) and the two lists; returns [(scan or image, what is wrong)]."""
+    scans = {file.stem: file for file in sorted(ct.glob("subset*/*.mhd"))}
+    if not scans:
+        raise UserError(f"--ct {ct}: no subset*/*.mhd in it")
+    wrong = [(name, "no .mhd file") for name in np.unique(candidates.scan) if name not in scans]
+    candidates = candidates.select(np.isin(candidates.scan, list(scans)))
+    if not candidates.truth.any():
+        raise UserError(f"--ct {ct}: none of its {len(scans)} scans has a nodule among the candidates")
+    candidates = sample(candidates, negatives, seed)
+    for_test = test_scans(candidates, test_share, seed)
+    for split in ("train", "test"):
+        (out / "LUNA16" / "data" / split).mkdir(parents=True, exist_ok=True)
+    lists = {"train_file.csv": [], "val_file.csv": []}
+    for name in tqdm(np.unique(candidates.scan), "scans", disable=None):
+        split, rows = ("test", lists["val_file.csv"]) if name in for_test else ("train", lists["train_file.csv"])
+        volume = None
+        mine = candidates.select(candidates.scan == name)
+        for row, point, truth in zip(mine.row, mine.point, mine.truth, strict=True):
+            image = f"LUNA16/data/{split}/image_{row}.jpg"
+            if not (out / image).exists():
+                try:
+                    volume = volume or SimpleITK.ReadImage(str(scans[name]))
+                except RuntimeError as error:
+                    wrong.append((name, "cannot be read: " + str(error).strip().splitlines()[-1]))
+                    break
+                pixels = crop(volume, point)
+                if pixels is None:
+                    wrong.append((f"image_{row}", f"outside its scan {name}"))
+                    continue
+                replace_file(out / image, lambda file, pixels=pixels: Image.fromarray(pixels).save(file, "JPEG", quality=95))
+            rows.append(f"/{image},{truth}\n")
+    for name, rows in lists.items():
+        replace_file(out / name, lambda file, rows=rows: file.writelines(rows), "w")
+    replace_file(out / "left_out.csv", lambda file: csv.writer(file).writerows([("name", "why"), *wrong]), "w", newline="")
+    print(f"{len(lists['train_file.csv'])} crops to train and {len(lists['val_file.csv'])} to test are in {out}")
+    return wrong
+
+
+def main(arguments=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ct", type=Path, required=True, metavar="DIR", help="folder with subset0/ ... of the challenge")
+    parser.add_argument("--candidates", type=Path, required=True, metavar="FILE", help="the challenge's candidates.csv")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; main.py's --path")
+    parser.add_argument("--negatives", type=whole(1), default=5, help="for each nodule (default: 5)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the sample and the split (default: 0)")
+    options = parser.parse_args(arguments)
+    if not options.ct.is_dir():
+        raise UserError(f"--ct {options.ct}: no such folder")
+    candidates = read_candidates(options.candidates)
+    try:
+        wrong = prepare(options.ct, candidates, options.out, options.negatives, seed=options.seed)
+    except OSError as error:
+        raise UserError(f"--out {options.out}: cannot be written to ({error.strerror})") from None
+    if wrong:
+        print(f"{len(wrong)} scans or candidates are missing or broken, all in {options.out / 'left_out.csv'}:")
+        print("\n".join(f"  {name}: {why}" for name, why in wrong[:5]) + ("\n  ..." if len(wrong) > 5 else ""))
+
+
+if __name__ == "__main__":
+    launch(main)
