@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch.nn import functional
@@ -22,9 +21,11 @@ from common import networks
 from common.crowd import pair_experts, synthesize
 from common.dataset import Dataset, Items, Protocol
 from common.device import choose_device, choose_precision
-from common.experiment import build_learners, train_epoch
+from common.experiment import train_epoch
 from common.images import ImageSet
-from common.methods import METHODS
+from common.learners import build_stage
+from common.methods import SYNTHESIZED_METHODS
+from common.options import Options
 
 SHAPES = {"vgg16": (32, 32, 3), "digits_net": (8, 8, 1)}
 
@@ -97,16 +98,16 @@ def main():
     print(f"bfloat16 is {rates['bfloat16'] / rates['float32']:.2f} times as fast as float32\n")
 
     precision = choose_precision("auto", device)
-    protocol = Protocol("benchmark", network, 1, batch, 1e-3, 1e-4, (.1,) * 10, tuple(METHODS),
+    protocol = Protocol("benchmark", network, 1, batch, 1e-3, 1e-4, (.1,) * 10, SYNTHESIZED_METHODS,
                         crowd_layer_start="aggregator")
-    options = SimpleNamespace(methods=list(METHODS), divergence="kl", seed=0, batch_size=batch, epochs=1, augment="none")
+    options = Options(methods=list(SYNTHESIZED_METHODS), batch_size=batch, epochs=1, augment="none")
     step = bare_step(network(precision), inputs, truth, device)
 
     def bare_round():
         for _ in range(steps):
             step()
     print(f"{precision}; the loop's epoch against the bare step\n{'method':15}{'images/s':>10}{'bare':>10}{'on top':>9}")
-    for learner in build_learners(dataset, protocol, options, device, precision):
+    for learner in build_stage(0, [], dataset, protocol, options, device, precision):
         def epoch(learner=learner):
             train_epoch([learner], train, 1, options)
         bare_round(), epoch()

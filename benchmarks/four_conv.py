@@ -42,7 +42,7 @@ def stepper(classifier, images, batch, augment, nchw=False):
 
     def step():
         items = torch.randint(0, len(images), (batch,), generator=generator)
-        inputs = images.batch(items, images.draw(generator) if augment else None)
+        inputs = images.batch(items, images.draw(generator)[items] if augment else None)
         loss = functional.cross_entropy(classifier(inputs.contiguous() if nchw else inputs), truth)
         optimizer.zero_grad()
         loss.backward()

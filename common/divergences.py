@@ -27,6 +27,11 @@ DIVERGENCES = {  # name: (df, f* of df), each of log K
 SURROGATES = {"total-variation": "smooth-total-variation"}  # what to train with where df has no gradient
 
 
+def trainable(divergence):
+    """The name of the divergence to train with: total variation's smooth surrogate, any other itself."""
+    return SURROGATES.get(divergence, divergence)
+
+
 def log_ratio(log_h, log_g, log_prior):
     """(B, B): log K_ij, K_ij = sum_c h(x_i)_c g(y_j)_c / p_c. log_h, log_g: (B, C); log_prior: (C,)."""
     return torch.logsumexp((log_h - log_prior)[:, None] + log_g[None], 2)

@@ -27,6 +27,8 @@ class FeatureSet:
         """float32 (B, F): the features of `items` (int64 (B,) or a slice)."""
         return self.features[items]
 
+    view = batch
+
 
 def flat(array):
     """float32 (N, F) of an array with any shape after the first axis."""

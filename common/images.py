@@ -59,16 +59,20 @@ class ImageSet:
         return zlib.crc32(self.images.numpy(), start)
 
     def draw(self, generator):
-        """The random maps of one pass over the set, one for each image: what `batch` takes as `maps`."""
+        """The random maps of one pass over the set, float32 (N, 2, 3)."""
         return self.augmentation.draw(len(self), generator, self.images.device)
+
+    def view(self, items):
+        """`batch` with maps of its own, drawn from torch's global generator."""
+        return self.batch(items, self.augmentation.draw(len(items), None, self.images.device))
 
     def batch(self, items, maps=None):
         """float32 (B, K, H, W), channels last: the normalised images of `items` (int64 (B,) or a slice), each
-        turned by its map in `maps`."""
+        moved by its map in `maps` (B, 2, 3)."""
         pixels = self.images[items].float()
         if maps is not None:
             pixels = pixels.permute(0, 3, 1, 2)
-            grid = functional.affine_grid(maps[items], pixels.shape, align_corners=False)
+            grid = functional.affine_grid(maps, pixels.shape, align_corners=False)
             pixels = functional.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1)
         return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from common.divergences import DIVERGENCES, SURROGATES
 from common.errors import UserError
 from common.methods import FORECASTER, METHODS
+from common.robust import ROBUST
 
 
 def flag(default, text, same_run=True, **how):
@@ -22,6 +23,17 @@ def whole(least):
     return number
 
 
+def positive(text):
+    """An argparse type: a number above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
+    return number
+
+
 @dataclass
 class Options:
     """The flags that every script has. A default of None stands for the data set's own."""
@@ -30,7 +42,7 @@ class Options:
     methods: list = flag(("all",), "names, with spaces or commas between them, or all", nargs="+", metavar="METHOD")
     divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=[
         name for name in DIVERGENCES if name not in SURROGATES.values()])
-    epochs: int = flag(None, "passes over the training items", type=whole(1))
+    epochs: int = flag(None, "passes over the training items, in each stage of KD-Crowd", type=whole(1))
     batch_size: int = flag(None, "items in a batch", type=whole(2))
     seed: int = flag(0, "of the weights, the batches and the augmentation; the crowd has its own", type=whole(0))
     precision: str = flag("auto", "auto is bfloat16 where the hardware has it, else float32",
@@ -39,6 +51,10 @@ class Options:
                         choices=("none", "once", "fresh"))
     train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
     test_size: int = flag(None, "so many test items: the first of a fixed shuffle", type=whole(1))
+    robust: str = flag("elr", "KD-Crowd's student in stage 1", choices=tuple(ROBUST))
+    kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
+                        choices=("mig", "kl"))
+    kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
     out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
                     same_run=False, metavar="DIR")
     fresh: bool = flag(False, "begin anew in a folder that holds another run", same_run=False, action="store_true")
@@ -85,14 +101,17 @@ def parse(kind, protocol, description, arguments=None):
 
 
 def _methods(words, table):
-    """The chosen methods, each once, in their order; those of the `table` for all. A forecaster comes with its method."""
+    """The chosen methods, each once, in their order; those of the `table` for all. A forecaster comes with its method,
+    a teacher with its student."""
     names = [name.removesuffix(FORECASTER) if name.removesuffix(FORECASTER) in METHODS else name
              for word in words for name in word.split(",") if name]
     if "all" in names:
-        return list(table)
+        names += table
+        names = [name for name in names if name != "all"]
     for name in names:
         if name not in METHODS:
             raise UserError(f"--methods {name}: there is no such method; choose from all, {', '.join(METHODS)}")
     if not names:
         raise UserError(f"--methods: none was named; choose from all, {', '.join(METHODS)}")
+    names += [METHODS[name].teacher for name in names]
     return [name for name in METHODS if name in names]

@@ -8,22 +8,78 @@ from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
 from common.methods import FORECASTER, METHODS  # noqa: E402
 
 SHOWN = 10  # annotators in confusion.png: the most active
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#7f7f7f")  # told apart by all eyes
+# told apart by all eyes, in the order of METHODS; black is true-label's
+PALETTE = ("#0072b2", "#e69f00", "#a6761d", "#56b4e9", "#cc79a7", "#8c6bb1", "#009e73", "#d55e00", "#000000")
+
+
+def color_of(name):
+    """A method has one colour in all pictures, and its forecaster the same."""
+    return PALETTE[list(METHODS).index(name.removesuffix(FORECASTER)) % len(PALETTE)]
 
 
 def curves(file, rows, title):
-    """Test accuracy by epoch, a line for each method. rows: those of metrics.csv."""
+    """Test accuracy by epoch, a line for each method; forecasters dotted, KD-Crowd's students dashed. rows: those of
+    metrics.csv."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in dict.fromkeys(row["method"] for row in rows):
-        points = [(row["epoch"], 100 * row["test_accuracy"]) for row in rows if row["method"] == name]
-        # a method has one colour in all pictures, and its forecaster the same, dotted
-        color = PALETTE[list(METHODS).index(name.removesuffix(FORECASTER)) % len(PALETTE)]
-        axes.plot(*zip(*points, strict=True), ":" if name.endswith(FORECASTER) else "-", color=color, label=name,
-                  linewidth=1.8, marker="o", markersize=3)
+    for name, stage in dict.fromkeys((row["method"], row.get("stage", 0)) for row in rows):
+        points = [(row["epoch"], 100 * row["test_accuracy"]) for row in rows
+                  if (row["method"], row.get("stage", 0)) == (name, stage)]
+        style = ":" if name.endswith(FORECASTER) else "--" if stage == 1 else "-"
+        axes.plot(*zip(*points, strict=True), style, color=color_of(name), linewidth=1.8, marker="o",
+                  markersize=3 if len(points) < 60 else 0, label=f"{name}, stage 1" if stage == 1 else name)
     axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
+    _save(figure, file)
+
+
+def memorization(file, rows, pairs, title):
+    """How much of the annotators' errors a model repeats: mean and deviation over the annotators, by epoch; a panel
+    for each (crowd model, KD-Crowd) of `pairs`. rows: those of memorization.csv."""
+    figure, panels = plt.subplots(1, len(pairs), figsize=(1 + 5 * len(pairs), 4), squeeze=False, sharey=True,
+                                  layout="constrained")
+    for axes, (teacher, student) in zip(panels[0], pairs, strict=True):
+        for (name, stage), label in (((teacher, 0), teacher), ((student, 1), f"{student}, stage 1"),
+                                     ((student, 2), f"{student}, stage 2")):
+            points = [row for row in rows if (row["method"], row["stage"]) == (name, stage)]
+            if not points:
+                continue
+            epoch, mean, deviation = (np.array([row[key] for row in points]) for key in ("epoch", "mean", "deviation"))
+            color = color_of(name)
+            axes.plot(epoch, mean, "--" if stage == 1 else "-", color=color, label=label, linewidth=1.8)
+            if stage != 1:
+                axes.fill_between(epoch, mean - deviation, mean + deviation, color=color, alpha=.15, linewidth=0)
+        axes.set(xlabel="epoch of the stage", title=teacher)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=.3)
+        axes.legend(frameon=False, fontsize=8)
+    panels[0, 0].set_ylabel("share of an annotator's errors that is repeated")
+    figure.suptitle(title, fontsize=10)
+    _save(figure, file)
+
+
+def annotator_error(file, errors, pairs, title):
+    """E_m of every annotator, sorted by the crowd model's, beside KD-Crowd's; a panel for each of `pairs`.
+
+    errors: {method: array (M,)}.
+    """
+    figure, panels = plt.subplots(1, len(pairs), figsize=(1 + 5 * len(pairs), 4), squeeze=False, layout="constrained")
+    for axes, (teacher, student) in zip(panels[0], pairs, strict=True):
+        order = np.argsort(errors[teacher], kind="stable")
+        order = order[np.isfinite(errors[teacher][order])]
+        place = np.arange(1, len(order) + 1)
+        size = max(2, min(6, 200 / len(order)))
+        for name, marker in ((teacher, "o"), (student, "s")):
+            mean = errors[name][order].mean()
+            axes.plot(place, errors[name][order], marker, color=color_of(name), markersize=size,
+                      label=f"{name}, mean {mean:.3f}")
+        axes.set(xlabel=f"annotators, sorted by the error of {teacher}", title=teacher)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=.3)
+        axes.legend(frameon=False, fontsize=8)
+    panels[0, 0].set_ylabel("error of the confusion matrix, $E_m$")
+    figure.suptitle(title, fontsize=10)
     _save(figure, file)
 
 

@@ -7,8 +7,6 @@ from sklearn.metrics import roc_auc_score
 
 from common.crowd import CrowdLabels, confusion_from, majority_vote
 
-METRICS = ("epoch", "method", "loss", "test_accuracy", "test_auc", "seconds")
-
 
 def accuracy(labels, truth):
     """The share of labels (N,) that are right, among the items whose truth (N,) is known; None if none is."""
@@ -40,8 +38,9 @@ def epochs_that_count(rows):
     return summary
 
 
-def write_metrics(file, rows):
-    writer = csv.DictWriter(file, METRICS + ("valid_accuracy",) * ("valid_accuracy" in rows[0]))
+def write_rows(file, rows):
+    """Dictionaries as csv, with the columns of the first."""
+    writer = csv.DictWriter(file, rows[0])
     writer.writeheader()
     writer.writerows(rows)
 
@@ -98,6 +97,34 @@ def write_annotators(file, items, names, belief, confusion):
 
 def write_confusion(file, estimated, true):
     np.savez(file, estimated=estimated.cpu().numpy(), true=true.cpu().numpy())
+
+
+def memorized(predicted, items):
+    """(M,): the share of each annotator's wrong labels that the predictions (N,) repeat; NaN for one without any."""
+    crowd, item = items.crowd, items.crowd.item
+    truth = items.truth[item]
+    wrong = (truth >= 0) & (crowd.label != truth)
+    repeated = wrong & (crowd.label == predicted[item])
+    count = [torch.bincount(crowd.annotator, mask.double(), crowd.annotators) for mask in (repeated, wrong)]
+    return count[0] / count[1]
+
+
+def annotator_error(true, estimated):
+    """(M,): E_m, the mean of abs(T_m - T^_m) / T_m over the entries of T_m above zero; NaN where there are none.
+
+    true: T, (M, C, C), NaN in the rows that are not known; estimated: T^, (M, C, C).
+    """
+    known = true > 0
+    ratio = torch.where(known, (true - estimated).abs() / true, 0).sum((1, 2))
+    return ratio / known.sum((1, 2))
+
+
+def write_annotator_error(file, names, errors):
+    """A row for each annotator, a column for each method. errors: {method: (M,)}."""
+    writer = csv.writer(file)
+    writer.writerow(["annotator", *errors])
+    for name, *row in zip(names, *(error.tolist() for error in errors.values()), strict=True):
+        writer.writerow([name, *("" if value != value else value for value in row)])
 
 
 def table(summary):

@@ -13,7 +13,8 @@ from common.errors import UserError
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
-         "curves.png", "confusion.png", "left_out.csv", "train_file.csv", "val_file.csv")
+         "curves.png", "confusion.png", "left_out.csv", "train_file.csv", "val_file.csv",
+         "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png")
 
 
 def replace_file(path, write, mode="wb", **how):

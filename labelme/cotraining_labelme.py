@@ -13,7 +13,7 @@ import labelme
 from common.dataset import Protocol
 from common.errors import launch
 from common.experiment import run
-from common.methods import METHODS
+from common.methods import PAPER_METHODS
 from common.networks import feature_net
 from common.options import Options, flag, parse, whole
 
@@ -27,7 +27,7 @@ PROTOCOL = Protocol(
     classifier_rate=1e-4,
     aggregator_rate=1e-4,
     prior=(1 / 8,) * 8,
-    methods=tuple(METHODS),
+    methods=PAPER_METHODS,
     smoothing=1e-2,
 )
 

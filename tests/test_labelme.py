@@ -7,7 +7,7 @@ import pytest
 
 import labelme
 from common.errors import UserError
-from common.methods import METHODS
+from common.methods import PAPER_METHODS
 from conftest import load_script
 
 script = load_script("labelme", "cotraining_labelme.py")
@@ -55,12 +55,12 @@ def test_the_command(command, tmp_path):
     with open(out / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     # without crowd labels of the test images the forecaster has no test scores, but labels of the training images
-    assert {row["method"] for row in rows} == set(METHODS)
+    assert {row["method"] for row in rows} == set(PAPER_METHODS)
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["methods"]) == {*METHODS, "max-mig-forecaster"}
+    assert set(summary["methods"]) == {*PAPER_METHODS, "max-mig-forecaster"}
     assert summary["methods"]["max-mig-forecaster"]["last"] is None
     assert summary["methods"]["max-mig-forecaster"]["train_label_accuracy"] > .5
-    for name in METHODS:
+    for name in PAPER_METHODS:
         valid = [float(row["valid_accuracy"]) for row in rows if row["method"] == name]
         test = [float(row["test_accuracy"]) for row in rows if row["method"] == name]
         first_best = valid.index(max(valid))

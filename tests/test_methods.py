@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from common.crowd import CrowdLabels, confusion_from, vote_shares
-from common.methods import METHODS, Batch, Setting
+from common.methods import METHODS, PAPER_METHODS, Batch, Setting
 from common.methods.aggnet import posterior
 from common.networks import Classifier
 
@@ -82,7 +82,7 @@ def test_max_mig_starts_from_the_votes_and_learns_its_prior_only_if_asked():
     np.testing.assert_allclose(forecast[2], h_of(method)[2], rtol=1e-5)  # no labels: h alone
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "true-label"])
+@pytest.mark.parametrize("name", [name for name in PAPER_METHODS if name != "true-label"])
 def test_items_without_labels_train_nobody(name):
     """The gradient is that of the batch without them; a batch of nothing else has a zero gradient."""
     def gradient(keep, doctored=INPUTS):

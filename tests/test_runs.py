@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.methods import METHODS
+from common.methods import SYNTHESIZED_METHODS
 from common.methods.majority_vote import MajorityVote
 from common.runfolder import FILES
 from conftest import load_script
@@ -63,7 +63,7 @@ def test_a_run_leaves_its_files(command, tmp_path):
     assert config["flags"]["case"] == 2 and config["flags"]["epochs"] == 2 and config["flags"]["batch_size"] == 32
     assert config["versions"]["torch"] == torch.__version__ and re.fullmatch(r"[0-9a-f]{40}", config["commit"])
 
-    reported = [*list(METHODS)[:-1], "max-mig-forecaster", "true-label"]
+    reported = [*SYNTHESIZED_METHODS[:-1], "max-mig-forecaster", "true-label"]
     rows = read_csv(folder / "metrics.csv")
     assert list(rows[0]) == ["epoch", "method", "loss", "test_accuracy", "test_auc", "seconds"]
     assert [(row["epoch"], row["method"]) for row in rows] == [(e, name) for e in "12" for name in reported]
@@ -203,12 +203,12 @@ def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
 
 def test_a_method_that_breaks_stops_and_the_others_go_on(run_in_process, monkeypatch, capsys):
     calls = []
-    loss = MajorityVote.loss
+    loss = MajorityVote.loss_from
 
-    def broken(self, batch):
+    def broken(self, *arguments):
         calls.append(1)
-        return loss(self, batch) * (float("nan") if len(calls) == 9 + 4 else 1)  # nine batches an epoch
-    monkeypatch.setattr(MajorityVote, "loss", broken)
+        return loss(self, *arguments) * (float("nan") if len(calls) == 9 + 4 else 1)  # nine batches an epoch
+    monkeypatch.setattr(MajorityVote, "loss_from", broken)
     status, folder = run_in_process("--epochs", 3, "--methods", "majority-vote", "max-mig")
     assert status == 0 and len(calls) == 18
     assert "majority-vote stopped: loss not finite in epoch 2, batch 4" in capsys.readouterr().out
@@ -249,6 +249,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
     (("--epochs", 0), "--epochs: expected a whole number from 1 on, not '0'"),
     (("--batch-size", 1), "--batch-size: expected a whole number from 2 on, not '1'"),
     (("--batch-size", 301), "--batch-size 301: larger than the training set of 300 items"),
+    (("--kd-weight", 0), "--kd-weight: expected a number above 0, not '0'"),
     (("--seed", -1), "--seed: expected a whole number from 0 on, not '-1'"),
     (("--train-size", 9), "--train-size 9: there are 1297 items of 10 classes; give a number from 10 to 1297"),
     (("--labels-per-item", 6), "--labels-per-item 6: this crowd has 5 annotators"),

@@ -29,9 +29,8 @@ class EM(Method):
         self.register_buffer("epochs", torch.tensor(0))
         self.em_epochs = setting.em_epochs
 
-    def loss(self, batch):
-        target = self.belief[batch.items] * (batch.crowd.counts > 0)[:, None]
-        return soft_cross_entropy(self.classifier(batch.inputs), target)
+    def loss_from(self, logits, batch):
+        return soft_cross_entropy(logits, self.belief[batch.items] * (batch.crowd.counts > 0)[:, None])
 
     def end_epoch(self, predict_train):
         self.epochs += 1

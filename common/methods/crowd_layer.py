@@ -20,14 +20,13 @@ class CrowdLayer(Method):
             start = torch.eye(crowd.classes, device=crowd.label.device).repeat(crowd.annotators, 1, 1)
         self.matrices = nn.Parameter(start.flatten(1).contiguous())
 
-    def loss(self, batch):
+    def loss_from(self, logits, batch):
         crowd = batch.crowd
-        h = torch.softmax(self.classifier(batch.inputs), 1)
+        h = torch.softmax(logits, 1)
         # one matrix for each label there is: the cost is that of the labels, however many annotators stand behind them
         matrices = nn.functional.embedding(crowd.annotator, self.matrices).view(-1, crowd.classes, crowd.classes)
-        logits = torch.bmm(h[crowd.item][:, None], matrices)[:, 0]
-        losses = nn.functional.cross_entropy(logits, crowd.label.long(), reduction="sum")
-        return losses / max(len(crowd.label), 1)
+        fitted = torch.bmm(h[crowd.item][:, None], matrices)[:, 0]
+        return nn.functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
     def confusion(self, belief, crowd):
         """What the layer says an annotator does with an item of class c: the softmax of row c of W^m."""

@@ -18,14 +18,14 @@ class DoctorNet(Method):
         active = torch.bincount(crowd.annotator, minlength=crowd.annotators) > 0
         self.register_buffer("weight", active / active.sum().clamp(min=1), persistent=False)
 
-    def heads(self, inputs):
-        """Logits (B, M, C)."""
-        return self.classifier(inputs).view(len(inputs), len(self.weight), -1)
+    def heads(self, logits):
+        """(B, M, C) of the classifier's (B, M * C)."""
+        return logits.view(len(logits), len(self.weight), -1)
 
-    def loss(self, batch):
+    def loss_from(self, logits, batch):
         crowd = batch.crowd
-        logits = self.heads(batch.inputs)[crowd.item, crowd.annotator]
-        return functional.cross_entropy(logits, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
+        theirs = self.heads(logits)[crowd.item, crowd.annotator]
+        return functional.cross_entropy(theirs, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
     def predict(self, inputs):
-        return torch.einsum("bmc,m->bc", torch.softmax(self.heads(inputs), 2), self.weight)
+        return torch.einsum("bmc,m->bc", torch.softmax(self.heads(self.classifier(inputs)), 2), self.weight)

@@ -6,9 +6,8 @@ from common.methods.method import Method, one_hot, soft_cross_entropy
 class MajorityVote(Method):
     name = "majority-vote"
 
-    def loss(self, batch):
-        votes = one_hot(majority_vote(batch.crowd), batch.crowd.classes)
-        return soft_cross_entropy(self.classifier(batch.inputs), votes)
+    def loss_from(self, logits, batch):
+        return soft_cross_entropy(logits, one_hot(majority_vote(batch.crowd), batch.crowd.classes))
 
     def aggregate(self, predict_train, crowd):
         """The votes themselves, one-hot; uniform for an item without labels."""

@@ -4,7 +4,7 @@ from torch import nn
 
 from common.aggregator import Aggregator, forecast
 from common.crowd import initial_weights
-from common.divergences import SURROGATES, mig_loss
+from common.divergences import mig_loss, trainable
 from common.methods.method import Method
 
 
@@ -17,17 +17,16 @@ class MaxMIG(Method):
         super().__init__(setting)
         self.aggregator = Aggregator(initial_weights(setting.crowd, setting.smoothing))
         self.prior_logits = nn.Parameter(torch.log(setting.prior), requires_grad=setting.learn_prior)
-        self.divergence = SURROGATES.get(setting.divergence, setting.divergence)
+        self.divergence = trainable(setting.divergence)
 
     def log_prior(self):
         """log p, (C,)."""
         return torch.log_softmax(self.prior_logits, 0)
 
-    def loss(self, batch):
-        log_h = torch.log_softmax(self.classifier(batch.inputs), 1)
+    def loss_from(self, logits, batch):
         log_prior = self.log_prior()
         log_g = self.aggregator(batch.crowd, log_prior)
-        return mig_loss(log_h, log_g, log_prior, self.divergence, batch.crowd.counts > 0)
+        return mig_loss(torch.log_softmax(logits, 1), log_g, log_prior, self.divergence, batch.crowd.counts > 0)
 
     def forecast(self, probabilities, crowd):
         log_prior = self.log_prior()

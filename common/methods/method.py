@@ -21,19 +21,26 @@ class Setting:
     crowd_layer_start: str
     divergence: str
     em_epochs: int = 1  # how many epochs of training make an M-step
+    epochs: int = 1
+    targets: torch.Tensor | None = None  # float32 (N, C), what a student is taught
+    kd_loss: str = "mig"
+    kd_weight: float = 1.
 
 
 @dataclass(frozen=True)
 class Batch:
-    """items: int64 (B,), their numbers in the training set; inputs: (B, ...); crowd: CrowdLabels of the B items."""
+    """items: int64 (B,), their numbers in the training set; inputs: (B, ...); crowd: CrowdLabels of the B items;
+    view(): the inputs again, augmented anew."""
     items: torch.Tensor
     inputs: torch.Tensor
     crowd: CrowdLabels
+    view: Callable | None = None
 
 
 class Method(nn.Module):
-    """A way to learn a classifier from a crowd. A subclass gives `loss`, and overrides what else differs."""
+    """A way to learn a classifier from a crowd. A subclass gives `loss_from`, and overrides what else differs."""
     name = None
+    teacher = None  # the name of the method whose predictions start it, for KD-Crowd
     forecasts = False  # whether it has a forecaster
 
     def __init__(self, setting):
@@ -42,6 +49,10 @@ class Method(nn.Module):
 
     def loss(self, batch):
         """The training loss of a Batch: a float32 scalar."""
+        return self.loss_from(self.classifier(batch.inputs), batch)
+
+    def loss_from(self, logits, batch):
+        """The same, from the classifier's logits (B, C) for the batch."""
         raise NotImplementedError
 
     def predict(self, inputs):
@@ -49,7 +60,8 @@ class Method(nn.Module):
         return torch.softmax(self.classifier(inputs), 1)
 
     def end_epoch(self, predict_train):
-        """Called after each epoch. predict_train() gives `predict` on all training items, (N, C)."""
+        """Called after each epoch. predict_train() gives `predict` on all training items, (N, C); predict_train(function)
+        any other function of the inputs."""
 
     def forecast(self, probabilities, crowd):
         """(N, C): what `predict`'s probabilities (N, C) and the crowd's labels of the same items say together."""

@@ -1,0 +1,31 @@
+"""KD-Crowd (Li et al., Frontiers of Computer Science 2025): a crowd model is taught by its own, corrected student.
+
+Stage 0 trains the crowd model, the teacher. Stage 1 trains a robust learner without annotators (common/robust) on the
+teacher's predictions. Stage 2 switches the roles: the crowd model goes on from stage 0 on the crowd's labels,
+supervised as well by the student's refined predictions. That is the method here.
+"""
+import torch
+
+from common.methods.crowd_layer import CrowdLayer
+from common.methods.max_mig import MaxMIG
+from common.methods.student import Student
+
+
+class KDCrowd(Student):
+    """loss = the crowd model's + kd_weight * distillation of the refined labels."""
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.kd_weight = setting.kd_weight
+
+    def loss_from(self, logits, batch):
+        distillation = self.distillation(torch.log_softmax(logits, 1), self.targets[batch.items])
+        return super().loss_from(logits, batch) + self.kd_weight * distillation
+
+
+class KDMaxMIG(KDCrowd, MaxMIG):
+    name, teacher = "kd-crowd-max-mig", "max-mig"
+
+
+class KDCrowdLayer(KDCrowd, CrowdLayer):
+    name, teacher = "kd-crowd-crowd-layer", "crowd-layer"

@@ -1,0 +1,102 @@
+"""DivideMix (Li, Socher & Hoi, ICLR 2020): two networks sort out each other's noisy labels and learn the rest from
+each other's guesses."""
+import torch
+from sklearn.mixture import GaussianMixture
+from torch.nn import functional
+
+from common.methods.method import one_hot
+from common.methods.student import Student
+
+WARM_UP = 5  # a fifth of the epochs on the labels as they are
+CLEAN = .5  # probability from which a label is used
+TEMPERATURE, ALPHA = .5, 4.  # of the sharpening, of MixMatch's Beta distribution
+UNLABELLED, RAMP_UP = 25., 16  # weight of the guesses' squared error, the epochs in which it comes up
+
+
+def clean_probability(losses):
+    """float32 (N,): for each item the probability that its label is clean, the posterior of the component with the
+    smaller mean in a mixture of two Gaussians on the losses (N,), scaled to [0, 1]."""
+    low, high = losses.min(), losses.max()
+    if not high > low:
+        return torch.ones_like(losses)
+    scaled = ((losses - low) / (high - low)).double().cpu().numpy()[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(scaled)
+    return torch.from_numpy(mixture.predict_proba(scaled)[:, mixture.means_.argmin()]).to(losses)
+
+
+def sharpen(p):
+    """p^(1/T), normalised; p: (B, C)."""
+    power = p ** (1 / TEMPERATURE)
+    return power / power.sum(1, keepdim=True)
+
+
+class DivideMix(Student):
+    """After a warm-up each epoch starts with co-divide: a mixture on each network's losses tells the *other* network
+    which labels are clean. Clean labels are refined with the network's own predictions, the rest guessed by both
+    (label co-refinement and co-guessing), and MixMatch trains on all. The two networks are trained side by side.
+
+    Where there are no images to augment, an item's two views differ by dropout alone.
+    """
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.second = setting.network()
+        self.warm_up = max(1, setting.epochs // WARM_UP)
+        self.register_buffer("hard", one_hot(self.targets.argmax(1), self.targets.shape[1]), persistent=False)
+        self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of the labels, as network k is told
+        self.register_buffer("epochs", torch.tensor(0))
+        self.epoch = 0  # the same, on the host
+
+    def networks(self):
+        return self.classifier, self.second
+
+    def loss(self, batch):
+        if self.epoch < self.warm_up:
+            targets = self.targets[batch.items]
+            return sum(self.distillation(torch.log_softmax(network(batch.inputs), 1), targets)
+                       for network in self.networks())
+        views = batch.view(), batch.view()
+        with torch.no_grad():
+            guesses = [torch.stack([torch.softmax(network(view), 1) for view in views]).mean(0)
+                       for network in self.networks()]
+        both = (guesses[0] + guesses[1]) / 2
+        hard = self.hard[batch.items]
+        loss = 0.
+        for k, network in enumerate(self.networks()):
+            weight = self.clean[k, batch.items][:, None]
+            used = weight[:, 0] > CLEAN
+            target = sharpen(torch.where(used[:, None], weight * hard + (1 - weight) * guesses[k], both))
+            loss = loss + self.mix_match(network, torch.cat(views), target.repeat(2, 1), used.repeat(2))
+        return loss
+
+    def mix_match(self, network, inputs, target, used):
+        """The loss of one network on mixed items: distillation where the label is used, the squared error of the guess
+        elsewhere, and the divergence of the mean prediction from the prior."""
+        share = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
+        share = max(share, 1 - share)
+        other = torch.randperm(len(inputs)).to(inputs.device)
+        log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
+        mixed = share * target + (1 - share) * target[other]
+        labelled = self.distillation(log_p, mixed, used)
+        guessed = torch.where(used, 0, ((log_p.exp() - mixed) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)
+        mean = log_p.exp().mean(0)
+        balance = functional.kl_div(torch.log(mean), self.kd_log_prior, log_target=True, reduction="sum")
+        ramp = min(1., (self.epoch - self.warm_up) / RAMP_UP)
+        return labelled + UNLABELLED * ramp * guessed + balance
+
+    def predict(self, inputs):
+        return sum(torch.softmax(network(inputs), 1) for network in self.networks()) / 2
+
+    def end_epoch(self, predict_train):
+        self.epoch += 1
+        self.epochs.fill_(self.epoch)
+        if self.epoch < self.warm_up:
+            return
+        p = predict_train(lambda inputs: torch.stack([torch.softmax(net(inputs), 1) for net in self.networks()], 1))
+        losses = -torch.log((p * self.hard[:, None]).sum(2).clamp(min=1e-12))  # (N, 2)
+        for k in range(2):
+            self.clean[1 - k] = clean_probability(losses[:, k])
+
+    def load_state_dict(self, state, *arguments, **named):
+        super().load_state_dict(state, *arguments, **named)
+        self.epoch = int(self.epochs)

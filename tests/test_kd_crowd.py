@@ -1,0 +1,321 @@
+"""KD-Crowd: who teaches whom, the robust learners, the two figures' numbers, and the command."""
+import csv
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from common.crowd import CrowdLabels
+from common.dataset import Dataset, Items, Protocol
+from common.divergences import mig_loss
+from common.features import FeatureSet
+from common.learners import build_stage, predict_all
+from common.methods import METHODS, Batch, Setting
+from common.methods.max_mig import MaxMIG
+from common.networks import Classifier, feature_net
+from common.options import Options
+from common.results import annotator_error, memorized
+from common.robust import ROBUST
+from common.robust.dividemix import DivideMix, clean_probability, sharpen
+from common.robust.elr import ELR
+from conftest import load_script
+from test_methods import CLASSES, DENSE, INPUTS, make, whole_batch
+from test_runs import SMALL, numbers, same_weights
+
+digits_main = load_script("Digits")
+TARGETS = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .3, .4], [.05, .05, .9], [.6, .3, .1]])
+KD = ("kd-crowd-crowd-layer", "kd-crowd-max-mig")
+
+
+def student(kind, **how):
+    torch.manual_seed(0)
+    crowd = CrowdLabels.from_dense(DENSE, CLASSES)
+    setting = Setting(lambda: Classifier(torch.nn.Identity(), torch.nn.Linear(4, CLASSES)), crowd, None,
+                      torch.full((CLASSES,), 1 / CLASSES), False, 1e-4, "identity", "kl", targets=TARGETS, **how)
+    return kind(setting), crowd
+
+
+def test_stages_hand_over():
+    random = np.random.default_rng(0)
+    features = torch.from_numpy(random.normal(size=(40, 6)).astype(np.float32))
+    crowd = CrowdLabels.from_dense(random.integers(-1, 3, (40, 4)), 3)
+    items = Items(FeatureSet(features), torch.arange(40) % 3, list(range(40)), crowd)
+    dataset = Dataset(items, items, list("abc"), list(range(4)))
+    protocol = Protocol("x", lambda precision: feature_net(6, 3, precision), 1, 8, 1e-2, 1e-2, (1 / 3,) * 3, ())
+    options = Options(methods=["crowd-layer", *KD, "max-mig"], batch_size=8, epochs=1, augment="none")
+
+    def build(stage, earlier):
+        return build_stage(stage, earlier, dataset, protocol, options, torch.device("cpu"), "float32")
+
+    def train(learners):
+        for learner in learners:
+            learner.method.train()
+            for start in range(0, 40, 8):
+                index = torch.arange(start, start + 8)
+                learner.step(Batch(index, features[index], crowd.select(index), lambda i=index: features[i]), start)
+
+    teachers = build(0, [])
+    train(teachers)
+    students = build(1, [teachers])
+    assert [learner.name for learner in students] == [name for name in options.methods if name in KD]
+    by_name = {learner.name: learner for learner in teachers}
+    for learner in students:
+        assert type(learner.method) is ELR
+        teacher = by_name[METHODS[learner.name].teacher]
+        assert torch.equal(learner.method.targets, predict_all([teacher], items.inputs)[0])
+        before = learner.method.targets.clone()
+        train([learner])
+        assert torch.equal(learner.method.targets, before)
+    switched = build(2, [teachers, students])
+    for learner, taught_by in zip(switched, students, strict=True):
+        assert type(learner.method) is METHODS[learner.name]
+        assert torch.equal(learner.method.targets, predict_all([taught_by], items.inputs)[0])
+        teacher = by_name[METHODS[learner.name].teacher].method.state_dict()
+        assert all(torch.equal(learner.method.state_dict()[key], value) for key, value in teacher.items())
+
+    by_name["max-mig"].failure = "broken"  # no teacher, no student
+    assert [learner.name for learner in build(1, [teachers])] == ["kd-crowd-crowd-layer"]
+
+
+@pytest.mark.parametrize("kind", ROBUST.values())
+def test_students_look_at_no_crowd(kind):
+    losses = []
+    for dense in (DENSE, DENSE[::-1].copy()):
+        method, _ = student(kind)
+        torch.manual_seed(1)
+        crowd = CrowdLabels.from_dense(dense, CLASSES)
+        losses.append(method.loss(Batch(torch.arange(5), INPUTS, crowd, lambda: INPUTS)).item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("counts", [None, torch.tensor([True, False, True, True, False])])
+def test_distillation(counts):
+    log_p = torch.log_softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), 1)
+    method, _ = student(ELR)
+    expected = mig_loss(log_p, torch.log(TARGETS), torch.log(torch.full((3,), 1 / 3)), "kl", counts)
+    assert method.distillation(log_p, TARGETS, counts).item() == pytest.approx(expected.item(), rel=1e-6)
+    method, _ = student(ELR, kd_loss="kl")
+    rows = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1).numpy()
+    expected = rows.mean() if counts is None else rows[counts.numpy()].mean()
+    assert method.distillation(log_p, TARGETS, counts).item() == pytest.approx(expected, rel=1e-5)
+    certain = torch.eye(3)[[0, 1, 2, 0, 1]]
+    assert np.isfinite(method.distillation(log_p, certain).item())
+
+
+def test_stage_two_adds_the_distillation_to_the_crowd_models_loss():
+    for name, kind in (("max-mig", METHODS["kd-crowd-max-mig"]), ("crowd-layer", METHODS["kd-crowd-crowd-layer"])):
+        base, crowd = make(name)
+        method, _ = student(kind, kd_weight=2.5)
+        batch = whole_batch(crowd)
+        log_h = torch.log_softmax(method.classifier(INPUTS), 1)
+        expected = base.loss(batch) + 2.5 * method.distillation(log_h, TARGETS)
+        assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_elr_gradient_and_running_targets():
+    method, crowd = student(ELR)
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    running = torch.softmax(torch.randn(5, 3, dtype=torch.float64), 1)
+    p = torch.softmax(logits, 1)
+    ELR.regularisation(p, running).backward()
+    # ELR's equation: d/dz_c log(1 - <p, t>) = p_c / (1 - <p, t>) sum_k (t_k - t_c) p_k
+    inner = (p * running).sum(1, keepdim=True)
+    expected = 3 / 5 * p / (1 - inner) * ((running * p).sum(1, keepdim=True) - running)
+    torch.testing.assert_close(logits.grad, expected.detach())
+
+    h = torch.softmax(method.classifier(INPUTS), 1).detach()
+    items = torch.tensor([3, 1])
+    for _ in range(2):
+        method.loss(Batch(items, INPUTS[items], crowd.select(items)))
+    torch.testing.assert_close(method.running[items], (.3 + .7 * .3) * h[items])
+    assert (method.running[[0, 2, 4]] == 0).all()
+
+
+def test_clean_probability_splits_losses_made_by_hand():
+    random = np.random.default_rng(0)
+    losses = torch.tensor(np.concatenate([random.normal(.2, .05, 80), random.normal(2, .3, 20)]), dtype=torch.float32)
+    clean = clean_probability(losses)
+    assert (clean[:80] > .9).all() and (clean[80:] < .1).all()
+    assert (clean_probability(torch.full((10,), .3)) == 1).all()  # nothing to tell apart
+
+
+def test_sharpen_by_hand():
+    np.testing.assert_allclose(sharpen(torch.tensor([[.6, .3, .1]])), [[.36 / .46, .09 / .46, .01 / .46]], rtol=1e-5)
+
+
+def test_dividemix_each_network_is_told_by_the_other():
+    method, crowd = student(DivideMix, epochs=10)  # two epochs of warm-up
+    batch = Batch(torch.arange(5), INPUTS, crowd, lambda: INPUTS)
+    warm = sum(method.distillation(torch.log_softmax(network(INPUTS), 1), TARGETS) for network in method.networks())
+    assert method.loss(batch).item() == pytest.approx(warm.item(), rel=1e-6)
+    assert not torch.equal(method.classifier.head.weight, method.second.head.weight)
+    hard = method.hard
+    assert hard.argmax(1).tolist() == [0, 1, 2, 2, 0]
+    sure, wrong = hard * .94 + .02, hard.roll(1, 1) * .94 + .02
+    # the first network thinks that the labels of items 0 and 1 are wrong, the second item 4's
+    p = torch.stack([torch.cat([wrong[:2], sure[2:]]), torch.cat([sure[:4], wrong[4:]])], 1)
+    method.end_epoch(lambda function: pytest.fail("asked for in the warm-up"))
+    method.end_epoch(lambda function: p)
+    assert (method.clean[1] > .5).tolist() == [False, False, True, True, True]
+    assert (method.clean[0] > .5).tolist() == [True, True, True, True, False]
+
+    seen = []
+    method.mix_match = lambda network, inputs, target, used: seen.append((network, target, used)) or torch.tensor(0.)
+    method.loss(batch)
+    guesses = [torch.softmax(network(INPUTS), 1).detach() for network in method.networks()]
+    for k, (network, target, used) in enumerate(seen):
+        assert network is method.networks()[k] and used.tolist() == (method.clean[k] > .5).tolist() * 2
+        w = method.clean[k][:, None]
+        refined, guessed = w * hard + (1 - w) * guesses[k], (guesses[0] + guesses[1]) / 2
+        torch.testing.assert_close(target[:5], sharpen(torch.where(used[:5, None], refined, guessed)))
+        torch.testing.assert_close(target[5:], target[:5])
+
+
+def test_mix_match_by_hand(monkeypatch):
+    """With a share of one nothing is mixed: distillation on what is used, squared error elsewhere, and the balance."""
+    method, _ = student(DivideMix, epochs=10)
+    method.epoch = method.warm_up + 8  # half way up the ramp
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(0.))
+    used = torch.tensor([True, True, False, True, False])
+    loss = method.mix_match(method.classifier, INPUTS, TARGETS, used)
+    log_p = torch.log_softmax(method.classifier(INPUTS), 1)
+    p = log_p.exp().detach().numpy()
+    error = ((p - TARGETS.numpy()) ** 2).mean(1)[~used.numpy()].mean()
+    balance = (np.log(1 / 3 / p.mean(0)) / 3).sum()
+    expected = method.distillation(log_p, TARGETS, used).item() + 25 * .5 * error + balance
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_dividemix_resumes_after_the_warm_up():
+    method, _ = student(DivideMix, epochs=5)
+    method.end_epoch(lambda function: torch.stack([TARGETS, TARGETS], 1))
+    other, _ = student(DivideMix, epochs=5)
+    other.load_state_dict(method.state_dict())
+    assert other.epoch == 1 and torch.equal(other.clean, method.clean)
+
+
+def test_memorized_by_hand():
+    truth = torch.tensor([0, 1, 2, -1])  # the last is not known
+    dense = np.array([[0, 1, 1], [0, 0, -1], [2, 0, 1], [1, 1, 1]])
+    items = Items(None, truth, None, CrowdLabels.from_dense(dense, 3))
+    # annotator 0 errs on item 1, 1 on items 0, 1 and 2, 2 on items 0 and 2
+    share = memorized(torch.tensor([1, 0, 2, 1]), items)
+    np.testing.assert_allclose(share, [1, 2 / 3, .5])
+    nobody = Items(None, truth[:1], None, CrowdLabels.from_dense(np.array([[0, 1]]), 3))
+    assert memorized(torch.tensor([2]), nobody).isnan().tolist() == [True, False]
+
+
+def test_annotator_error_by_hand():
+    true = torch.tensor([[[.5, .5], [0, 1]], [[torch.nan, torch.nan], [.2, .8]], [[torch.nan] * 2] * 2])
+    estimated = torch.tensor([[[.6, .4], [.3, .7]], [[.9, .1], [.3, .7]], [[.5, .5]] * 2])
+    error = annotator_error(true, estimated)
+    np.testing.assert_allclose(error[:2], [(.2 + .2 + .3) / 3, (.5 + .125) / 2], rtol=1e-5)
+    assert error[2].isnan()
+
+
+def run(tmp_path, name, *arguments):
+    folder = tmp_path / name
+    status = digits_main.main([*map(str, SMALL), "--device", "cpu", "--precision", "float32", "--out", str(folder),
+                               *map(str, arguments)])
+    return status, folder, json.loads((folder / "summary.json").read_text())
+
+
+def read_csv(file):
+    with open(file, newline="") as rows:
+        return list(csv.DictReader(rows))
+
+
+def test_the_command_and_its_figures(command, tmp_path):
+    done = command("Digits", "--case", 2, "--epochs", 2, *SMALL, "--methods", *KD, "true-label", "--precision", "float32")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "digits-case2-high-seed0"
+    rows = read_csv(folder / "metrics.csv")
+    assert list(rows[0]) == ["epoch", "stage", "method", "loss", "test_accuracy", "test_auc", "seconds"]
+    trained = {(row["stage"], row["method"]) for row in rows if row["loss"]}
+    assert trained == {("0", "max-mig"), ("0", "crowd-layer"), ("0", "true-label"),
+                       *((stage, name) for stage in "12" for name in KD)}
+    summary = json.loads((folder / "summary.json").read_text())["methods"]
+    for name in KD:
+        last = [row for row in rows if row["method"] == name and row["stage"] == "2"][-1]
+        assert summary[name]["last"]["test_accuracy"] == float(last["test_accuracy"])
+    assert "kd-crowd-max-mig-forecaster" in summary
+
+    memorization = read_csv(folder / "memorization.csv")
+    assert {(row["method"], row["stage"], row["epoch"]) for row in memorization} == {
+        (name, str(stage), epoch) for name in KD for stage in (1, 2) for epoch in "12"} | {
+        (METHODS[name].teacher, "0", epoch) for name in KD for epoch in "12"}
+    assert all(0 <= float(row["mean"]) <= 1 for row in memorization)
+    errors = read_csv(folder / "annotator_error.csv")
+    assert len(errors) == 10 and set(errors[0]) == {"annotator", "crowd-layer", "max-mig", *KD}
+    for name in ("max-mig", *KD):
+        assert summary[name]["annotator_error"] == pytest.approx(np.mean([float(row[name]) for row in errors]), rel=1e-5)
+    for picture in ("memorization.png", "annotator_error.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+
+    # the teachers are what they are without students
+    alone = command("Digits", "--case", 2, "--epochs", 2, *SMALL, "--methods", "max-mig", "true-label", "--out", "alone",
+                    "--precision", "float32")
+    assert alone.returncode == 0
+    teachers = [{key: value for key, value in row.items() if key not in ("stage", "seconds")} for row in rows
+                if row["stage"] == "0" and row["method"] != "crowd-layer"]
+    assert numbers(tmp_path / "alone") == teachers
+
+
+@pytest.mark.parametrize("robust", ROBUST)
+def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
+    arguments = ("Digits", "--case", 1, "--epochs", 5, *SMALL, "--methods", "kd-crowd-max-mig", "--robust", robust)
+    process = start(*arguments, "--out", "killed")
+    checkpoint = tmp_path / "killed" / "checkpoint.pt"
+    while not checkpoint.exists() or torch.load(checkpoint, weights_only=True)["stage"] < 1:
+        assert process.poll() is None, process.communicate()
+        time.sleep(.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    stopped = torch.load(checkpoint, weights_only=True)
+    assert (stopped["stage"], stopped["epoch"]) < (2, 5)
+    resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
+    assert resumed.returncode == whole.returncode == 0, resumed.stderr
+    assert f"going on after stage {stopped['stage']}, epoch {stopped['epoch']}" in resumed.stdout
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
+    assert same_weights(tmp_path / "killed", tmp_path / "whole")
+    for name in ("labels.csv", "memorization.csv", "annotator_error.csv"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+@pytest.mark.parametrize("flags", [("--robust", "dividemix"), ("--kd-loss", "kl"), ("--kd-weight", ".5")])
+def test_flags_change_the_students_alone(tmp_path, flags):
+    plain, changed = (run(tmp_path, name, "--epochs", 2, "--methods", "kd-crowd-max-mig", *more)[1]
+                      for name, more in (("plain", ()), ("changed", flags)))
+    first = {"--kd-weight": "2"}.get(flags[0], "1")  # the weight is stage 2's
+    for a, b in zip(numbers(plain), numbers(changed), strict=True):
+        if a["loss"]:
+            assert (a == b) == (a["stage"] < first)
+
+
+def test_nothing_of_the_truth_reaches_the_students(tmp_path, monkeypatch):
+    for robust in ROBUST:
+        arguments = ("--epochs", 2, "--methods", "kd-crowd-max-mig", "--robust", robust)
+        honest = run(tmp_path, f"honest-{robust}", *arguments)[1]
+        make_dataset = digits_main.synthesized
+        with monkeypatch.context() as patch:
+            def lied_to(*inputs, make_dataset=make_dataset):
+                dataset = make_dataset(*inputs)
+                dataset.train.truth.copy_(dataset.train.truth.flip(0))
+                return dataset
+            patch.setattr(digits_main, "synthesized", lied_to)
+            lied = run(tmp_path, f"lied-{robust}", *arguments)[1]
+        assert numbers(honest) == numbers(lied)
+
+
+def test_a_teacher_that_breaks_has_no_student(tmp_path, monkeypatch):
+    monkeypatch.setattr(MaxMIG, "loss_from", lambda self, logits, batch: logits.sum() * float("nan"))
+    status, _, summary = run(tmp_path, "run", "--epochs", 1, "--methods", *KD)
+    assert status == 0
+    for name in ("max-mig", "kd-crowd-max-mig"):
+        assert summary["methods"][name]["failure"] == "loss not finite in epoch 1, batch 1"
+        assert summary["methods"][name]["last"] is None
+    assert summary["methods"]["kd-crowd-crowd-layer"]["last"] is not None
+
