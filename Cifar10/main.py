@@ -1,6 +1,7 @@
-"""Max-MIG and its baselines on CIFAR-10 with VGG-16 and a synthesized crowd.
+"""Max-MIG and its baselines on CIFAR-10 with VGG-16, with a synthesized crowd or the people of CIFAR-10H or CIFAR-10N.
 
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
+    python3 main.py --crowd cifar10h --crowd-path cifar10h-raw.csv --hardest 100 --path DATA --device 0
 """
 import sys
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from common.errors import launch
 from common.experiment import run
 from common.methods import SYNTHESIZED_METHODS
 from common.networks import vgg16
-from common.options import SynthesizedOptions, flag, parse
+from common.options import SynthesizedOptions, flag, parse, whole
+from human_labels import human_crowd
 
 PROTOCOL = Protocol(
     name="cifar10",
@@ -31,14 +33,27 @@ PROTOCOL = Protocol(
 
 @dataclass
 class Options(SynthesizedOptions):
+    crowd: str = flag("synthesized", "who labels: --case and --expertise, or real people",
+                      choices=("synthesized", "cifar10h", "cifar10n"))
+    crowd_path: str = flag(None, "cifar10h-raw.csv or CIFAR-10_human.pt", same_run=False, metavar="FILE")
+    hardest: int = flag(None, "of CIFAR-10H, the annotators with the most errors alone, so many", type=whole(1))
     download: bool = flag(False, "fetch CIFAR-10 into --path if it is not there", same_run=False, action="store_true")
+
+    def run_name(self, dataset):
+        if self.crowd == "synthesized":
+            return super().run_name(dataset)
+        return f"{self.crowd}{f'-hardest{self.hardest}' if self.hardest else ''}-seed{self.seed}"
 
 
 def main(arguments=None):
     options = parse(Options, PROTOCOL, __doc__, arguments)
     train, test, files = cifar10.load(options.path, options.download)
-    experts = cifar10.EXPERTS[options.expertise]
-    return run(synthesized(train, test, cifar10.CLASSES, experts, options, files), PROTOCOL, options)
+    if options.crowd == "synthesized":
+        experts = cifar10.EXPERTS[options.expertise]
+        dataset = synthesized(train, test, cifar10.CLASSES, experts, options, files)
+    else:
+        dataset = human_crowd(train, test, cifar10.CLASSES, options, files)
+    return run(dataset, PROTOCOL, options)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,14 @@ class CrowdLabels:
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), present.sum(1).cumsum(0)])
         return cls(annotator[present], labels[present].int(), offsets, labels.shape[1], classes)
 
+    @classmethod
+    def from_triples(cls, item, annotator, label, items, annotators, classes):
+        """From integer arrays (L,): which item, who, and which class, in any order."""
+        order = np.argsort(item, kind="stable")
+        offsets = np.concatenate([[0], np.bincount(item, minlength=items).cumsum()])
+        annotator, label = (torch.from_numpy(np.asarray(array)[order].astype(np.int32)) for array in (annotator, label))
+        return cls(annotator, label, torch.from_numpy(offsets), annotators, classes)
+
     def __len__(self):
         return len(self.offsets) - 1
 

@@ -102,20 +102,28 @@ def subset(items, size, classes, flag):
     return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
 
 
+def cut(train, test, classes, options):
+    """(train, test), cut to options.train_size and test_size."""
+    return (subset(train, options.train_size, classes, "--train-size"),
+            subset(test, options.test_size, classes, "--test-size"))
+
+
+def thinned(crowd, keep, seed):
+    """The crowd with `keep` random labels of each item, --labels-per-item; all of it for None."""
+    if keep is None:
+        return crowd
+    if keep > crowd.annotators:
+        raise UserError(f"--labels-per-item {keep}: this crowd has {crowd.annotators} annotators")
+    return crowd.thin(keep, seed)
+
+
 def synthesized(train, test, class_names, experts, options, files=None):
     """The Dataset with the paper's crowd for options.case, cut to options.train_size and test_size.
 
     The crowd is drawn for all items before the cut, so that an item's labels do not depend on it.
     """
-    names = annotator_names(experts, options.case)
-    keep = options.labels_per_item
-    if keep is not None and keep > len(names):
-        raise UserError(f"--labels-per-item {keep}: this crowd has {len(names)} annotators")
-
     def crowd_of(items, seed):
         crowd = synthesize(items.truth.numpy(), experts, options.case, seed)
-        return replace(items, crowd=crowd if keep is None else crowd.thin(keep, seed))
-    classes = len(class_names)
-    train = subset(crowd_of(train, TRAIN_SEED), options.train_size, classes, "--train-size")
-    test = subset(crowd_of(test, TEST_SEED), options.test_size, classes, "--test-size")
-    return Dataset(train, test, class_names, names, files=files or {})
+        return replace(items, crowd=thinned(crowd, options.labels_per_item, seed))
+    train, test = cut(crowd_of(train, TRAIN_SEED), crowd_of(test, TEST_SEED), len(class_names), options)
+    return Dataset(train, test, class_names, annotator_names(experts, options.case), files=files or {})

@@ -41,7 +41,7 @@ class LabelMeOptions(Options):
 
 def main(arguments=None):
     options = parse(LabelMeOptions, PROTOCOL, __doc__, arguments)
-    dataset = labelme.load(options.path, options.copies, options.select == "valid", options.train_size, options.test_size)
+    dataset = labelme.load(options)
     train = dataset.train
     print(f"{len(train)} training rows" + (f", {train.copies} copies of each of {len(train) // train.copies} images"
                                            if train.copies > 1 else ", each an image of its own"))

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from common.crowd import CrowdLabels
-from common.dataset import Dataset, Items, subset
+from common.dataset import Dataset, Items, cut
 from common.errors import UserError
 from common.features import FeatureSet, flat
 
@@ -15,24 +15,24 @@ FILES = ("data_train_vgg16.npy", "answers.npy", "labels_train.npy", "data_test_v
 OPTIONAL = ("data_valid_vgg16.npy", "labels_valid.npy")
 
 
-def load(path, copies=None, valid=False, train_size=None, test_size=None):
-    """The Dataset in folder `path`. copies: how many rows in turn are one image, None to find out; valid: with the
-    validation images; train_size, test_size: so many images of a fixed shuffle. UserError for what cannot be used."""
-    folder = Path(path or Path(__file__).parent / "prepared")
+def load(options):
+    """The Dataset in folder options.path. copies: how many rows in turn are one image, None to find out; select "valid":
+    with the validation images; train_size and test_size count images. UserError for what cannot be used."""
+    folder = Path(options.path or Path(__file__).parent / "prepared")
     if not folder.is_dir():
         raise UserError(f"--path {folder}: no such folder; it is `prepared` of {ARCHIVE}, with {', '.join(FILES)}")
     answers = _read(folder, "answers.npy")
     train = _items(folder, "train", rows=_count(folder, answers))
     _check_labels(answers, folder / "answers.npy", least=-1)
-    copies = copies or _find_copies(answers, train.truth.numpy())
+    copies = options.copies or _find_copies(answers, train.truth.numpy())
     if len(train) % copies:
         raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it")
     crowd = CrowdLabels.from_dense(answers, len(CLASSES))
     images = [str(row // copies) for row in range(len(train))]
     train = Items(train.inputs, train.truth, images, crowd, copies)
-    return Dataset(subset(train, train_size, len(CLASSES), "--train-size"),
-                   subset(_items(folder, "test"), test_size, len(CLASSES), "--test-size"),
-                   CLASSES, [str(m) for m in range(answers.shape[1])], _items(folder, "valid") if valid else None)
+    train, test = cut(train, _items(folder, "test"), len(CLASSES), options)
+    valid = _items(folder, "valid") if options.select == "valid" else None
+    return Dataset(train, test, CLASSES, [str(m) for m in range(answers.shape[1])], valid)
 
 
 def _read(folder, name):

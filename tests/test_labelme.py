@@ -30,6 +30,10 @@ def arrays(images=48, seed=0):
     return made | {"answers": answers}
 
 
+def load(path, **how):
+    return labelme.load(script.LabelMeOptions(path=path, **how))
+
+
 def save(folder, made):
     folder.mkdir(exist_ok=True)
     for name, array in made.items():
@@ -95,12 +99,12 @@ def test_copies_count_once(tmp_path, capsys, flag):
     assert summary["items"] == 16 and summary["labels"] == (made["answers"] >= 0).sum()
     assert [row["item"] for row in labels] == [str(i) for i in range(16)]
     assert [int(row["truth"]) for row in labels] == made["labels_train"].tolist()
-    cut = labelme.load(tmp_path / "a", train_size=10).train
+    cut = load(tmp_path / "a", train_size=10).train
     assert len(cut) == 30 and cut.truth.view(10, 3).eq(cut.truth[::3, None]).all()
 
 
 def test_rows_without_copies_are_found_to_have_none(tmp_path):
-    assert labelme.load(save(tmp_path / "a", arrays())).train.copies == 1
+    assert load(save(tmp_path / "a", arrays())).train.copies == 1
 
 
 def test_the_default_is_counted_in_rows(tmp_path, monkeypatch, capsys):
@@ -157,22 +161,22 @@ def spoil(value):
 ])
 def test_bad_arrays(tmp_path, made, message):
     with pytest.raises(UserError, match=message):
-        labelme.load(save(tmp_path / "a", made))
+        load(save(tmp_path / "a", made))
 
 
 def test_bad_files_and_flags(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder; .*deep_LabelMe.tar.gz, with data_train_vgg16.npy"):
-        labelme.load(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
     folder = save(tmp_path / "a", arrays())
     with pytest.raises(UserError, match="--copies 7: the 48 training rows are no multiple of it"):
-        labelme.load(folder, copies=7)
+        load(folder, copies=7)
     with pytest.raises(UserError, match="--augment fresh: labelme has features, not images"):
         run(folder, tmp_path / "run", "--augment", "fresh")
     (folder / "answers.npy").write_bytes((folder / "answers.npy").read_bytes()[:200])
     with pytest.raises(UserError, match=r"answers.npy: not a whole .npy file"):
-        labelme.load(folder)
+        load(folder)
     (folder / "labels_valid.npy").unlink()
     save(folder, {"answers": arrays()["answers"]})
-    labelme.load(folder)  # the validation files may be missing
+    load(folder)  # the validation files may be missing
     with pytest.raises(UserError, match=r"labels_valid.npy: missing; .* holds data_train_vgg16.npy"):
-        labelme.load(folder, valid=True)
+        load(folder, select="valid")
