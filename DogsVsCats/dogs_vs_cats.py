@@ -29,7 +29,7 @@ def load(path):
         splits, files = [read_list(path / name, path, len(CLASSES)) for name in LISTS], {}
     else:
         splits = _halves(*_find(path))
-        files = {name: "".join(f"{item},{c}\n" for item, c in zip(*split, strict=True))
+        files = {f"split_{name}": "".join(f"{item},{c}\n" for item, c in zip(*split, strict=True))
                  for name, split in zip(LISTS, splits, strict=True)}
     (train, train_left_out), (test, test_left_out) = (
         read_items([path / name for name in names], names, truth, SIZE, "RGB", *IMAGENET, Augmentation(True, 45))

@@ -13,7 +13,7 @@ from common.errors import UserError
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
-         "curves.png", "confusion.png", "left_out.csv", "train_file.csv", "val_file.csv",
+         "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png")
 
 

@@ -94,7 +94,8 @@ def test_petimages_are_halved_and_broken_ones_left_out(tmp_path, capsys):
     _, summary = run("DogsVsCats", folder, tmp_path / "run", "--methods", "majority-vote")
     assert "1 images could not be decoded and are left out: PetImages/Cat/3.jpg" in capsys.readouterr().out
     assert (tmp_path / "run" / "left_out.csv").read_text() == "item\nPetImages/Cat/3.jpg\n"
-    halves = [[row.split(",") for row in (tmp_path / "run" / name).read_text().split()] for name in dogs_vs_cats.LISTS]
+    halves = [[row.split(",") for row in (tmp_path / "run" / f"split_{name}").read_text().split()]
+              for name in dogs_vs_cats.LISTS]
     for half in halves:
         assert len(half) == 12 and sum(truth == "1" for _, truth in half) == 6
         assert all((truth == "1") == ("Dog" in name) for name, truth in half)
@@ -103,7 +104,7 @@ def test_petimages_are_halved_and_broken_ones_left_out(tmp_path, capsys):
     assert len(train) + len(test) == 23 and summary["items"] == len(train)
     # the lists it wrote, put beside the images, give the same split
     for name in dogs_vs_cats.LISTS:
-        (folder / name).write_bytes((tmp_path / "run" / name).read_bytes())
+        (folder / name).write_bytes((tmp_path / "run" / f"split_{name}").read_bytes())
     assert dogs_vs_cats.load(folder)[0].names == train.names
 
 

@@ -6,10 +6,14 @@ from common.methods.method import Method, one_hot, soft_cross_entropy
 class MajorityVote(Method):
     name = "majority-vote"
 
+    def __init__(self, setting):
+        super().__init__(setting)
+        votes = one_hot(majority_vote(setting.crowd), setting.crowd.classes)  # zeros for an item without labels
+        self.register_buffer("votes", votes, persistent=False)
+
     def loss_from(self, logits, batch):
-        return soft_cross_entropy(logits, one_hot(majority_vote(batch.crowd), batch.crowd.classes))
+        return soft_cross_entropy(logits, self.votes[batch.items])
 
     def aggregate(self, predict_train, crowd):
         """The votes themselves, one-hot; uniform for an item without labels."""
-        votes = one_hot(majority_vote(crowd), crowd.classes)
-        return votes.where(votes.sum(1, keepdim=True) > 0, 1 / crowd.classes)
+        return self.votes.where(self.votes.sum(1, keepdim=True) > 0, 1 / crowd.classes)
