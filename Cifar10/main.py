@@ -3,6 +3,7 @@
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
     python3 main.py --crowd cifar10h --crowd-path cifar10h-raw.csv --hardest 100 --path DATA --device 0
 """
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,17 @@ class Options(SynthesizedOptions):
     hardest: int = flag(None, "of CIFAR-10H, the annotators with the most errors alone, so many", type=whole(1))
     download: bool = flag(False, "fetch CIFAR-10 into --path if it is not there", same_run=False, action="store_true")
 
+    def table_name(self, dataset):
+        return dataset if self.crowd == "synthesized" else self.crowd
+
+    def reproduce(self, protocol):
+        command = super().reproduce(protocol)
+        return command if self.crowd == "synthesized" else re.sub(" --(cases|expertise) .", "", command)
+
     def run_name(self, dataset):
         if self.crowd == "synthesized":
             return super().run_name(dataset)
-        return f"{self.crowd}{f'-hardest{self.hardest}' if self.hardest else ''}-seed{self.seed}"
+        return f"{self.table_name(dataset)}{f'-hardest{self.hardest}' if self.hardest else ''}-seed{self.seed}"
 
 
 def main(arguments=None):

@@ -123,6 +123,8 @@ def run(dataset, protocol, options):
         finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
         for epoch in range(finished + 1, options.epochs + 1):
             active = [learner for learner in learners if not learner.failure]
+            if not active:
+                break
             losses = train_epoch(active, dataset.train, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
@@ -139,7 +141,7 @@ def run(dataset, protocol, options):
                                   for k, stage_learners in enumerate(stages) for learner in stage_learners}}
             folder.save(state)
             folder.write("metrics.csv", lambda file, rows=state["rows"]: results.write_rows(file, rows), newline="")
-    return finish(stages, options.methods, dataset, folder, state)
+    return finish(stages, options.methods, dataset, folder, state, options.reproduce(protocol))
 
 
 def say_start(dataset, options, device, precision, folder, state):
@@ -151,13 +153,15 @@ def say_start(dataset, options, device, precision, folder, state):
               "f(t) = t - 2 arctan t + pi/2 - 1")
     if options.robust == "dividemix" and not train.inputs.augmentation:
         print("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
-    going_on = f"; going on after stage {state['stage']}, epoch {state['epoch']}" if state["epoch"] else ""
-    print(f"results go to {folder.path}{going_on}")
+    stage = f"stage {state['stage']}, " if state["stage"] else ""
+    print(f"results go to {folder.path}" + (f"; going on after {stage}epoch {state['epoch']}" if state["epoch"] else ""))
 
 
 def say_epoch(epoch, rows, where, first):
     """A line of test accuracies, under a heading the first time."""
-    width = max([12, *(len(row["method"]) for row in rows)])
+    if not rows:
+        return
+    width = max(12, *(len(row["method"]) for row in rows))
     if first:
         tqdm.write(f"\ntest accuracy by epoch{where}\nepoch  " + "  ".join(row["method"].rjust(width) for row in rows))
     cells = (results.percent(row["test_accuracy"]).rjust(width) for row in rows)

@@ -63,6 +63,24 @@ class Options:
         """The name of the run's folder."""
         return f"{dataset}-seed{self.seed}"
 
+    def table_name(self, dataset):
+        """What reproduce.py calls the data set."""
+        return dataset
+
+    def reproduce(self, protocol):
+        """The command that makes this run's row of the table, over several seeds."""
+        words, last = ["python3 reproduce.py", self.table_name(protocol.name)], []
+        for f in sorted(fields(self), key=lambda f: f.name not in ("case", "expertise")):
+            value, default = getattr(self, f.name), f.default if f.default is not None else getattr(protocol, f.name, None)
+            if f.name in ("case", "expertise"):
+                words.append(f"--{'cases' if f.name == 'case' else f.name} {value}")
+            elif f.name == "methods":
+                last = [] if value == list(protocol.methods) else ["--methods", *value]
+            elif value != default and f.metadata["how"].get("action") is None and f.name not in (
+                    "seed", "out", "device", "crowd"):
+                words.append(f"--{f.name.replace('_', '-')} {value}")
+        return " ".join([*words, *last])
+
     def of_the_run(self):
         """The flags that must be the same for a run to go on."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["same_run"]}

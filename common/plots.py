@@ -117,6 +117,29 @@ def confusions(file, estimated, true, names, labels, title):
     _save(figure, file)
 
 
+def bars(file, shown, methods, title):
+    """Grouped bars with error bars: last-epoch test accuracy of each method in each row of the table.
+
+    shown: {row: {method: Number}}; methods: the order of the bars.
+    """
+    methods = [name for name in methods if any(name in numbers for numbers in shown.values())]
+    figure, axes = plt.subplots(figsize=(max(6, 2.5 + .22 * len(shown) * (len(methods) + 2)), 4), layout="constrained")
+    width = .85 / len(methods)
+    for k, name in enumerate(methods):
+        places = [i for i, numbers in enumerate(shown.values()) if name in numbers]
+        numbers = [list(shown.values())[i][name] for i in places]
+        forecaster = name.endswith(FORECASTER)
+        axes.bar([i + (k - (len(methods) - 1) / 2) * width for i in places], [100 * n.mean for n in numbers], width,
+                 yerr=[100 * n.deviation for n in numbers], capsize=2, color=color_of(name), label=name, edgecolor="white",
+                 alpha=.55 if forecaster else 1, hatch="///" if forecaster else None, error_kw={"linewidth": .9})
+    axes.set_xticks(range(len(shown)), list(shown))
+    axes.set(ylabel="test accuracy, last epoch (%)", title=title)
+    axes.grid(axis="y", alpha=.3)
+    axes.set_axisbelow(True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
+    _save(figure, file)
+
+
 def _save(figure, file):
     figure.savefig(file, format="png", dpi=130)
     plt.close(figure)

@@ -24,8 +24,9 @@ def label_training_items(learners, train):
     return {name: belief.view(-1, train.copies, belief.shape[1]).mean(1) for name, belief in labels.items()}
 
 
-def finish(stages, names, dataset, folder, state):
-    """Writes the results of the methods `names`, summary.json last: it says that the run is done. stages: [[Learner]].
+def finish(stages, names, dataset, folder, state, command):
+    """Writes the results of the methods `names`, summary.json last: it says that the run is done. stages: [[Learner]];
+    command: what reproduces the row of the table.
 
     Returns the exit status.
     """
@@ -63,7 +64,7 @@ def finish(stages, names, dataset, folder, state):
     if state["memorization"]:
         write_kd_figures(final, labels, train, dataset.annotator_names, folder, state["memorization"], methods)
     folder.write_json("summary.json", summary)
-    print(f"\n{results.table(summary)}\n")
+    print(f"\n{results.table(summary)}\n\nits row of the table, over five seeds: {command}")
     if summary["labels_from"]:
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if labels else 1

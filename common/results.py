@@ -38,9 +38,12 @@ def epochs_that_count(rows):
     return summary
 
 
+METRICS = ("epoch", "method", "loss", "test_accuracy", "test_auc", "seconds")
+
+
 def write_rows(file, rows):
-    """Dictionaries as csv, with the columns of the first."""
-    writer = csv.DictWriter(file, rows[0])
+    """Dictionaries as csv, with the columns of the first; those of metrics.csv where there are none."""
+    writer = csv.DictWriter(file, rows[0] if rows else METRICS)
     writer.writeheader()
     writer.writerows(rows)
 

@@ -1,0 +1,175 @@
+"""reproduce.py: every cell once, whatever is killed or fails, and the tables' numbers."""
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import reproduce
+from common.errors import UserError
+from conftest import ROOT
+
+TINY = ("--train-size", 100, "--test-size", 60, "--epochs", 1, "--methods", "majority-vote", "max-mig", "true-label")
+CELLS = ("digits", "--seeds", 2, "--cases", "1,2", "--expertise", "1")
+NAMES = {f"case{case}-high-seed{seed}" for case in (1, 2) for seed in (0, 1)}
+
+
+def done_lines(text):
+    return re.findall(r"^(\S+): done$", text, re.M)
+
+
+def test_two_launches_share_the_cells_and_a_finished_one_is_not_run_again(start, command, tmp_path):
+    launches = [start("reproduce.py", *CELLS, *TINY, "--out", "shared") for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in launches]
+    assert all(process.returncode == 0 for process in launches)
+    assert sorted(done_lines(outputs[0]) + done_lines(outputs[1])) == sorted(NAMES)
+    assert all((tmp_path / "shared" / name / "summary.json").exists() for name in NAMES)
+    for name in ("table.md", "table.tex", "table.csv", "figure.png"):
+        assert (tmp_path / "shared" / name).stat().st_size > 100
+
+    again = command("reproduce.py", *CELLS, *TINY, "--out", "shared", "--list")
+    assert again.stdout.count(" done ") == 4
+    (tmp_path / "shared" / "case2-high-seed1" / "summary.json").unlink()
+    more = command("reproduce.py", *CELLS, *TINY, "--out", "shared", "--jobs", 2)
+    assert more.returncode == 0 and done_lines(more.stdout) == ["case2-high-seed1"]
+
+
+def test_torchrun_with_two_processes(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+                           str(ROOT / "reproduce.py"), *map(str, CELLS), *map(str, TINY), "--out", str(tmp_path / "out")],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done_lines(done.stdout)) == sorted(NAMES) and done.stdout.count("tables and figures are in") == 1
+    for name in NAMES:
+        threads = json.loads((tmp_path / "out" / name / "config.json").read_text())["threads"]
+        assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def test_killed_in_mid_cell_and_launched_again(start, command, tmp_path):
+    arguments = ("reproduce.py", "digits", "--seeds", 1, "--cases", 1, "--expertise", 1, *TINY[:-4], "--methods", "max-mig",
+                 "--epochs", 12, "--train-size", 600, "--out", "out")
+    process = start(*arguments, start_new_session=True)
+    metrics = tmp_path / "out" / "case1-high-seed0" / "metrics.csv"
+    while not metrics.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    stopped = command(*arguments, "--list").stdout
+    assert re.search(r"case1-high-seed0 +stopped after epoch \d", stopped)
+    config = metrics.with_name("config.json").stat().st_mtime_ns
+    again = command(*arguments)
+    assert again.returncode == 0 and done_lines(again.stdout) == ["case1-high-seed0"]
+    assert metrics.with_name("config.json").stat().st_mtime_ns == config  # the run that there was went on
+    with open(metrics, newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file) if row["method"] == "max-mig"] == list(map(str, range(1, 13)))
+
+
+def test_a_script_that_outlives_its_launch_keeps_its_claim(tmp_path):
+    cell = reproduce.Cell("row", tmp_path / "cell", ())
+    lock = cell.claim()
+    assert cell.claim() is None and cell.state() == "running"
+    child = subprocess.Popen(["sleep", "60"], pass_fds=(lock.fileno(),))
+    lock.close()
+    assert cell.claim() is None
+    child.kill()
+    child.wait()
+    again = cell.claim()
+    assert again is not None
+    again.close()
+    assert cell.state() == "not begun"
+
+
+def test_a_failing_cell_leaves_the_others_alone(command, tmp_path):
+    folder = tmp_path / "out" / "case1-high-seed0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    done = command("reproduce.py", "digits", "--seeds", 1, "--cases", "1,2", "--expertise", 1, *TINY, "--out", "out")
+    assert done.returncode == 1
+    assert "case1-high-seed0: failed" in done.stdout and "case2-high-seed0: done" in done.stdout
+    assert "1 of 2 cells are missing: case1-high-seed0" in done.stdout
+    assert re.search(r"case1-high-seed0 failed: error: .*config.json: not the record of a run", done.stderr)
+    (folder / "config.json").unlink()
+    again = command("reproduce.py", "digits", "--seeds", 1, "--cases", "1,2", "--expertise", 1, *TINY, "--out", "out")
+    assert again.returncode == 0 and done_lines(again.stdout) == ["case1-high-seed0"]
+
+
+def summary(last, best, label=None, error=None):
+    method = {"last": {"test_accuracy": last, "test_auc": None}, "best": {"test_accuracy": best, "test_auc": None},
+              "best_epoch": 1, "train_label_accuracy": label, "seconds": 1.}
+    return method | ({} if error is None else {"annotator_error": error})
+
+
+def test_tables_of_summaries_made_by_hand(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for seed, (mig, vote) in enumerate([(.80, .60), (.86, .62), (.83, .58)]):
+        folder = tmp_path / "out" / f"case1-low-seed{seed}"
+        folder.mkdir(parents=True)
+        methods = {"majority-vote": summary(vote, vote + .05), "max-mig": summary(mig, mig + .01, .9, .2 + seed / 10),
+                   "max-mig-forecaster": summary(.95, .96, .97), "true-label": summary(.99, .99)}
+        (folder / "summary.json").write_text(json.dumps({"methods": methods, "seconds": 30 + seed}))
+    arguments = ["digits", "--seeds", "4", "--cases", "1", "--expertise", "0", "--out", "out"]
+    assert reproduce.main([*arguments, "--tables-only"]) == 0
+    assert "1 of 4 cells are missing: case1-low-seed3" in capsys.readouterr().out
+
+    text = (tmp_path / "out" / "table.md").read_text()
+    # of .80, .86, .83: mean .83, standard deviation .03 with n - 1; the forecaster is no rival, true-label neither
+    assert "| case 1, low | 60.00 ± 2.00 | **83.00 ± 3.00** | 95.00 ± 0.00 | 99.00 ± 0.00 | 3 |" in text
+    assert "| case 1, low | 65.00 ± 2.00 | **84.00 ± 3.00** | 96.00 ± 0.00 | 99.00 ± 0.00 | 3 |" in text
+    assert "| case 1, low | 90.00 ± 0.00 | **97.00 ± 0.00** | 3 |" in text
+    assert "| case 1, low | **0.300 ± 0.100** | 3 |" in text
+    tex = (tmp_path / "out" / "table.tex").read_text()
+    assert r"case 1, low & $60.00 \pm 2.00$ & \textbf{$83.00 \pm 3.00$} & $95.00 \pm 0.00$ & $99.00 \pm 0.00$ & 3 \\" in tex
+    with open(tmp_path / "out" / "table.csv", newline="") as file:
+        rows = {(row["method"], row["measure"]): row for row in csv.DictReader(file)}
+    row = rows["max-mig", "last_accuracy"]
+    assert (float(row["mean"]), float(row["deviation"]), row["seeds"]) == (pytest.approx(.83), pytest.approx(.03), "3")
+    assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+    reproduce.main([*arguments, "--list"])
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0].split() == ["case1-low-seed0", "done", "30", "s"]
+    assert listed[3].startswith("case1-low-seed3") and "not begun" in listed[3] and listed[3].endswith("about 31 s")
+    assert "1 cells to go, about 0.5 minutes" in listed[4]
+
+
+def test_kd_crowd_figures_are_means_over_the_seeds(tmp_path):
+    folders = [tmp_path / str(seed) for seed in range(2)]
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        (folder / "memorization.csv").write_text(
+            f"method,stage,epoch,mean,deviation\nmax-mig,0,1,{.2 + .2 * seed},.1\nkd-crowd-max-mig,2,1,.1,.1\n")
+        (folder / "annotator_error.csv").write_text(f"annotator,max-mig,kd-crowd-max-mig\na,{1 + seed},.5\nb,,.5\n")
+    rows = reproduce.tables.memorization_over_seeds(folders)
+    assert rows[0] == {"method": "max-mig", "stage": 0, "epoch": 1, "mean": pytest.approx(.3),
+                       "deviation": pytest.approx(.1)}
+    errors = reproduce.tables.annotator_error_over_seeds(folders)
+    assert errors["max-mig"][0] == 1.5 and np.isnan(errors["max-mig"][1])
+    drawn = {}
+    table = reproduce.tables.gather([("digits", {"methods": {"max-mig": summary(.8, .8)}})])
+    reproduce.tables.figures(lambda name, draw: drawn.update({name: draw}), table, {"case 2, high": folders}, "digits")
+    assert set(drawn) == {"figure.png", "memorization-case2-high.png", "annotator_error-case2-high.png"}
+    for name, draw in drawn.items():
+        with open(tmp_path / name, "wb") as file:
+            draw(file)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("mnist",), "dataset: invalid choice: 'mnist'"), (("digits", "--cases", "4"), "--cases: expected some of 1, 2, 3"),
+    (("digits", "--seed", "3"), "reproduce.py sets --seed"), (("digits", "--jobs", "0"), "--jobs: expected a whole number"),
+])
+def test_bad_flags(arguments, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        reproduce.main(list(arguments))
+
+
+def test_every_script_names_the_command_of_its_row(command):
+    done = command("Digits", "--case", 2, "--expertise", 0, *TINY)
+    assert "python3 reproduce.py digits --cases 2 --expertise 0 --epochs 1 --train-size 100 --test-size 60 " \
+           "--methods majority-vote max-mig true-label" in done.stdout
