@@ -188,7 +188,7 @@ def numbers(choices):
 
 
 def parse(arguments):
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("dataset", choices=SCRIPTS)
     parser.add_argument("--path", metavar="DIR", help="the script's --path")
     parser.add_argument("--device", help="the script's --device; by default each process has a GPU of its own")

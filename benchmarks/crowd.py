@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,7 +24,10 @@ from common.crowd import (
     vote_shares,
 )
 from common.device import choose_device, peak_memory_mb
+from common.methods import Batch, Setting
 from common.methods.aggnet import posterior
+from common.methods.crowd_layer import CrowdLayer
+from common.networks import Classifier
 
 CLASSES = 10
 
@@ -64,6 +68,21 @@ def aggregator_step(crowd, batch, device):
     return step
 
 
+def crowd_layer_step(crowd, batch, device):
+    """Forward and backward of Crowd Layer's matrices and loss on the logits of the first `batch` items."""
+    setting = Setting(lambda: Classifier(nn.Identity(), nn.Linear(1, CLASSES)), crowd, None,
+                      torch.full((CLASSES,), 1 / CLASSES), False, 1e-4, "identity", "kl")
+    method = CrowdLayer(setting).to(device)
+    items = torch.arange(batch, device=device)
+    few = Batch(items, None, crowd.select(items))
+    logits = torch.randn(batch, CLASSES, device=device, requires_grad=True)
+
+    def step():
+        method.matrices.grad = logits.grad = None
+        method.loss_from(logits, few).backward()
+    return step
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device")
@@ -82,10 +101,12 @@ def main():
     clock("an epoch's batches of 64, in a random order",
           lambda: list(crowd.select(torch.randperm(len(crowd), device=device)).batches(64)), device)
 
-    print("\naggregator, forward and backward, a batch of 64 items")
-    for annotators, per_item in ((1, 1), (59, 3), (2_567, 50)):
-        small = random_crowd(1_000, annotators, per_item, device)
-        clock(f"{annotators} annotators, {per_item} labels an item", aggregator_step(small, 64, device), device, 50)
+    print("\nforward and backward, a batch of 64 items")
+    for name, make_step in (("aggregator", aggregator_step), ("Crowd Layer", crowd_layer_step)):
+        for annotators, per_item in ((1, 1), (1, 3), (59, 3), (2_567, 3), (2_567, 50)):
+            small = random_crowd(1_000, annotators, per_item, device)
+            what = f"{name}, {annotators} annotators, {per_item} labels an item"
+            clock(what, make_step(small, 64, device), device, 50)
 
     before = peak_memory_mb(device)
     print(f"\n1,000,000 items, 100,000 annotators, 10,000,000 labels (so far {before:.0f} MB at most)")
