@@ -92,7 +92,7 @@ def make_cells(options, extra):
             if case:
                 row = f"case {case}, {'high' if expertise else 'low'}"
                 place = ["--case", str(case), "--expertise", str(expertise)]
-            folder = options.out / f"{row.replace(', ', '-').replace(' ', '')}-seed{seed}"
+            folder = options.out / f"{tables.slug(row)}-seed{seed}"
             cells.append(Cell(row, folder, (*base, *place, "--seed", str(seed), *extra, "--out", str(folder))))
     return cells
 

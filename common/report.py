@@ -56,13 +56,14 @@ def finish(stages, names, dataset, folder, state, command):
                "majority_vote_accuracy": results.accuracy(majority_vote(train.crowd), train.truth),
                "labels_from": None, "seconds": round(state["seconds"], 3),
                "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+    true = results.true_confusion(train)
     if good:
         leader = ([learner for learner in good if learner.name != "true-label"] or good)[-1]
-        summary["labels_from"] = write_crowd(leader.method, leader.name, labels, train, dataset.annotator_names, folder)
+        summary["labels_from"] = write_crowd(leader, labels, train, true, dataset.annotator_names, folder)
     if state["rows"]:
         folder.write("curves.png", lambda file: plots.curves(file, state["rows"], folder.path.name), "wb")
     if state["memorization"]:
-        write_kd_figures(final, labels, train, dataset.annotator_names, folder, state["memorization"], methods)
+        write_kd_figures(final, labels, train, true, dataset.annotator_names, folder, state["memorization"], methods)
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n\nits row of the table, over five seeds: {command}")
     if summary["labels_from"]:
@@ -70,12 +71,13 @@ def finish(stages, names, dataset, folder, state, command):
     return 0 if labels else 1
 
 
-def write_crowd(method, name, labels, train, annotator_names, folder):
+def write_crowd(learner, labels, train, true, annotator_names, folder):
     """labels.csv, annotators.csv, confusion.npz and confusion.png, of a method's forecaster where it has one. Returns
     the name of what they are of."""
-    name = name + FORECASTER if method.forecasts else name
+    method = learner.method
+    name = learner.name + FORECASTER if method.forecasts else learner.name
     belief = labels[name]
-    estimated, true = method.confusion(belief, train.crowd), results.true_confusion(train)
+    estimated = method.confusion(belief, train.crowd)
     folder.write("labels.csv", lambda file: results.write_labels(file, train, belief), newline="")
     folder.write("annotators.csv", lambda file: results.write_annotators(
         file, train, annotator_names, belief, estimated), newline="")
@@ -87,12 +89,12 @@ def write_crowd(method, name, labels, train, annotator_names, folder):
     return name
 
 
-def write_kd_figures(final, labels, train, annotator_names, folder, memorized, methods):
+def write_kd_figures(final, labels, train, true, annotator_names, folder, memorized, methods):
     """KD-Crowd's two figures and their numbers; the mean of an annotator's error goes into the methods' summaries."""
     folder.write("memorization.csv", lambda file: results.write_rows(file, memorized), newline="")
     pairs = [(METHODS[name].teacher, name) for name in final if METHODS[name].teacher]
     folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
-    true, errors = results.true_confusion(train), {}
+    errors = {}
     for pair in pairs:
         for name in pair:
             if name in labels:

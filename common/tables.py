@@ -54,6 +54,11 @@ def gather(summaries):
                   for method, measures in methods.items()} for row, methods in values.items()}
 
 
+def slug(row):
+    """A row's name as part of a file's: case2-high for `case 2, high`."""
+    return row.replace(", ", "-").replace(" ", "")
+
+
 def method_order(table):
     """The methods that occur, in the papers' order, each forecaster behind its method."""
     names = [name for method in METHODS for name in (method, method + FORECASTER)]
@@ -163,15 +168,15 @@ def figures(write, table, folders, title):
                    if "last_accuracy" in measures} for row, methods in table.items()}
     write("figure.png", lambda file: plots.bars(file, shown, method_order(table), title))
     for row, runs in folders.items():
-        slug = row.replace(", ", "-").replace(" ", "")
         memorized = memorization_over_seeds(runs)
         trained = {line["method"] for line in memorized}
         pairs = [(METHODS[name].teacher, name) for name in METHODS if name in trained and METHODS[name].teacher]
         if pairs:
             over = f"{title}, {row}, mean over {len(runs)} seeds"
-            write(f"memorization-{slug}.png", lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
+            write(f"memorization-{slug(row)}.png",
+                  lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
             errors = annotator_error_over_seeds(runs)
             pairs = [pair for pair in pairs if all(name in errors for name in pair)]
             if pairs:
-                write(f"annotator_error-{slug}.png",
+                write(f"annotator_error-{slug(row)}.png",
                       lambda file, e=errors, p=pairs, t=over: plots.annotator_error(file, e, p, t))
