@@ -92,6 +92,11 @@ def run(dataset, protocol, options):
 
     Goes on where an earlier run of the same command stopped. Returns the exit status: 1 if no method came through.
     """
+    if "true-label" in options.methods and not (dataset.train.truth >= 0).any():
+        options.methods = [name for name in options.methods if name != "true-label"]
+        if not options.methods:
+            raise UserError("--methods true-label: no training item's true label is known")
+        print("true-label is left out: no training item's true label is known")
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     folder = RunFolder(options, protocol.name, device, precision)
@@ -113,6 +118,9 @@ def run(dataset, protocol, options):
 
     started, earlier = time.perf_counter(), state["seconds"]
     staged = any(METHODS[name].teacher for name in options.methods)
+    judged = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())  # the annotators' errors can be told
+    if staged and not judged:
+        print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages = []
     for stage in range(STAGES if staged else 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision)
@@ -128,7 +136,7 @@ def run(dataset, protocol, options):
             losses = train_epoch(active, dataset.train, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
-            watched = memorization(active, dataset.train, epoch) if staged else []
+            watched = memorization(active, dataset.train, epoch) if staged and judged else []
             rows = evaluate(active, dataset, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
             # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file

@@ -174,19 +174,23 @@ def test_dividemix_each_network_is_told_by_the_other():
         torch.testing.assert_close(target[5:], target[:5])
 
 
-def test_mix_match_by_hand(monkeypatch):
-    """With a share of one nothing is mixed: distillation on what is used, squared error elsewhere, and the balance."""
+@pytest.mark.parametrize("share", [1., .7])
+def test_mix_match_by_hand(monkeypatch, share):
+    """Distillation on what is used, with either target for its share; squared error elsewhere; and the balance."""
     method, _ = student(DivideMix, epochs=10)
     method.epoch = method.warm_up + 8  # half way up the ramp
-    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(0.))
+    other = torch.tensor([1, 2, 3, 4, 0])
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(1 - share))
+    monkeypatch.setattr(torch, "randperm", lambda count: other)
     used = torch.tensor([True, True, False, True, False])
     loss = method.mix_match(method.classifier, INPUTS, TARGETS, used)
-    log_p = torch.log_softmax(method.classifier(INPUTS), 1)
-    p = log_p.exp().detach().numpy()
-    error = ((p - TARGETS.numpy()) ** 2).mean(1)[~used.numpy()].mean()
+    log_p = torch.log_softmax(method.classifier(share * INPUTS + (1 - share) * INPUTS[other]), 1)
+    p, mixed = log_p.exp().detach().numpy(), (share * TARGETS + (1 - share) * TARGETS[other]).numpy()
+    error = ((p - mixed) ** 2).mean(1)[~used.numpy()].mean()
     balance = (np.log(1 / 3 / p.mean(0)) / 3).sum()
-    expected = method.distillation(log_p, TARGETS, used).item() + 25 * .5 * error + balance
-    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    labelled = (share * method.distillation(log_p, TARGETS, used)
+                + (1 - share) * method.distillation(log_p, TARGETS[other], used)).item()
+    assert loss.item() == pytest.approx(labelled + 25 * .5 * error + balance, rel=1e-4)
 
 
 def test_dividemix_resumes_after_the_warm_up():

@@ -76,8 +76,10 @@ class DivideMix(Student):
         share = max(share, 1 - share)
         other = torch.randperm(len(inputs)).to(inputs.device)
         log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
+        # for KL that is the divergence from the mixed target; the MIG loss is not linear in its target
+        labelled = (share * self.distillation(log_p, target, used)
+                    + (1 - share) * self.distillation(log_p, target[other], used))
         mixed = share * target + (1 - share) * target[other]
-        labelled = self.distillation(log_p, mixed, used)
         guessed = torch.where(used, 0, ((log_p.exp() - mixed) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)
         mean = log_p.exp().mean(0)
         balance = functional.kl_div(torch.log(mean), self.kd_log_prior, log_target=True, reduction="sum")
