@@ -60,8 +60,9 @@ def finish(stages, names, dataset, folder, state, command):
     if good:
         leader = ([learner for learner in good if learner.name != "true-label"] or good)[-1]
         summary["labels_from"] = write_crowd(leader, labels, train, true, dataset.annotator_names, folder)
-    if state["rows"]:
-        folder.write("curves.png", lambda file: plots.curves(file, state["rows"], folder.path.name), "wb")
+    scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
+    if scored:
+        folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
     if state["memorization"]:
         write_kd_figures(final, labels, train, true, dataset.annotator_names, folder, state["memorization"], methods)
     folder.write_json("summary.json", summary)

@@ -25,10 +25,10 @@ def scores(probabilities, truth):
 
 def epochs_that_count(rows):
     """Of one method's rows in metrics.csv: the scores of the last epoch, of the best by test accuracy, and of the one
-    selected by validation accuracy where there is one; the first of equals."""
+    selected by validation accuracy where there is one; the first of equals. None where no test item's truth is known."""
     def pick(row):
         return {name: row[name] for name in ("test_accuracy", "test_auc")}
-    if not rows:
+    if not rows or rows[-1]["test_accuracy"] is None:
         return {"last": None, "best": None, "best_epoch": None}
     best = max(rows, key=lambda row: row["test_accuracy"])
     summary = {"last": pick(rows[-1]), "best": pick(best), "best_epoch": best["epoch"]}

@@ -116,8 +116,9 @@ def latex(table, title):
                   " & " + " & ".join(methods) + r" & seeds \\", r"\hline"]
         for row, cells in rows:
             percent = measure != "annotator_error"
-            texts = [f"${number.text(percent, chr(92) + 'pm')}$" if number else "" for number, _ in cells]
-            texts = [rf"\textbf{{{text}}}" if best else text for text, (_, best) in zip(texts, cells, strict=True)]
+            texts = [number.text(percent, r"\pm") if number else "" for number, _ in cells]
+            texts = [rf"\mathbf{{{text}}}" if best else text for text, (_, best) in zip(texts, cells, strict=True)]
+            texts = [f"${text}$" if text else "" for text in texts]
             lines.append(f"{row} & " + " & ".join(texts) + rf" & {_seeds(cells)} \\")
         lines += [r"\hline", r"\end{tabular}"]
     return "\n".join(lines) + "\n"

@@ -125,7 +125,7 @@ def test_tables_of_summaries_made_by_hand(tmp_path, monkeypatch, capsys):
     assert "| case 1, low | 90.00 ± 0.00 | **97.00 ± 0.00** | 3 |" in text
     assert "| case 1, low | **0.300 ± 0.100** | 3 |" in text
     tex = (tmp_path / "out" / "table.tex").read_text()
-    assert r"case 1, low & $60.00 \pm 2.00$ & \textbf{$83.00 \pm 3.00$} & $95.00 \pm 0.00$ & $99.00 \pm 0.00$ & 3 \\" in tex
+    assert r"case 1, low & $60.00 \pm 2.00$ & $\mathbf{83.00 \pm 3.00}$ & $95.00 \pm 0.00$ & $99.00 \pm 0.00$ & 3 \\" in tex
     with open(tmp_path / "out" / "table.csv", newline="") as file:
         rows = {(row["method"], row["measure"]): row for row in csv.DictReader(file)}
     row = rows["max-mig", "last_accuracy"]

@@ -1,0 +1,70 @@
+"""A data set of one's own, as the README describes it."""
+import csv
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from common.crowd import CrowdLabels
+from common.dataset import Dataset, Items, Protocol
+from common.errors import UserError
+from common.experiment import run
+from common.features import FeatureSet
+from common.methods import PAPER_METHODS
+from common.networks import feature_net
+from common.options import Options
+
+NAMES = ["ann", "bob", "cas", "always 0"]
+
+
+def make(known):
+    """(Dataset, truth): 120 items of three classes with two labels each, from a table of (item, annotator, label)."""
+    random = np.random.default_rng(0)
+    truth = np.arange(120) % 3
+    features = torch.from_numpy((4 * np.eye(3)[truth] + random.normal(size=(120, 3))).astype(np.float32))
+    item = np.repeat(np.arange(120), 2)
+    annotator = np.concatenate([random.permutation(4)[:2] for _ in truth])
+    label = np.where(random.random(240) < .8, truth[item], random.integers(0, 3, 240))
+    label[annotator == 3] = 0
+    shuffled = random.permutation(240)  # a table in any order
+    crowd = CrowdLabels.from_triples(item[shuffled], annotator[shuffled], label[shuffled], 120, 4, 3)
+    labels = torch.from_numpy(truth) if known else torch.full((120,), -1)
+    names = [f"item {i}" for i in range(120)]
+    items = Items(FeatureSet(features), labels, names, crowd)
+    return Dataset(items, Items(items.inputs, labels, names), list("xyz"), NAMES), truth
+
+
+def train(dataset, folder, methods):
+    protocol = Protocol("own", partial(feature_net, 3, 3), 20, 16, 1e-2, 1e-2, (1 / 3,) * 3, PAPER_METHODS)
+    options = Options(methods=methods, device="cpu", epochs=20, batch_size=16, augment="none", out=str(folder))
+    status = run(dataset, protocol, options)
+    return status, json.loads((folder / "summary.json").read_text())["methods"]
+
+
+def test_labels_are_enough(tmp_path, capsys):
+    """No truth of any item: the labels and the annotators come out all the same; what needs the truth is left out."""
+    methods = ["max-mig", "kd-crowd-max-mig", "true-label"]
+    (status, scored), truth = train(make(known=True)[0], tmp_path / "known", methods), make(known=True)[1]
+    assert status == 0 and scored["true-label"]["last"]["test_accuracy"] > .9
+    status, summary = train(make(known=False)[0], tmp_path / "unknown", methods)
+    assert status == 0 and list(summary) == [name for name in scored if name != "true-label"]
+    said = capsys.readouterr().out
+    assert "true-label is left out" in said and "KD-Crowd's two figures, of the annotators' errors, are left out" in said
+    assert all(method["last"] is None and method["best"] is None for method in summary.values())
+    left = {name: {file.name for file in (tmp_path / name).iterdir()} for name in ("known", "unknown")}
+    assert left["known"] - left["unknown"] == {"curves.png", "memorization.csv", "memorization.png",
+                                               "annotator_error.csv", "annotator_error.png"}
+    with open(tmp_path / "unknown" / "labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["item"] for row in rows] == [f"item {i}" for i in range(120)] and not any(row["truth"] for row in rows)
+    assert np.mean([int(row["label"]) == t for row, t in zip(rows, truth, strict=True)]) > .9
+    with open(tmp_path / "unknown" / "annotators.csv", newline="") as file:
+        agreement = {row["annotator"]: float(row["agreement"]) for row in csv.DictReader(file)}
+    assert list(agreement) == NAMES and min(agreement, key=agreement.get) == "always 0"
+
+
+def test_true_label_needs_the_truth(tmp_path):
+    with pytest.raises(UserError, match="true-label: no training item's true label is known"):
+        train(make(known=False)[0], tmp_path, ["true-label"])
