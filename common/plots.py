@@ -9,7 +9,7 @@ from common.methods import FORECASTER, METHODS  # noqa: E402
 
 SHOWN = 10  # annotators in confusion.png: the most active
 # told apart by all eyes, in the order of METHODS; black is true-label's
-PALETTE = ("#0072b2", "#e69f00", "#a6761d", "#56b4e9", "#cc79a7", "#8c6bb1", "#009e73", "#d55e00", "#000000")
+PALETTE = ("#0072b2", "#e69f00", "#6b4200", "#56b4e9", "#cc79a7", "#8c6bb1", "#009e73", "#d55e00", "#000000")
 
 
 def color_of(name):
@@ -49,11 +49,12 @@ def memorization(file, rows, pairs, title):
             color = color_of(name)
             axes.plot(epoch, mean, "--" if stage == 1 else "-", color=color, label=label, linewidth=1.8)
             if stage != 1:
-                axes.fill_between(epoch, mean - deviation, mean + deviation, color=color, alpha=.15, linewidth=0)
+                axes.fill_between(epoch, mean - deviation, mean + deviation, color=color, alpha=.12, linewidth=0)
         axes.set(xlabel="epoch of the stage", title=teacher)
+        axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=.3)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(loc="upper center", bbox_to_anchor=(.5, -.14), ncols=3, frameon=False, fontsize=8)
     panels[0, 0].set_ylabel("share of an annotator's errors that is repeated")
     figure.suptitle(title, fontsize=10)
     _save(figure, file)

@@ -173,7 +173,7 @@ def figures(write, table, folders, title):
         trained = {line["method"] for line in memorized}
         pairs = [(METHODS[name].teacher, name) for name in METHODS if name in trained and METHODS[name].teacher]
         if pairs:
-            over = f"{title}, {row}, mean over {len(runs)} seeds"
+            over = f"{title if row == title else f'{title}, {row}'}, mean over {len(runs)} seeds"
             write(f"memorization-{slug(row)}.png",
                   lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
             errors = annotator_error_over_seeds(runs)
