@@ -18,19 +18,23 @@ def color_of(name):
 
 
 def curves(file, rows, title):
-    """Test accuracy by epoch, a line for each method; forecasters dotted, KD-Crowd's students dashed. rows: those of
-    metrics.csv."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name, stage in dict.fromkeys((row["method"], row.get("stage", 0)) for row in rows):
-        points = [(row["epoch"], 100 * row["test_accuracy"]) for row in rows
-                  if (row["method"], row.get("stage", 0)) == (name, stage)]
-        style = ":" if name.endswith(FORECASTER) else "--" if stage == 1 else "-"
-        axes.plot(*zip(*points, strict=True), style, color=color_of(name), linewidth=1.8, marker="o",
-                  markersize=3 if len(points) < 60 else 0, label=f"{name}, stage 1" if stage == 1 else name)
-    axes.set(xlabel="epoch", ylabel="test accuracy (%)", title=title)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=.3)
+    """Test accuracy by epoch, and with two classes the AUC beside it; a line for each method, forecasters dotted,
+    KD-Crowd's students dashed. rows: those of metrics.csv."""
+    scores = {"test_accuracy": "test accuracy (%)", "test_auc": "test AUC (%)"}
+    scores = {score: label for score, label in scores.items() if rows[0][score] is not None}
+    figure, panels = plt.subplots(1, len(scores), figsize=(2.5 + 5.5 * len(scores), 4.5), squeeze=False, layout="constrained")
+    for axes, (score, label) in zip(panels[0], scores.items(), strict=True):
+        for name, stage in dict.fromkeys((row["method"], row.get("stage", 0)) for row in rows):
+            points = [(row["epoch"], 100 * row[score]) for row in rows
+                      if (row["method"], row.get("stage", 0)) == (name, stage) and row[score] is not None]
+            style = ":" if name.endswith(FORECASTER) else "--" if stage == 1 else "-"
+            axes.plot(*np.array(points).reshape(-1, 2).T, style, color=color_of(name), linewidth=1.8, marker="o",
+                      markersize=3 if len(points) < 60 else 0, label=f"{name}, stage 1" if stage == 1 else name)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
+    figure.suptitle(title)
     _save(figure, file)
 
 
