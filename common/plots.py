@@ -22,7 +22,8 @@ def curves(file, rows, title):
     KD-Crowd's students dashed. rows: those of metrics.csv."""
     scores = {"test_accuracy": "test accuracy (%)", "test_auc": "test AUC (%)"}
     scores = {score: label for score, label in scores.items() if rows[0][score] is not None}
-    figure, panels = plt.subplots(1, len(scores), figsize=(2.5 + 5.5 * len(scores), 4.5), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(scores), figsize=(2.5 + 5.5 * len(scores), 4.5), squeeze=False,
+                                  layout="constrained")
     for axes, (score, label) in zip(panels[0], scores.items(), strict=True):
         for name, stage in dict.fromkeys((row["method"], row.get("stage", 0)) for row in rows):
             points = [(row["epoch"], 100 * row[score]) for row in rows
