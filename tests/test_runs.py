@@ -140,7 +140,8 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
 
 
 def test_control_c_says_how_to_go_on(start, tmp_path):
-    process = start("Digits", "--epochs", 200, *SMALL)
+    # a shell starts what it runs in the background deaf to Control-C, and so the tests perhaps
+    process = start("Digits", "--epochs", 200, *SMALL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while not (tmp_path / RUN / "metrics.csv").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(.01)
