@@ -48,6 +48,11 @@ class Cell:
         return (self.folder / "summary.json").exists()
 
     @property
+    def summary(self):
+        """What a finished run left in summary.json."""
+        return json.loads((self.folder / "summary.json").read_text())
+
+    @property
     def failed(self):
         return (self.folder / ERROR).exists()
 
@@ -122,7 +127,7 @@ def work(cells, options, position, rank):
     """Takes one cell after another that is neither done, nor claimed, nor failed in this launch."""
     tried = set()
     # each worker begins at another place, so that they seldom ask for the same cell
-    order = cells[rank % max(len(cells), 1):] + cells[:rank % max(len(cells), 1)]
+    order = cells[rank % len(cells):] + cells[:rank % len(cells)]
     with tqdm(total=0, position=position, bar_format="{desc}", leave=False, disable=None) as line:
         while True:
             busy = False
@@ -145,14 +150,16 @@ def work(cells, options, position, rank):
 
 def write_tables(cells, options):
     """table.md, table.tex, table.csv and the figures from what is finished; says what is missing."""
-    finished = {cell: json.loads((cell.folder / "summary.json").read_text()) for cell in cells if cell.done}
-    missing = [cell.folder.name for cell in cells if not cell.done]
+    finished = [cell for cell in cells if cell.done]
+    missing = [cell.folder.name for cell in cells if cell not in finished]
     if missing:
         print(f"{len(missing)} of {len(cells)} cells are missing: {', '.join(missing[:8])}" + " ..." * (len(missing) > 8))
     if not finished:
         return
-    rows = list(dict.fromkeys(sorted((cell.row for cell in finished), key=[cell.row for cell in cells].index)))
-    table = tables.gather([(row, summary) for row in rows for cell, summary in finished.items() if cell.row == row])
+    rows = {cell.row: [] for cell in cells if cell.row in {other.row for other in finished}}  # in the table's order
+    for cell in finished:
+        rows[cell.row].append(cell)
+    table = tables.gather([(row, cell.summary) for row, theirs in rows.items() for cell in theirs])
     text = tables.markdown(table, options.dataset)
 
     def write(name, draw, mode="wb", **how):
@@ -160,22 +167,23 @@ def write_tables(cells, options):
     write("table.md", lambda file: file.write(text), "w")
     write("table.tex", lambda file: file.write(tables.latex(table, options.dataset)), "w")
     write("table.csv", lambda file: tables.write_csv(file, table), "w", newline="")
-    folders = {row: [cell.folder for cell in finished if cell.row == row] for row in rows}
+    folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items()}
     tables.figures(write, table, folders, options.dataset)
     print(f"\n{text}\ntables and figures are in {options.out}")
 
 
 def list_cells(cells):
     """Each cell's state, and what it would take by the seconds of those that are done."""
-    seconds = [json.loads((cell.folder / "summary.json").read_text())["seconds"] for cell in cells if cell.done]
-    guess = f"about {sum(seconds) / len(seconds):.0f} s" if seconds else "time not measured yet"
+    seconds = {cell: cell.summary["seconds"] for cell in cells if cell.done}
+    mean = sum(seconds.values()) / len(seconds) if seconds else None
+    guess = f"about {mean:.0f} s" if seconds else "time not measured yet"
     width = max(len(cell.folder.name) for cell in cells)
     for cell in cells:
-        taken = f"{json.loads((cell.folder / 'summary.json').read_text())['seconds']:.0f} s" if cell.done else guess
+        taken = f"{seconds[cell]:.0f} s" if cell in seconds else guess
         print(f"{cell.folder.name:{width}}  {cell.state():22} {taken}")
-    left = sum(not cell.done for cell in cells)
+    left = len(cells) - len(seconds)
     if seconds and left:
-        print(f"{left} cells to go, about {left * sum(seconds) / len(seconds) / 60:.1f} minutes one after another")
+        print(f"{left} cells to go, about {left * mean / 60:.1f} minutes one after another")
 
 
 def numbers(choices):

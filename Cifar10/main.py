@@ -3,7 +3,6 @@
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
     python3 main.py --crowd cifar10h --crowd-path cifar10h-raw.csv --hardest 100 --path DATA --device 0
 """
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +42,8 @@ class Options(SynthesizedOptions):
     def table_name(self, dataset):
         return dataset if self.crowd == "synthesized" else self.crowd
 
-    def reproduce(self, protocol):
-        command = super().reproduce(protocol)
-        return command if self.crowd == "synthesized" else re.sub(" --(cases|expertise) .", "", command)
+    def row(self):
+        return super().row() if self.crowd == "synthesized" else {}
 
     def run_name(self, dataset):
         if self.crowd == "synthesized":

@@ -67,19 +67,22 @@ class Options:
         """What reproduce.py calls the data set."""
         return dataset
 
+    def row(self):
+        """The flags, {name: value}, by which reproduce.py picks this run's row of the table."""
+        return {}
+
     def reproduce(self, protocol):
         """The command that makes this run's row of the table, over several seeds."""
-        words, last = ["python3 reproduce.py", self.table_name(protocol.name)], []
-        for f in sorted(fields(self), key=lambda f: f.name not in ("case", "expertise")):
+        words = ["python3 reproduce.py", self.table_name(protocol.name)]
+        words += [f"--{name} {value}" for name, value in self.row().items()]
+        for f in fields(self):
             value, default = getattr(self, f.name), f.default if f.default is not None else getattr(protocol, f.name, None)
-            if f.name in ("case", "expertise"):
-                words.append(f"--{'cases' if f.name == 'case' else f.name} {value}")
-            elif f.name == "methods":
-                last = [] if value == list(protocol.methods) else ["--methods", *value]
-            elif value != default and f.metadata["how"].get("action") is None and f.name not in (
-                    "seed", "out", "device", "crowd"):
+            if value != default and f.metadata["how"].get("action") is None and f.name not in (
+                    "case", "expertise", "methods", "seed", "out", "device", "crowd"):
                 words.append(f"--{f.name.replace('_', '-')} {value}")
-        return " ".join([*words, *last])
+        if self.methods != list(protocol.methods):
+            words += ["--methods", *self.methods]
+        return " ".join(words)
 
     def of_the_run(self):
         """The flags that must be the same for a run to go on."""
@@ -95,6 +98,9 @@ class SynthesizedOptions(Options):
 
     def run_name(self, dataset):
         return f"{dataset}-case{self.case}-{'high' if self.expertise else 'low'}-seed{self.seed}"
+
+    def row(self):
+        return {"cases": self.case, "expertise": self.expertise}
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ import torch
 from common import plots, results
 from common.crowd import majority_vote
 from common.learners import STAGES, predict_all
-from common.methods import FORECASTER, METHODS
+from common.methods import FORECASTER, METHODS, taught
 
 
 @torch.no_grad()
@@ -93,7 +93,7 @@ def write_crowd(learner, labels, train, true, annotator_names, folder):
 def write_kd_figures(final, labels, train, true, annotator_names, folder, memorized, methods):
     """KD-Crowd's two figures and their numbers; the mean of an annotator's error goes into the methods' summaries."""
     folder.write("memorization.csv", lambda file: results.write_rows(file, memorized), newline="")
-    pairs = [(METHODS[name].teacher, name) for name in final if METHODS[name].teacher]
+    pairs = taught(final)
     folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
     errors = {}
     for pair in pairs:
@@ -101,7 +101,7 @@ def write_kd_figures(final, labels, train, true, annotator_names, folder, memori
             if name in labels:
                 errors[name] = results.annotator_error(true, final[name].method.confusion(labels[name], train.crowd))
                 methods[name]["annotator_error"] = errors[name].nanmean().item()
-    pairs = [pair for pair in pairs if all(name in errors for name in pair)]
+    pairs = taught(errors)
     if pairs:
         folder.write("annotator_error.csv", lambda file: results.write_annotator_error(file, annotator_names, errors),
                      newline="")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common import plots
-from common.methods import FORECASTER, METHODS
+from common.methods import FORECASTER, METHODS, taught
 
 MEASURES = {  # name in table.csv: where it is in a method's summary
     "last_accuracy": ("last", "test_accuracy"), "best_accuracy": ("best", "test_accuracy"),
@@ -170,14 +170,13 @@ def figures(write, table, folders, title):
     write("figure.png", lambda file: plots.bars(file, shown, method_order(table), title))
     for row, runs in folders.items():
         memorized = memorization_over_seeds(runs)
-        trained = {line["method"] for line in memorized}
-        pairs = [(METHODS[name].teacher, name) for name in METHODS if name in trained and METHODS[name].teacher]
+        pairs = taught({line["method"] for line in memorized})
         if pairs:
             over = f"{title if row == title else f'{title}, {row}'}, mean over {len(runs)} seeds"
             write(f"memorization-{slug(row)}.png",
                   lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
             errors = annotator_error_over_seeds(runs)
-            pairs = [pair for pair in pairs if all(name in errors for name in pair)]
+            pairs = taught(errors)
             if pairs:
                 write(f"annotator_error-{slug(row)}.png",
                       lambda file, e=errors, p=pairs, t=over: plots.annotator_error(file, e, p, t))

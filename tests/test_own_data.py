@@ -46,7 +46,8 @@ def train(dataset, folder, methods):
 def test_labels_are_enough(tmp_path, capsys):
     """No truth of any item: the labels and the annotators come out all the same; what needs the truth is left out."""
     methods = ["max-mig", "kd-crowd-max-mig", "true-label"]
-    (status, scored), truth = train(make(known=True)[0], tmp_path / "known", methods), make(known=True)[1]
+    dataset, truth = make(known=True)
+    status, scored = train(dataset, tmp_path / "known", methods)
     assert status == 0 and scored["true-label"]["last"]["test_accuracy"] > .9
     status, summary = train(make(known=False)[0], tmp_path / "unknown", methods)
     assert status == 0 and list(summary) == [name for name in scored if name != "true-label"]

@@ -15,4 +15,10 @@ PAPER_METHODS = tuple(name for name, method in METHODS.items() if not method.tea
 SYNTHESIZED_METHODS = tuple(name for name in PAPER_METHODS if name != "mbem")  # and on synthesized crowds
 FORECASTER = "-forecaster"  # a method's forecaster is reported under the method's name with this behind it
 
-__all__ = ["FORECASTER", "METHODS", "PAPER_METHODS", "SYNTHESIZED_METHODS", "Batch", "Method", "Setting"]
+
+def taught(names):
+    """[(teacher, method)]: the methods among `names` that have a teacher, where it is among them too."""
+    return [(method.teacher, name) for name, method in METHODS.items() if {method.teacher, name} <= set(names)]
+
+
+__all__ = ["FORECASTER", "METHODS", "PAPER_METHODS", "SYNTHESIZED_METHODS", "Batch", "Method", "Setting", "taught"]
