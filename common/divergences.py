@@ -54,3 +54,21 @@ def mig_loss(log_h, log_g, log_prior, divergence="kl", labelled=None):
     joint = torch.where(labelled, derivative(log_k.diagonal()), 0).sum() / count.clamp(min=1)
     product = torch.where(pair & ~diagonal, conjugate(log_k), 0).sum() / (count * (count - 1)).clamp(min=1)
     return torch.where(count > 1, product - joint, 0)
+
+
+def label_mig_loss(log_h, labels, log_prior, divergence="kl", used=None):
+    """-MIG^f between the classifier and one noisy label an item: the mig_loss of the labels as one-hot g, so that
+    K_ij = h(x_i)_c / p_c where item j's label is c. Labels that are not sure are averaged over: a scalar in nats,
+    linear in the labels' weights in either of its terms.
+
+    log_h: (B, C); labels: (B, C), the probability that item i's label is c; log_prior: (C,); used: bool (B,), the
+    items that count, all by default. With fewer than two that count, the loss is zero.
+    """
+    derivative, conjugate = DIVERGENCES[divergence]
+    log_k = log_h - log_prior
+    used = torch.ones_like(log_k[:, :1]) if used is None else used[:, None].to(log_k)
+    labels, count = labels * used, used.sum()
+    apart = conjugate(log_k) * used
+    joint = (labels * derivative(log_k)).sum() / count.clamp(min=1)
+    product = (apart.sum(0) @ labels.sum(0) - (apart * labels).sum()) / (count * (count - 1)).clamp(min=1)
+    return torch.where(count > 1, product - joint, 0)

@@ -1,9 +1,11 @@
 """The six divergences and the MIG^f loss, against their definitions in float64 NumPy."""
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from common.divergences import DIVERGENCES, SURROGATES, mig_loss
+from common.divergences import DIVERGENCES, SURROGATES, label_mig_loss, mig_loss
 
 F = {  # the definitions, and the derivative and conjugate that PAPERS gives for them, of K itself
     "kl": (lambda t: t * np.log(t), lambda k: 1 + np.log(k), lambda k: k),
@@ -87,6 +89,31 @@ def test_mig_loss_of_fewer_than_two_items_is_zero_with_zero_gradient(count):
 def test_gradient(name):
     h, g, p = logs(*random_case(batch=4, classes=3), grad=True)
     assert torch.autograd.gradcheck(lambda *x: mig_loss(*x, name, torch.tensor([True, True, False, True])), (h, g, p))
+
+
+@pytest.mark.parametrize("name", F)
+def test_label_mig_loss_is_the_mean_over_the_labels_that_may_be_drawn(name):
+    h, _, p = random_case(batch=3, classes=3)
+    labels = np.array([[.6, .3, .1], [0, 1, 0], [.2, .2, .6]])
+    expected = 0.
+    for drawn in itertools.product(range(3), repeat=3):
+        chance = labels[range(3), drawn].prod()
+        expected += chance * by_definition(h, np.eye(3)[list(drawn)], p, name)
+    log_h, log_p = logs(h, p)
+    assert label_mig_loss(log_h, torch.tensor(labels), log_p, name).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_label_mig_loss_leaves_out_items_that_are_not_used(count):
+    h, labels, p = random_case()
+    log_h, log_p = logs(h, p)
+    log_h.requires_grad_()
+    used = torch.arange(7) < count
+    loss = label_mig_loss(log_h, torch.tensor(labels), log_p, "kl", used)
+    expected = label_mig_loss(log_h[used], torch.tensor(labels)[used], log_p) if count > 1 else torch.tensor(0.)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+    loss.backward()
+    assert (log_h.grad[count if count > 1 else 0:] == 0).all()
 
 
 def test_total_variation_has_no_gradient_and_its_surrogate_has():

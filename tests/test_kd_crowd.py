@@ -10,7 +10,7 @@ import torch
 
 from common.crowd import CrowdLabels
 from common.dataset import Dataset, Items, Protocol
-from common.divergences import mig_loss
+from common.divergences import label_mig_loss, mig_loss
 from common.features import FeatureSet
 from common.learners import build_stage, predict_all
 from common.methods import METHODS, Batch, Setting
@@ -91,18 +91,31 @@ def test_students_look_at_no_crowd(kind):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("counts", [None, torch.tensor([True, False, True, True, False])])
-def test_distillation(counts):
+def test_distillation():
     log_p = torch.log_softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), 1)
-    method, _ = student(ELR)
-    expected = mig_loss(log_p, torch.log(TARGETS), torch.log(torch.full((3,), 1 / 3)), "kl", counts)
-    assert method.distillation(log_p, TARGETS, counts).item() == pytest.approx(expected.item(), rel=1e-6)
-    method, _ = student(ELR, kd_loss="kl")
-    rows = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1).numpy()
-    expected = rows.mean() if counts is None else rows[counts.numpy()].mean()
-    assert method.distillation(log_p, TARGETS, counts).item() == pytest.approx(expected, rel=1e-5)
     certain = torch.eye(3)[[0, 1, 2, 0, 1]]
+    method, _ = student(ELR)
+    expected = mig_loss(log_p, torch.log(TARGETS), torch.log(torch.full((3,), 1 / 3)))
+    assert method.distillation(log_p, TARGETS).item() == pytest.approx(expected.item(), rel=1e-6)
     assert np.isfinite(method.distillation(log_p, certain).item())
+    method, _ = student(ELR, kd_loss="kl")
+    expected = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1).mean()
+    assert method.distillation(log_p, TARGETS).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert np.isfinite(method.distillation(log_p, certain).item())
+
+
+@pytest.mark.parametrize("used", [None, torch.tensor([True, False, True, True, False])])
+def test_label_loss(used):
+    log_p = torch.log_softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), 1)
+    chosen = slice(None) if used is None else used
+    method, _ = student(ELR)
+    expected = label_mig_loss(log_p[chosen], TARGETS[chosen], torch.log(torch.full((3,), 1 / 3)))
+    assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-6)
+    method, _ = student(ELR, kd_loss="kl")
+    expected = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1)[chosen].mean()
+    assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-5)
+    certain = torch.eye(3)[[0, 1, 2, 0, 1]]
+    assert np.isfinite(method.label_loss(log_p, certain, used).item())
 
 
 def test_stage_two_adds_the_distillation_to_the_crowd_models_loss():
@@ -149,7 +162,7 @@ def test_sharpen_by_hand():
 def test_dividemix_each_network_is_told_by_the_other():
     method, crowd = student(DivideMix, epochs=10)  # two epochs of warm-up
     batch = Batch(torch.arange(5), INPUTS, crowd, lambda: INPUTS)
-    warm = sum(method.distillation(torch.log_softmax(network(INPUTS), 1), TARGETS) for network in method.networks())
+    warm = sum(method.label_loss(torch.log_softmax(network(INPUTS), 1), TARGETS) for network in method.networks())
     assert method.loss(batch).item() == pytest.approx(warm.item(), rel=1e-6)
     assert not torch.equal(method.classifier.head.weight, method.second.head.weight)
     hard = method.hard
@@ -176,7 +189,7 @@ def test_dividemix_each_network_is_told_by_the_other():
 
 @pytest.mark.parametrize("share", [1., .7])
 def test_mix_match_by_hand(monkeypatch, share):
-    """Distillation on what is used, with either target for its share; squared error elsewhere; and the balance."""
+    """The label loss on what is used, squared error elsewhere, and the balance."""
     method, _ = student(DivideMix, epochs=10)
     method.epoch = method.warm_up + 8  # half way up the ramp
     other = torch.tensor([1, 2, 3, 4, 0])
@@ -185,11 +198,10 @@ def test_mix_match_by_hand(monkeypatch, share):
     used = torch.tensor([True, True, False, True, False])
     loss = method.mix_match(method.classifier, INPUTS, TARGETS, used)
     log_p = torch.log_softmax(method.classifier(share * INPUTS + (1 - share) * INPUTS[other]), 1)
-    p, mixed = log_p.exp().detach().numpy(), (share * TARGETS + (1 - share) * TARGETS[other]).numpy()
-    error = ((p - mixed) ** 2).mean(1)[~used.numpy()].mean()
+    p, mixed = log_p.exp().detach().numpy(), share * TARGETS + (1 - share) * TARGETS[other]
+    error = ((p - mixed.numpy()) ** 2).mean(1)[~used.numpy()].mean()
     balance = (np.log(1 / 3 / p.mean(0)) / 3).sum()
-    labelled = (share * method.distillation(log_p, TARGETS, used)
-                + (1 - share) * method.distillation(log_p, TARGETS[other], used)).item()
+    labelled = method.label_loss(log_p, mixed, used).item()
     assert loss.item() == pytest.approx(labelled + 25 * .5 * error + balance, rel=1e-4)
 
 

@@ -1,7 +1,7 @@
 """What a student learns of its teacher's predictions."""
 import torch
 
-from common.divergences import mig_loss, trainable
+from common.divergences import label_mig_loss, mig_loss, trainable
 from common.methods.method import Method
 
 FLOOR = 1e-6  # of a teacher's probability, where its logarithm is taken
@@ -16,17 +16,26 @@ class Student(Method):
         self.register_buffer("kd_log_prior", torch.log(setting.prior), persistent=False)
         self.kd_loss, self.kd_divergence = setting.kd_loss, trainable(setting.divergence)
 
-    def distillation(self, log_p, targets, counts=None):
+    def distillation(self, log_p, targets):
         """A scalar: -MIG^f between the student's log-probabilities log_p (B, C) and the teacher's probabilities
         targets (B, C), or, for --kd-loss kl, the mean of KL(teacher || student).
 
         MIG^f keeps the information that both share; KL makes the student learn all of the teacher, its errors too.
-        counts: bool (B,), the items that count, all by default.
         """
-        log_targets = torch.log(targets.clamp(min=FLOOR))
         if self.kd_loss == "mig":
-            return mig_loss(log_p, log_targets, self.kd_log_prior, self.kd_divergence, counts)
-        divergence = (targets * (log_targets - log_p)).sum(1)
-        if counts is None:
+            return mig_loss(log_p, torch.log(targets.clamp(min=FLOOR)), self.kd_log_prior, self.kd_divergence)
+        return self.label_loss(log_p, targets)
+
+    def label_loss(self, log_p, labels, used=None):
+        """A scalar: what the student loses when the teacher's predictions are taken as noisy labels, labels (B, C):
+        -MIG^f between the student and a label drawn from them, or, for --kd-loss kl, the mean of KL(labels || student).
+
+        Unlike the distillation it is linear in the labels, and where they are unsure it leaves the student unsure.
+        used: bool (B,), the items that count, all by default.
+        """
+        if self.kd_loss == "mig":
+            return label_mig_loss(log_p, labels, self.kd_log_prior, self.kd_divergence, used)
+        divergence = (labels * (torch.log(labels.clamp(min=FLOOR)) - log_p)).sum(1)
+        if used is None:
             return divergence.mean()
-        return torch.where(counts, divergence, 0).sum() / counts.sum().clamp(min=1)
+        return torch.where(used, divergence, 0).sum() / used.sum().clamp(min=1)

@@ -53,7 +53,7 @@ class DivideMix(Student):
     def loss(self, batch):
         if self.epoch < self.warm_up:
             targets = self.targets[batch.items]
-            return sum(self.distillation(torch.log_softmax(network(batch.inputs), 1), targets)
+            return sum(self.label_loss(torch.log_softmax(network(batch.inputs), 1), targets)
                        for network in self.networks())
         views = batch.view(), batch.view()
         with torch.no_grad():
@@ -70,21 +70,18 @@ class DivideMix(Student):
         return loss
 
     def mix_match(self, network, inputs, target, used):
-        """The loss of one network on mixed items: distillation where the label is used, the squared error of the guess
-        elsewhere, and the divergence of the mean prediction from the prior."""
+        """The loss of one network on mixed items: the label_loss where the label is used, the squared error of the
+        guess elsewhere, and the divergence of the mean prediction from the prior."""
         share = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
         share = max(share, 1 - share)
         other = torch.randperm(len(inputs)).to(inputs.device)
         log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
-        # for KL that is the divergence from the mixed target; the MIG loss is not linear in its target
-        labelled = (share * self.distillation(log_p, target, used)
-                    + (1 - share) * self.distillation(log_p, target[other], used))
         mixed = share * target + (1 - share) * target[other]
         guessed = torch.where(used, 0, ((log_p.exp() - mixed) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)
         mean = log_p.exp().mean(0)
         balance = functional.kl_div(torch.log(mean), self.kd_log_prior, log_target=True, reduction="sum")
         ramp = min(1., (self.epoch - self.warm_up) / RAMP_UP)
-        return labelled + UNLABELLED * ramp * guessed + balance
+        return self.label_loss(log_p, mixed, used) + UNLABELLED * ramp * guessed + balance
 
     def predict(self, inputs):
         return sum(torch.softmax(network(inputs), 1) for network in self.networks()) / 2

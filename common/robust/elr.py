@@ -8,7 +8,7 @@ EDGE = 1e-4  # predictions are kept this far from 0 and 1
 
 
 class ELR(Student):
-    """loss = distillation + lambda mean_i log(1 - <p_i, t_i>), t_i <- beta t_i + (1 - beta) p_i: the running mean of an
+    """loss = label_loss + lambda mean_i log(1 - <p_i, t_i>), t_i <- beta t_i + (1 - beta) p_i: the running mean of an
     item's own predictions holds against the noise that is memorised later."""
 
     def __init__(self, setting):
@@ -21,7 +21,7 @@ class ELR(Student):
         with torch.no_grad():
             self.running[batch.items] = (MOMENTUM * self.running[batch.items]
                                          + (1 - MOMENTUM) * p / p.sum(1, keepdim=True))
-        return self.distillation(log_p, self.targets[batch.items]) + self.regularisation(p, self.running[batch.items])
+        return self.label_loss(log_p, self.targets[batch.items]) + self.regularisation(p, self.running[batch.items])
 
     @staticmethod
     def regularisation(p, running):
