@@ -9,7 +9,7 @@ from common.device import Stopwatch
 from common.methods import METHODS, Setting
 from common.robust import ROBUST
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 64
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model taught by it; all else is trained in stage 0
 
 
