@@ -156,7 +156,7 @@ def write_tables(cells, options):
         print(f"{len(missing)} of {len(cells)} cells are missing: {', '.join(missing[:8])}" + " ..." * (len(missing) > 8))
     if not finished:
         return
-    rows = {cell.row: [] for cell in cells if cell.row in {other.row for other in finished}}  # in the table's order
+    rows = {cell.row: [] for cell in cells}  # in the table's order
     for cell in finished:
         rows[cell.row].append(cell)
     table = tables.gather([(row, cell.summary) for row, theirs in rows.items() for cell in theirs])
@@ -167,7 +167,7 @@ def write_tables(cells, options):
     write("table.md", lambda file: file.write(text), "w")
     write("table.tex", lambda file: file.write(tables.latex(table, options.dataset)), "w")
     write("table.csv", lambda file: tables.write_csv(file, table), "w", newline="")
-    folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items()}
+    folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items() if theirs}
     tables.figures(write, table, folders, options.dataset)
     print(f"\n{text}\ntables and figures are in {options.out}")
 
