@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from common import tables
 from common.errors import UserError, launch
-from common.options import Parser, whole
-from common.runfolder import replace_file
+from common.files import replace_file
+from common.output import tables
+from common.training.options import Parser, whole
 
 ROOT = Path(__file__).resolve().parent
 SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py", "luna16": "LUNA16/main.py",

@@ -9,10 +9,10 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from common.crowd import pair_experts
-from common.dataset import Items
+from common.data.dataset import Items
+from common.data.images import Augmentation, ImageSet, left_out_file, read_items
+from common.data.pickles import load_arrays
 from common.errors import UserError
-from common.images import Augmentation, ImageSet, left_out_file, read_items
-from common.pickles import load_arrays
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 # classes that are hard to tell apart: airplane and bird, automobile and truck, cat and dog, deer and horse, frog and ship

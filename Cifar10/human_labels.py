@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from common.crowd import CrowdLabels
-from common.dataset import Dataset, cut, thinned
+from common.data.dataset import Dataset, cut, thinned
+from common.data.pickles import load_arrays
 from common.errors import UserError
-from common.pickles import load_arrays
 
 CLASSES = 10
 ITEM_COLUMNS = ("cifar10_test_test_idx", "cifar10_test_set_idx")  # as the published file and as its description have it

@@ -5,8 +5,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from common.crowd import pair_experts
-from common.dataset import Items
-from common.images import Augmentation, ImageSet
+from common.data.dataset import Items
+from common.data.images import Augmentation, ImageSet
 
 TEST = 500
 # Digits that look alike: of all ways to make five pairs, the one with most confusions between the two of a pair.

@@ -5,8 +5,8 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common.crowd import Experts
+from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
 from common.errors import UserError
-from common.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
 
 CLASSES = ["cat", "dog"]
 SIZE = 150

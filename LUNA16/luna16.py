@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 
 from common.crowd import Experts
+from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
 from common.errors import UserError
-from common.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
 
 CLASSES = ["negative", "nodule"]
 SIZE = 150

@@ -8,12 +8,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
 import luna16
-from common.dataset import Protocol, synthesized
+from common.data.dataset import Protocol, synthesized
 from common.errors import launch
-from common.experiment import run
 from common.methods import SYNTHESIZED_METHODS
 from common.networks import four_conv
-from common.options import SynthesizedOptions, parse
+from common.training.experiment import run
+from common.training.options import SynthesizedOptions, parse
 
 PROTOCOL = Protocol(
     name="luna16",

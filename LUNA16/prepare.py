@@ -19,8 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.errors import UserError, launch
-from common.options import Parser, whole
-from common.runfolder import replace_file
+from common.files import replace_file
+from common.training.options import Parser, whole
 
 SIDE = 50  # pixels of a crop
 AIR, DENSE = -1000, 400  # Hounsfield units that become 0 and 255

@@ -23,11 +23,11 @@ from common.crowd import (
     synthesize,
     vote_shares,
 )
-from common.device import choose_device, peak_memory_mb
 from common.methods import Batch, Setting
 from common.methods.aggnet import posterior
 from common.methods.crowd_layer import CrowdLayer
 from common.networks import Classifier
+from common.training.device import choose_device, peak_memory_mb
 
 CLASSES = 10
 

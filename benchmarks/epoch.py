@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import networks
 from common.crowd import pair_experts, synthesize
-from common.dataset import Dataset, Items, Protocol
-from common.device import choose_device, choose_precision
-from common.experiment import train_epoch
-from common.images import ImageSet
-from common.learners import build_stage
+from common.data.dataset import Dataset, Items, Protocol
+from common.data.images import ImageSet
 from common.methods import SYNTHESIZED_METHODS
-from common.options import Options
+from common.training.device import choose_device, choose_precision
+from common.training.experiment import train_epoch
+from common.training.learners import build_stage
+from common.training.options import Options
 
 SHAPES = {"vgg16": (32, 32, 3), "digits_net": (8, 8, 1)}
 

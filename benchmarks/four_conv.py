@@ -16,7 +16,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.images import IMAGENET, Augmentation, ImageSet
+from common.data.images import IMAGENET, Augmentation, ImageSet
 from common.networks import Classifier, four_conv
 
 

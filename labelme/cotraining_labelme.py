@@ -10,12 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
 import labelme
-from common.dataset import Protocol
+from common.data.dataset import Protocol
 from common.errors import launch
-from common.experiment import run
 from common.methods import PAPER_METHODS
 from common.networks import feature_net
-from common.options import Options, flag, parse, whole
+from common.training.experiment import run
+from common.training.options import Options, flag, parse, whole
 
 PUBLISHED_ROWS, PUBLISHED_EPOCHS = 10_000, 20  # ten augmented copies of 1,000 images; other sets see as many rows
 

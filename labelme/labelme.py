@@ -5,9 +5,9 @@ import numpy as np
 import torch
 
 from common.crowd import CrowdLabels
-from common.dataset import Dataset, Items, cut
+from common.data.dataset import Dataset, Items, cut
+from common.data.features import FeatureSet, flat
 from common.errors import UserError
-from common.features import FeatureSet, flat
 
 CLASSES = ["highway", "insidecity", "tallbuilding", "street", "forest", "coast", "mountain", "opencountry"]
 ARCHIVE = "http://fprodrigues.com/deep_LabelMe.tar.gz"

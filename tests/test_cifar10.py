@@ -154,7 +154,7 @@ def test_truncated_batches(cifar_folder, cut):
 
 @pytest.mark.parametrize("protocol", range(5))
 def test_pickles_of_every_protocol_and_of_python_2_are_read(protocol):
-    from common.pickles import load_arrays
+    from common.data.pickles import load_arrays
     value = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [1, 2], "name": "a"}
     read = load_arrays(io.BytesIO(pickle.dumps(value, protocol)), "x")
     np.testing.assert_array_equal(read.pop("data"), value.pop("data"))

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from common.crowd import CrowdLabels
-from common.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items, Protocol
+from common.data.features import FeatureSet
 from common.divergences import label_mig_loss, mig_loss
-from common.features import FeatureSet
-from common.learners import build_stage, predict_all
 from common.methods import METHODS, Batch, Setting
 from common.methods.max_mig import MaxMIG
 from common.networks import Classifier, feature_net
-from common.options import Options
-from common.results import annotator_error, memorized
+from common.output.results import annotator_error, memorized
 from common.robust import ROBUST
 from common.robust.dividemix import DivideMix, clean_probability, sharpen
 from common.robust.elr import ELR
+from common.training.learners import build_stage, predict_all
+from common.training.options import Options
 from conftest import load_script
 from test_methods import CLASSES, DENSE, INPUTS, make, whole_batch
 from test_runs import SMALL, numbers, same_weights

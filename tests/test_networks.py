@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from common.device import choose_device, choose_precision
 from common.networks import digits_net, four_conv, vgg16
+from common.training.device import choose_device, choose_precision
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from common.crowd import CrowdLabels
-from common.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items, Protocol
+from common.data.features import FeatureSet
 from common.errors import UserError
-from common.experiment import run
-from common.features import FeatureSet
 from common.methods import PAPER_METHODS
 from common.networks import feature_net
-from common.options import Options
+from common.training.experiment import run
+from common.training.options import Options
 
 NAMES = ["ann", "bob", "cas", "always 0"]
 

@@ -187,7 +187,7 @@ def test_flags_have_an_effect(run_in_process, flags, capsys):
 
 def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
     """Both draw maps in the first epoch; `once` keeps them."""
-    from common import experiment
+    from common.training import experiment
     views = {}
     for augment in ("once", "fresh"):
         with pytest.MonkeyPatch.context() as patch:

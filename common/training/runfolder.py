@@ -1,6 +1,5 @@
 """A run's folder: what it was started with, its checkpoint, and files that are never half written."""
 import json
-import os
 import platform
 import subprocess
 from dataclasses import asdict
@@ -10,24 +9,12 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
+from common.files import replace_file
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png")
-
-
-def replace_file(path, write, mode="wb", **how):
-    """Writes a file under a temporary name with write(file), then renames it: the old one stays until the new is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode, **how) as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _commit():

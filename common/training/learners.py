@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from common.device import Stopwatch
 from common.methods import METHODS, Setting
 from common.robust import ROBUST
+from common.training.device import Stopwatch
 
 EVALUATION_BATCH = 64
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model taught by it; all else is trained in stage 0

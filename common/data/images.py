@@ -15,9 +15,9 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
-from common.dataset import Items
+from common.data.dataset import Items
 from common.errors import UserError
-from common.runfolder import replace_file
+from common.files import replace_file
 
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # mean and deviation
 

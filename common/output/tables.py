@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common import plots
 from common.methods import FORECASTER, METHODS, taught
+from common.output import plots
 
 MEASURES = {  # name in table.csv: where it is in a method's summary
     "last_accuracy": ("last", "test_accuracy"), "best_accuracy": ("best", "test_accuracy"),

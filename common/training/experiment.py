@@ -4,13 +4,13 @@ import time
 import torch
 from tqdm import tqdm
 
-from common import results
-from common.device import choose_device, choose_precision, peak_memory_mb
 from common.errors import UserError
-from common.learners import STAGES, build_stage, generator, predict_all, random_seed
 from common.methods import FORECASTER, METHODS, Batch
-from common.report import finish
-from common.runfolder import RunFolder
+from common.output import results
+from common.training.device import choose_device, choose_precision, peak_memory_mb
+from common.training.learners import STAGES, build_stage, generator, predict_all, random_seed
+from common.training.report import finish
+from common.training.runfolder import RunFolder
 
 
 def train_epoch(learners, train, epoch, options, stage=0):

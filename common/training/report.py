@@ -1,10 +1,10 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
 import torch
 
-from common import plots, results
 from common.crowd import majority_vote
-from common.learners import STAGES, predict_all
 from common.methods import FORECASTER, METHODS, taught
+from common.output import plots, results
+from common.training.learners import STAGES, predict_all
 
 
 @torch.no_grad()

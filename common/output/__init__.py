@@ -1,0 +1,1 @@
+"""What comes out: scores, tables, pictures. Knows tensors and rows, no training."""

@@ -1,0 +1,1 @@
+"""The one training loop: options, device, learners and their stages, the run's folder."""
