@@ -3,12 +3,11 @@
 Nothing here loops over items or annotators: everything is a gather, a scatter or a bag of table rows.
 """
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch.nn import functional
-
-CHUNK = 1 << 20  # labels handled at once where a step needs C numbers for each of them: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,26 @@ class CrowdLabels:
         """
         return functional.embedding_bag(self.rows, table, self.offsets.int(), mode="sum", include_last_offset=True)
 
+    @cached_property
+    def by_rows(self):
+        """(int32 (L,), int32 (M * C + 1,)): the labels' items ordered by annotator and label, and where each of these
+        begins: the transpose of the bags that `evidence` adds up."""
+        rows, order = torch.sort(self.rows, stable=True)
+        bounds = torch.arange(self.annotators * self.classes + 1, device=rows.device, dtype=rows.dtype)
+        return self.item[order].int(), torch.searchsorted(rows, bounds).int()
+
     def count_confusion(self, belief):
         """(M, C, C): [m, c, l] = sum of belief[i, c] over the items i that m labelled l. belief: (N, C)."""
-        classes = self.classes
-        table = belief.new_zeros(self.annotators * classes, classes)
-        item, rows = self.item, self.rows
-        for start in range(0, len(rows), CHUNK):
-            table.index_add_(0, rows[start:start + CHUNK], belief[item[start:start + CHUNK]])
-        return table.view(-1, classes, classes).transpose(1, 2)
+        items, offsets = self.by_rows
+        table = functional.embedding_bag(items, belief, offsets, mode="sum", include_last_offset=True)
+        return table.view(-1, self.classes, self.classes).transpose(1, 2)
+
+    def without(self, items):
+        """The crowd labels of all items but these (int64 (K,)), which keep their places and have none."""
+        counts = self.counts.index_fill(0, items, 0)
+        kept = torch.repeat_interleave(counts == self.counts, self.counts, output_size=len(self.label))
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return CrowdLabels(self.annotator[kept], self.label[kept], offsets, self.annotators, self.classes)
 
 
 def vote_shares(crowd):

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 
 import cifar10
 import digits
-from common import crowd as crowd_module
 from common.aggregator import Aggregator, forecast
 from common.crowd import (
     CrowdLabels,
@@ -121,7 +120,7 @@ def test_aggregator_and_forecaster(dense, seed):
     np.testing.assert_allclose(aggregator.confusion(), rows, rtol=1e-6)
 
 
-def test_count_confusion_in_chunks(monkeypatch):
+def test_count_confusion():
     random = np.random.default_rng(0)
     dense, belief = random.integers(-1, CLASSES, (50, 4)), random.dirichlet(np.ones(CLASSES), 50)
     expected = np.zeros((4, CLASSES, CLASSES))
@@ -129,7 +128,6 @@ def test_count_confusion_in_chunks(monkeypatch):
         for m, label in enumerate(row):
             if label >= 0:
                 expected[m, :, label] += belief[i]
-    monkeypatch.setattr(crowd_module, "CHUNK", 7)
     counts = CrowdLabels.from_dense(dense, CLASSES).count_confusion(torch.tensor(belief))
     np.testing.assert_allclose(counts, expected, rtol=1e-9)
 

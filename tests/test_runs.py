@@ -13,7 +13,7 @@ import torch
 
 from common.errors import UserError
 from common.methods import SYNTHESIZED_METHODS
-from common.methods.majority_vote import MajorityVote
+from common.methods.label_model import MajorityVote
 from conftest import load_script
 
 digits_main = load_script("Digits")
@@ -79,7 +79,12 @@ def test_a_run_leaves_its_files(command, tmp_path):
         assert f"{name} " in done.stdout and f"{100 * accuracies[-1]:.2f}" in done.stdout
 
     labels = read_csv(folder / "labels.csv")
-    assert list(labels[0]) == ["item", "truth", "majority_vote", "label", "confidence", *[f"p_{c}" for c in range(10)]]
+    candidates = list(summary["candidates"])
+    assert candidates == ["majority-vote", "dawid-skene", "one-coin", *reported[1:]]
+    assert list(labels[0]) == ["item", "truth", "majority_vote", "label", "confidence", *[f"p_{c}" for c in range(10)],
+                               *candidates[1:]]
+    for name in candidates[1:]:
+        assert np.mean([row[name] == row["truth"] for row in labels]) == pytest.approx(summary["candidates"][name])
     assert len({row["item"] for row in labels}) == 300
     right = 0
     for row in labels:
@@ -102,8 +107,10 @@ def test_a_run_leaves_its_files(command, tmp_path):
     assert estimated.shape == true.shape == (15, 10, 10)
     np.testing.assert_allclose(estimated.sum(2), 1, rtol=1e-4)
     np.testing.assert_array_equal(true[-1], np.eye(10)[[0] * 10])
-    shares = np.array([[float(row[f"p_{c}"]) for c in range(10)] for row in labels]).mean(0)
-    assert float(annotators[3]["estimated_accuracy"]) == pytest.approx(np.diag(estimated[3]) @ shares, rel=1e-4)
+    for row in annotators:
+        assert float(row["accuracy_low"]) < float(row["estimated_accuracy"]) < float(row["accuracy_high"])
+    assert [row["flag"] for row in annotators[10:]] == ["one label only"] * 5
+    assert all((row["common_label"], float(row["common_share"])) == ("0", 1) for row in annotators[10:])
     for picture in ("curves.png", "confusion.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 

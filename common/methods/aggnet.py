@@ -21,6 +21,7 @@ class EM(Method):
 
     Starts from q = Q, the shares of the votes. Items without labels train nobody.
     """
+    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)

@@ -10,6 +10,7 @@ class CrowdLayer(Method):
     """Annotator m's label of item i is fitted by log_softmax(h(x_i) W^m); the losses of the labels there are
     are averaged. The matrices start at the identity, or at the aggregator's initial weights."""
     name = "crowd-layer"
+    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)

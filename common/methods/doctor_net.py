@@ -9,6 +9,7 @@ from common.methods.method import Method
 class DoctorNet(Method):
     """The prediction is the mean of the heads' probabilities, over the annotators who gave labels at all."""
     name = "doctor-net"
+    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -28,4 +29,10 @@ class DoctorNet(Method):
         return functional.cross_entropy(theirs, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
     def predict(self, inputs):
-        return torch.einsum("bmc,m->bc", torch.softmax(self.heads(self.classifier(inputs)), 2), self.weight)
+        return self.mean(self.classifier(inputs))
+
+    def mean(self, logits):
+        return torch.einsum("bmc,m->bc", torch.softmax(self.heads(logits), 2), self.weight)
+
+    def log_probabilities(self, logits):
+        return torch.log(self.mean(logits).clamp(min=1e-12))

@@ -4,10 +4,6 @@ Stage 0 trains the crowd model, the teacher. Stage 1 trains a robust learner wit
 teacher's predictions. Stage 2 switches the roles: the crowd model goes on from stage 0 on the crowd's labels,
 supervised as well by the student's refined predictions. That is the method here.
 """
-import torch
-
-from common.methods.crowd_layer import CrowdLayer
-from common.methods.max_mig import MaxMIG
 from common.methods.student import Student
 
 
@@ -19,13 +15,10 @@ class KDCrowd(Student):
         self.kd_weight = setting.kd_weight
 
     def loss_from(self, logits, batch):
-        distillation = self.distillation(torch.log_softmax(logits, 1), self.targets[batch.items])
+        distillation = self.distillation(self.log_probabilities(logits), self.targets[batch.items])
         return super().loss_from(logits, batch) + self.kd_weight * distillation
 
 
-class KDMaxMIG(KDCrowd, MaxMIG):
-    name, teacher = "kd-crowd-max-mig", "max-mig"
-
-
-class KDCrowdLayer(KDCrowd, CrowdLayer):
-    name, teacher = "kd-crowd-crowd-layer", "crowd-layer"
+def kd_crowd(base):
+    """The class of KD-Crowd on a crowd model, the class `base` of a Method."""
+    return type(f"KD{base.__name__}", (KDCrowd, base), {"name": f"kd-crowd-{base.name}", "teacher": base.name})

@@ -11,6 +11,7 @@ from common.methods.method import Method
 class MaxMIG(Method):
     """h and g are trained together on -MIG^f; the prior p is fixed, or the softmax of what is learnt."""
     name = "max-mig"
+    models_annotators = True
     forecasts = True
 
     def __init__(self, setting):

@@ -41,7 +41,9 @@ class Method(nn.Module):
     """A way to learn a classifier from a crowd. A subclass gives `loss_from`, and overrides what else differs."""
     name = None
     teacher = None  # the name of the method whose predictions start it, for KD-Crowd
+    models_annotators = False  # whether KD-Crowd may stand on it
     forecasts = False  # whether it has a forecaster
+    aggregates = False  # whether its labels of the training items come from the crowd's labels alone
 
     def __init__(self, setting):
         super().__init__()
@@ -58,6 +60,10 @@ class Method(nn.Module):
     def predict(self, inputs):
         """(B, C): the probabilities of the true label, from the inputs alone."""
         return torch.softmax(self.classifier(inputs), 1)
+
+    def log_probabilities(self, logits):
+        """(B, C): log of `predict`, from the classifier's logits."""
+        return functional.log_softmax(logits, 1)
 
     def end_epoch(self, predict_train):
         """Called after each epoch. predict_train() gives `predict` on all training items, (N, C); predict_train(function)

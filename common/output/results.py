@@ -5,7 +5,12 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from common.annotators import flags, information, interval, label_counts
 from common.crowd import CrowdLabels, confusion_from, majority_vote
+from common.methods import FORECASTER
+
+SCORES = {"crowd": "crowd_score", "valid": "valid_accuracy"}  # the column of metrics.csv by which an epoch is selected
+BINS = 15  # of the expected calibration error
 
 
 def accuracy(labels, truth):
@@ -23,18 +28,33 @@ def scores(probabilities, truth):
     return {"test_accuracy": accuracy(probabilities.argmax(1), truth), "test_auc": auc}
 
 
-def epochs_that_count(rows):
+def calibration_error(belief, truth):
+    """The expected calibration error of belief (N, C): the mean difference of confidence and accuracy, in bins of the
+    confidence, over the items whose truth (N,) is known; None if none is."""
+    known = truth >= 0
+    if not known.any():
+        return None
+    confidence, label = belief[known].double().max(1)
+    gap = confidence - (label == truth[known]).double()
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    return (torch.bincount(place, gap, BINS).abs().sum() / len(gap)).item()
+
+
+def epochs_that_count(rows, select="none", method=None):
     """Of one method's rows in metrics.csv: the scores of the last epoch, of the best by test accuracy, and of the one
-    selected by validation accuracy where there is one; the first of equals. None where no test item's truth is known."""
+    selected by validation accuracy or crowd score where there is one; the first of equals. A forecaster has the epoch of
+    its `method`'s summary. None where no test item's truth is known."""
     def pick(row):
         return {name: row[name] for name in ("test_accuracy", "test_auc")}
-    if not rows or rows[-1]["test_accuracy"] is None:
-        return {"last": None, "best": None, "best_epoch": None}
-    best = max(rows, key=lambda row: row["test_accuracy"])
-    summary = {"last": pick(rows[-1]), "best": pick(best), "best_epoch": best["epoch"]}
-    if "valid_accuracy" in rows[0]:
-        selected = max(rows, key=lambda row: row["valid_accuracy"])
+    summary = {"last": None, "best": None, "best_epoch": None}
+    if rows and select != "none":
+        scored = [row for row in rows if SCORES[select] in row]
+        selected = (max(scored, key=lambda row: row[SCORES[select]]) if scored
+                    else next(row for row in rows if row["epoch"] == method["selected_epoch"]))
         summary |= {"selected": pick(selected), "selected_epoch": selected["epoch"]}
+    if rows and rows[-1]["test_accuracy"] is not None:
+        best = max(rows, key=lambda row: row["test_accuracy"])
+        summary |= {"last": pick(rows[-1]), "best": pick(best), "best_epoch": best["epoch"]}
     return summary
 
 
@@ -48,17 +68,20 @@ def write_rows(file, rows):
     writer.writerows(rows)
 
 
-def write_labels(file, items, belief):
-    """A row for each training item under its own name: truth, majority vote, the aggregated label, how sure it is.
+def write_labels(file, items, belief, candidates):
+    """A row for each training item under its own name: truth, majority vote, the aggregated label, how sure it is, and
+    what else could be said.
 
-    belief: (N, C), the probabilities of the aggregated labels.
+    belief: (N, C), the probabilities of the aggregated labels; candidates: {name: (N, C)}.
     """
     confidence, label = belief.max(1)
     votes = majority_vote(items.crowd)
-    columns = [items.names, _blank(items.truth), _blank(votes), label.tolist(), confidence.tolist(), *belief.T.tolist()]
+    others = {name: says.argmax(1).tolist() for name, says in candidates.items() if name != "majority-vote"}
+    columns = [items.names, _blank(items.truth), _blank(votes), label.tolist(), confidence.tolist(), *belief.T.tolist(),
+               *others.values()]
     writer = csv.writer(file)
     writer.writerow(["item", "truth", "majority_vote", "label", "confidence"]
-                    + [f"p_{c}" for c in range(belief.shape[1])])
+                    + [f"p_{c}" for c in range(belief.shape[1])] + list(others))
     writer.writerows(zip(*columns, strict=True))
 
 
@@ -85,21 +108,35 @@ def agreement(crowd: CrowdLabels, labels):
     return right / torch.bincount(crowd.annotator, known.double(), crowd.annotators)
 
 
-def write_annotators(file, items, names, belief, confusion):
-    """A row for each annotator: how many labels, how often they agree with the aggregated label, how accurate the
-    method takes the annotator to be (its matrix weighed with the classes' shares in belief), how accurate he is."""
-    crowd = items.crowd
-    estimated = torch.einsum("mcc,c->m", confusion, belief.mean(0))
-    columns = [torch.bincount(crowd.annotator, minlength=crowd.annotators), agreement(crowd, belief.argmax(1)),
-               estimated, agreement(crowd, items.truth)]
+def write_annotators(file, items, names, belief, confusion, apart, same_as):
+    """A row for each annotator: how many labels, how often they agree with the aggregated label; the estimated accuracy,
+    what the labels' own probabilities are with and without the label itself, in the mean, and its 95 % interval; the bits
+    that a label says of the true class; the most common label and its share; what is odd (annotators.flags); the true
+    accuracy.
+
+    belief: (N, C); confusion: (M, C, C), estimated; apart: (L, C), see annotators.flags; same_as: int64 (M,).
+    """
+    crowd, label = items.crowd, items.crowd.label.long()
+    given = label_counts(crowd)
+    count = torch.from_numpy(given.sum(1))
+    both = (belief[crowd.item, label] + apart[torch.arange(len(label), device=label.device), label]) / 2
+    estimated = torch.bincount(crowd.annotator, both.double(), crowd.annotators).cpu() / count
+    low, high = interval(estimated.numpy(), count.numpy())
+    most = np.where(count > 0, given.argmax(1).astype(object), "")
+    columns = [count.long(), agreement(crowd, belief.argmax(1)), estimated, low, high,
+               information(confusion, belief.mean(0)), most, given.max(1) / count,
+               flags(crowd, apart, same_as, names), agreement(crowd, items.truth)]
     writer = csv.writer(file)
-    writer.writerow(["annotator", "labels", "agreement", "estimated_accuracy", "true_accuracy"])
-    for name, *row in zip(names, *(column.tolist() for column in columns), strict=True):
+    writer.writerow(["annotator", "labels", "agreement", "estimated_accuracy", "accuracy_low", "accuracy_high",
+                     "information_bits", "common_label", "common_share", "flag", "true_accuracy"])
+    columns = [column if isinstance(column, list) else column.tolist() for column in columns]
+    for name, *row in zip(names, *columns, strict=True):
         writer.writerow([name, *("" if value != value else value for value in row)])  # NaN is not equal to itself
 
 
-def write_confusion(file, estimated, true):
-    np.savez(file, estimated=estimated.cpu().numpy(), true=true.cpu().numpy())
+def write_confusion(file, estimated, held, true):
+    """estimated: counted with the aggregated labels and shrunk; held: the model's own; true; each (M, C, C)."""
+    np.savez(file, estimated=estimated.cpu().numpy(), held=held.cpu().numpy(), true=true.cpu().numpy())
 
 
 def memorized(predicted, items):
@@ -131,17 +168,20 @@ def write_annotator_error(file, names, errors):
 
 
 def table(summary):
-    """The summary's methods as text: last epoch first, the best test epoch beside it and named for what it is."""
-    methods = summary["methods"]
+    """The summary's methods as text, those with the best crowd score first where there is one: last epoch first, the best
+    test epoch beside it and named for what it is."""
+    methods = ranked(summary["methods"])
     with_auc = any(m["last"] and m["last"]["test_auc"] is not None for m in methods.values())
     with_selected = any("selected" in m for m in methods.values())
-    header = ["method", "last epoch"] + ["last AUC"] * with_auc + ["selected epoch"] * with_selected
-    header += ["best test epoch"] + ["its AUC"] * with_auc
+    with_score = any("crowd_score" in m for m in methods.values())
+    header = ["method"] + ["crowd score"] * with_score + ["last epoch"] + ["last AUC"] * with_auc
+    header += ["selected epoch"] * with_selected + ["best test epoch"] + ["its AUC"] * with_auc
     header += ["training labels", "seconds"]
     rows = [header]
     for name, method in methods.items():
         last, best = method["last"] or {}, method["best"] or {}
-        row = [name, percent(last.get("test_accuracy"))] + [percent(last.get("test_auc"))] * with_auc
+        row = [name] + [f"{method['crowd_score']:.4f}" if "crowd_score" in method else ""] * with_score
+        row += [percent(last.get("test_accuracy"))] + [percent(last.get("test_auc"))] * with_auc
         if with_selected:
             row += [f"{percent(method['selected']['test_accuracy'])} ({method['selected_epoch']})"
                     if "selected" in method else ""]
@@ -152,6 +192,17 @@ def table(summary):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def ranked(methods):
+    """The methods' summaries {name: ..} by their crowd score, forecasters behind their method, those without at the end;
+    as they are where nobody has one."""
+    def place(name):
+        score = methods[name].get("crowd_score")
+        if score is None:
+            score = methods.get(name.removesuffix(FORECASTER), {}).get("crowd_score", float("-inf"))
+        return -score
+    return {name: methods[name] for name in sorted(methods, key=place)}
 
 
 def percent(share):

@@ -8,20 +8,22 @@ from common.errors import UserError
 from common.methods import FORECASTER, METHODS, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb
-from common.training.learners import STAGES, build_stage, generator, predict_all, random_seed
+from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
 from common.training.report import finish
 from common.training.runfolder import RunFolder
+from common.training.selection import make_plan, mean, predict_teams
 
 
-def train_epoch(learners, train, epoch, options, stage=0):
-    """Trains all learners on the same batches; the last, short one is left out. Returns {name: mean loss}.
+def train_epoch(learners, train, fold, epoch, options, stage=0):
+    """Trains the learners of a fold on the same batches of its items; the last, short one is left out. Returns the mean
+    losses, a list.
 
-    A learner whose loss was not finite is marked as failed.
+    A learner whose loss was not finite is marked as failed, and so are those of its name in the other folds.
     """
-    size, steps = options.batch_size, len(train) // options.batch_size
+    size, steps = options.batch_size, len(fold.train) // options.batch_size
     device = train.truth.device
     place = [epoch, stage] if stage else [epoch]
-    order = torch.randperm(len(train), generator=generator(options.seed, "batches", *place)).to(device)
+    order = fold.train[torch.randperm(len(fold.train), generator=generator(options.seed, "batches", *place)).to(device)]
     maps = None
     if options.augment != "none":
         view = place if options.augment == "fresh" else [0]
@@ -32,6 +34,8 @@ def train_epoch(learners, train, epoch, options, stage=0):
         learner.method.train()
     crowds = train.crowd.select(order).batches(size)
     title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
+    if len(fold.train) < len(train):
+        title += f", fold {fold.number + 1}"
     for step, crowd in enumerate(tqdm(crowds, title, steps, leave=False, disable=None)):
         items = order[step * size:(step + 1) * size]
         inputs = train.inputs.batch(items, None if maps is None else maps[items])
@@ -44,7 +48,19 @@ def train_epoch(learners, train, epoch, options, stage=0):
             where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
             learner.failure = f"loss not finite in {where}, batch {broken[0].item() + 1}"
             tqdm.write(f"{learner.name} stopped: {learner.failure}")
-    return {learner.name: row.mean().item() for learner, row in zip(learners, losses, strict=True)}
+    return [row.mean().item() for row in losses]
+
+
+def train_folds(learners, train, plan, epoch, options, stage):
+    """One epoch of all learners, fold by fold. Returns {name: mean loss}."""
+    losses = {}
+    for fold in plan.folds:
+        mine = [learner for learner in learners if learner.fold == fold.number and not learner.failure]
+        for learner, loss in zip(mine, train_epoch(mine, train, fold, epoch, options, stage), strict=True):
+            losses.setdefault(learner.name, []).append(loss)
+            if learner.failure:
+                fail(learners, learner.name, learner.failure)
+    return {name: sum(theirs) / len(theirs) for name, theirs in losses.items()}
 
 
 @torch.no_grad()
@@ -54,22 +70,29 @@ def end_epoch(learners, train):
 
 
 @torch.no_grad()
-def evaluate(learners, dataset, epoch, losses, staged):
-    """The epoch's rows of metrics.csv, with the stage if the run is `staged`."""
-    test, valid, rows = dataset.test, dataset.valid, []
-    on_valid = predict_all(learners, valid.inputs) if valid else [None] * len(learners)
-    for learner, probabilities, others in zip(learners, predict_all(learners, test.inputs), on_valid, strict=True):
-        seconds = learner.watch.read()
-        learner.seconds += seconds
-        place = {"epoch": epoch, "stage": learner.stage} if staged else {"epoch": epoch}
-        rows.append({**place, "method": learner.name, "loss": losses[learner.name],
-                     **results.scores(probabilities, test.truth), "seconds": round(seconds, 3)})
-        if valid:
-            rows[-1]["valid_accuracy"] = results.accuracy(others.argmax(1), valid.truth)
-        if learner.method.forecasts and test.crowd:
-            joint = learner.method.forecast(probabilities, test.crowd)
-            rows.append({**place, "method": learner.name + FORECASTER, "loss": None,
-                         **results.scores(joint, test.truth), "seconds": None})
+def evaluate(learners, dataset, plan, epoch, losses, staged):
+    """The epoch's rows of metrics.csv, with the stage if the run is `staged` and the score if an epoch is selected; the
+    weights of an epoch with the best score so far are kept. Predictions are the mean over the folds."""
+    test, rows = dataset.test, []
+    score_of = plan.score(learners, dataset.train, dataset.valid)
+    predictions = dict(zip(learners, predict_all(learners, test.inputs), strict=True))
+    for name, team in teams(learners).items():
+        seconds = 0.
+        for learner in team:
+            spent = learner.watch.read()
+            learner.seconds, seconds = learner.seconds + spent, seconds + spent
+            if name in score_of:
+                learner.keep_if_best(epoch, score_of[name])
+        place = {"epoch": epoch, "stage": team[0].stage} if staged else {"epoch": epoch}
+        probabilities = mean([predictions[learner] for learner in team])
+        rows.append({**place, "method": name, "loss": losses[name], **results.scores(probabilities, test.truth),
+                     "seconds": round(seconds, 3)})
+        if name in score_of:
+            rows[-1][results.SCORES[plan.select]] = score_of[name]
+        if team[0].method.forecasts and test.crowd:
+            joint = mean([learner.method.forecast(predictions[learner], test.crowd) for learner in team])
+            rows.append({**place, "method": name + FORECASTER, "loss": None, **results.scores(joint, test.truth),
+                         "seconds": None})
     return rows
 
 
@@ -79,10 +102,10 @@ def memorization(learners, train, epoch):
     teachers = {method.teacher for method in METHODS.values()}
     watched = [learner for learner in learners if learner.stage or learner.name in teachers]
     rows = []
-    for learner, predictions in zip(watched, predict_all(watched, train.inputs), strict=True):
+    for name, predictions in predict_teams(watched, train.inputs).items():
         fractions = results.memorized(predictions.argmax(1), train)
         fractions = fractions[fractions.isfinite()]
-        rows.append({"method": learner.name, "stage": learner.stage, "epoch": epoch, "mean": fractions.mean().item(),
+        rows.append({"method": name, "stage": watched[0].stage, "epoch": epoch, "mean": fractions.mean().item(),
                      "deviation": fractions.std(correction=0).item()})
     return rows
 
@@ -103,8 +126,10 @@ def run(dataset, protocol, options):
     folder.begin(dataset.describe())
     for name, text in dataset.files.items():
         folder.write(name, lambda file, text=text: file.write(text))
-    if options.batch_size > len(dataset.train):
-        raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {len(dataset.train)} items")
+    plan = make_plan(dataset.train, options)
+    least = min(len(fold.train) for fold in plan.folds)
+    if options.batch_size > least:
+        raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
     summary = folder.summary()
@@ -112,6 +137,7 @@ def run(dataset, protocol, options):
         print(f"this run is done; --fresh does it anew\n\n{results.table(summary)}\n\nfiles are in {folder.path}")
         return 0
     dataset = dataset.to(device)
+    plan = make_plan(dataset.train, options)
     state = folder.load(device) or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0.,
                                     "peak_memory_mb": 0., "learners": {}}
     say_start(dataset, options, device, precision, folder, state)
@@ -123,21 +149,21 @@ def run(dataset, protocol, options):
         print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages = []
     for stage in range(STAGES if staged else 1):
-        learners = build_stage(stage, stages, dataset, protocol, options, device, precision)
+        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds)
         stages.append(learners)
         for learner in learners:
-            if f"{stage}/{learner.name}" in state["learners"]:
-                learner.restore(state["learners"][f"{stage}/{learner.name}"])
+            if learner.key in state["learners"]:
+                learner.restore(state["learners"][learner.key])
         finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
         for epoch in range(finished + 1, options.epochs + 1):
             active = [learner for learner in learners if not learner.failure]
             if not active:
                 break
-            losses = train_epoch(active, dataset.train, epoch, options, stage)
+            losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
             watched = memorization(active, dataset.train, epoch) if staged and judged else []
-            rows = evaluate(active, dataset, epoch, losses, staged)
+            rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
             # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file
             learning = epoch < options.epochs
@@ -145,11 +171,20 @@ def run(dataset, protocol, options):
                      "memorization": state["memorization"] + watched,
                      "seconds": earlier + time.perf_counter() - started,
                      "peak_memory_mb": max(state["peak_memory_mb"], peak_memory_mb(device)),
-                     "learners": {f"{k}/{learner.name}": learner.state(with_optimizer=learning and k == stage)
+                     "learners": {learner.key: learner.state(with_optimizer=learning and k == stage)
                                   for k, stage_learners in enumerate(stages) for learner in stage_learners}}
             folder.save(state)
             folder.write("metrics.csv", lambda file, rows=state["rows"]: results.write_rows(file, rows), newline="")
-    return finish(stages, options.methods, dataset, folder, state, options.reproduce(protocol))
+        if options.stage_end == "selected":
+            restore_best(learners)
+    for learners in stages:
+        restore_best(learners)
+    return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
+
+
+def restore_best(learners):
+    for learner in learners:
+        learner.restore_best()
 
 
 def say_start(dataset, options, device, precision, folder, state):

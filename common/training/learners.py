@@ -28,10 +28,11 @@ def generator(seed, *keys):
 
 
 class Learner:
-    """A method in training under the name of what it is trained for: its optimiser, its clock, what became of it."""
+    """A method in training under the name of what it is trained for, in a stage and on a fold of the training items: its
+    optimiser, its clock, what became of it, the weights of the best epoch where one is selected."""
 
-    def __init__(self, name, stage, method, protocol, device):
-        self.name, self.stage = name, stage
+    def __init__(self, name, stage, fold, method, protocol, device):
+        self.name, self.stage, self.fold = name, stage, fold
         self.method = method.to(device)
         slow = method.aggregator_parameters()
         fast = [p for p in method.parameters() if all(p is not q for q in slow)]
@@ -41,6 +42,22 @@ class Learner:
         self.watch = Stopwatch(device)
         self.seconds = 0.
         self.failure = None
+        self.best = None  # {"epoch", "score", "method": its state}
+
+    @property
+    def key(self):
+        """What its state is called in the checkpoint."""
+        return f"{self.stage}/{self.name}/{self.fold}"
+
+    def keep_if_best(self, epoch, score):
+        """Keeps the weights as they are if the score is higher than that of every epoch before."""
+        if self.best is None or score > self.best["score"]:
+            state = {name: value.clone() for name, value in self.method.state_dict().items()}
+            self.best = {"epoch": epoch, "score": score, "method": state}
+
+    def restore_best(self):
+        if self.best:
+            self.method.load_state_dict(self.best["method"])
 
     def step(self, batch, seed):
         """One step of Adam on the batch. `seed` is for the method's dropout. Returns the loss, still on the device."""
@@ -54,53 +71,74 @@ class Learner:
 
     def state(self, with_optimizer):
         return {"method": self.method.state_dict(), "seconds": self.seconds, "failure": self.failure,
-                "optimizer": self.optimizer.state_dict() if with_optimizer else None}
+                "optimizer": self.optimizer.state_dict() if with_optimizer else None, "best": self.best}
 
     def restore(self, state):
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
-        self.seconds, self.failure = state["seconds"], state["failure"]
+        self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
 
 
-def build_stage(stage, earlier, dataset, protocol, options, device, precision):
-    """[Learner] of a stage. `earlier` are those of the stages before, [[Learner], ...].
+def teams(learners):
+    """{name: [Learner]}: the learners of one name, one for each fold."""
+    found = {}
+    for learner in learners:
+        found.setdefault(learner.name, []).append(learner)
+    return found
 
-    All classifiers of stage 0 start from the same weights. A student of stage 1 is taught the predictions of its
-    teacher in stage 0; in stage 2 the crowd model goes on from there and is taught those of its student. Where an
-    earlier learner failed there is none.
+
+def fail(learners, name, failure):
+    """Marks all learners of a name as failed: what is left of the folds is no whole."""
+    for learner in teams(learners)[name]:
+        learner.failure = learner.failure or failure
+
+
+def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds):
+    """[Learner] of a stage, for each fold ([selection.Fold]). `earlier` are those of the stages before, [[Learner], ...].
+
+    All classifiers of stage 0 start from the same weights in a fold. A student of stage 1 is taught the predictions of
+    its teacher in stage 0; in stage 2 the crowd model goes on from there and is taught those of its student. Where an
+    earlier learner failed there is none. What a fold holds out is out of sight: its labels are not in the crowd.
     """
-    train = dataset.train
-    setting = Setting(lambda: protocol.network(precision), train.crowd, train.truth,
-                      torch.tensor(protocol.prior, device=device), protocol.learn_prior, protocol.smoothing,
-                      protocol.crowd_layer_start, options.divergence, protocol.em_epochs, options.epochs,
-                      kd_loss=options.kd_loss, kd_weight=options.kd_weight)
-    before = [{learner.name: learner for learner in learners if not learner.failure} for learners in earlier]
-    learners = []
-    for name in options.methods:
-        kind = METHODS[name]
-        torch.manual_seed(random_seed(options.seed, "weights", *([stage] if stage else [])))
-        if stage == 0 and not kind.teacher:
-            learners.append(Learner(name, 0, kind(setting), protocol, device))
-        elif stage == 1 and kind.teacher in before[0]:
-            taught = replace(setting, targets=predict_all([before[0][kind.teacher]], train.inputs)[0])
-            learners.append(Learner(name, 1, ROBUST[options.robust](taught), protocol, device))
-        elif stage == 2 and name in before[1]:
-            taught = replace(setting, targets=predict_all([before[1][name]], train.inputs)[0])
-            learners.append(Learner(name, 2, kind(taught), protocol, device))
-            learners[-1].method.load_state_dict(before[0][kind.teacher].method.state_dict())
+    train, learners = dataset.train, []
+    for fold in folds:
+        crowd, key = train.crowd, []
+        if len(fold.train) < len(train):
+            held_out = torch.ones(len(train), dtype=torch.bool, device=device).index_fill(0, fold.train, False)
+            crowd = crowd.without(torch.nonzero(held_out)[:, 0])
+            key = ["fold", fold.number]
+        setting = Setting(lambda: protocol.network(precision), crowd, train.truth,
+                          torch.tensor(protocol.prior, device=device), protocol.learn_prior, protocol.smoothing,
+                          protocol.crowd_layer_start, options.divergence, protocol.em_epochs, options.epochs,
+                          kd_loss=options.kd_loss, kd_weight=options.kd_weight)
+        before = [{learner.name: learner for learner in learners_before
+                   if learner.fold == fold.number and not learner.failure} for learners_before in earlier]
+        for name in options.methods:
+            kind = METHODS[name]
+            torch.manual_seed(random_seed(options.seed, "weights", *([stage] if stage else []), *key))
+            if stage == 0 and not kind.teacher:
+                learners.append(Learner(name, 0, fold.number, kind(setting), protocol, device))
+            elif stage == 1 and kind.teacher in before[0]:
+                taught = replace(setting, targets=predict_all([before[0][kind.teacher]], train.inputs)[0])
+                learners.append(Learner(name, 1, fold.number, ROBUST[options.robust](taught), protocol, device))
+            elif stage == 2 and name in before[1]:
+                taught = replace(setting, targets=predict_all([before[1][name]], train.inputs)[0])
+                learners.append(Learner(name, 2, fold.number, kind(taught), protocol, device))
+                learners[-1].method.load_state_dict(before[0][kind.teacher].method.state_dict())
     return learners
 
 
 @torch.no_grad()
-def predict_all(learners, inputs, function=None):
-    """[(N, ...)], each learner's `predict` for all inputs, or another `function` of them; a batch is fetched once for
-    all learners."""
+def predict_all(learners, inputs, function=None, items=None):
+    """[(N, ...)], each learner's `predict` for all inputs, or for `items` (int64 (K,)), or another `function` of them; a
+    batch is fetched once for all learners."""
     for learner in learners:
         learner.method.eval()
     parts = [[] for _ in learners]
-    for start in range(0, len(inputs), EVALUATION_BATCH):
-        batch = inputs.batch(slice(start, start + EVALUATION_BATCH))
+    for start in range(0, len(inputs) if items is None else len(items), EVALUATION_BATCH):
+        place = slice(start, start + EVALUATION_BATCH)
+        batch = inputs.batch(place if items is None else items[place])
         for learner, part in zip(learners, parts, strict=True):
             with learner.watch:
                 part.append((function or learner.method.predict)(batch))

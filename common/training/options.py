@@ -34,6 +34,14 @@ def positive(text):
     return number
 
 
+def share(text):
+    """An argparse type: a number between zero and one."""
+    number = positive(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
+    return number
+
+
 @dataclass
 class Options:
     """The flags that every script has. A default of None stands for the data set's own."""
@@ -55,6 +63,16 @@ class Options:
     kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
                         choices=("mig", "kl"))
     kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
+    select: str = flag("none", "keep the weights of the last epoch, or of the one that foretells held-out crowd labels best",
+                       choices=("none", "crowd"))
+    folds: int = flag(5, "of --select crowd: so many classifiers a method, each trained without the labels of its part of "
+                      "the items; the run takes so much longer", type=whole(2))
+    held_out: float = flag(None, "of --select crowd: hold out this share of the items once, instead of folds: quicker, but "
+                           "labels of the other items rest on what was trained on them", type=share)
+    stage_end: str = flag("last", "KD-Crowd with a --select: the weights with which a stage hands over to the next",
+                          choices=("last", "selected"))
+    labels_from: str = flag(None, "the candidate that labels.csv follows; by default chosen, or the last method's",
+                            metavar="NAME")
     out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
                     same_run=False, metavar="DIR")
     fresh: bool = flag(False, "begin anew in a folder that holds another run", same_run=False, action="store_true")

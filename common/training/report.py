@@ -1,107 +1,181 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
 import torch
 
-from common.crowd import majority_vote
-from common.methods import FORECASTER, METHODS, taught
+from common.annotators import copies
+from common.crowd import confusion_from, majority_vote
+from common.errors import UserError
+from common.label_models import dawid_skene, one_coin, shrunk_confusion
+from common.methods import FORECASTER, LABEL_MODELS, METHODS, taught
 from common.output import plots, results
-from common.training.learners import STAGES, predict_all
+from common.training.learners import STAGES, predict_all, teams
+from common.training.selection import mean
+
+CONSENSUS, JOINED = "consensus", "-joined"
+UPPER_BOUND = "true-label"
+
+
+def per_image(belief, train):
+    """(images, C): the mean over an image's copies of belief (N, C)."""
+    return belief.view(-1, train.copies, belief.shape[1]).mean(1)
 
 
 @torch.no_grad()
-def label_training_items(learners, train):
-    """{name: (N, C)}: the labels that each method, and each forecaster, gives the training items; the mean over an
-    image's copies, N being the images."""
-    labels = {}
-    for learner in learners:
-        predictions = []
+def label_training_items(team, train):
+    """{name: (images, C)}: the labels that a method, and its forecaster, gives the training items."""
+    predictions = []
 
-        def predict(learner=learner, predictions=predictions):
-            predictions[:] = predictions or predict_all([learner], train.inputs)
-            return predictions[0]
-        labels[learner.name] = learner.method.aggregate(predict, train.crowd)
-        if learner.method.forecasts:
-            labels[learner.name + FORECASTER] = learner.method.forecast(predict(), train.crowd)
-    return {name: belief.view(-1, train.copies, belief.shape[1]).mean(1) for name, belief in labels.items()}
+    def predict(function=None):
+        predictions[:] = predictions or predict_all(team, train.inputs)
+        return predictions[0]
+    name, method = team[0].name, team[0].method
+    labels = {name: per_image(method.aggregate(predict, train.crowd), train)}
+    if method.forecasts:
+        labels[name + FORECASTER] = per_image(method.forecast(predict(), train.crowd), train)
+    return labels
 
 
-def finish(stages, names, dataset, folder, state, command):
-    """Writes the results of the methods `names`, summary.json last: it says that the run is done. stages: [[Learner]];
-    command: what reproduces the row of the table.
+@torch.no_grad()
+def label_apart(good, dataset, plan):
+    """({name: (images, C)}, {name: score}, Joined) of a run with folds: what each candidate says of the training items by
+    predictions that have not seen their labels, what these are worth, and what to believe of it all.
+
+    Of a method there are its predictions, calibrated, and these joined with the items' labels (`-joined`). The consensus
+    joins the mean of the best methods' predictions with the labels; true-label has no part in it.
+    """
+    train, judge = dataset.train, plan.judge
+    labels, judged, joined = {}, {}, {}
+    for name, h in plan.predict_apart([learner for team in good.values() for learner in team], train).items():
+        judged[name], joined[name] = judge.join(h)
+        labels |= {} if name in LABEL_MODELS else {name: judged[name].h}
+        labels[name + JOINED] = joined[name].belief
+    scores = {name: verdict.score for name, verdict in judged.items()}
+    for name, team in good.items():
+        if team[0].method.forecasts and len(team) > 1:
+            forecasts = torch.zeros(len(train), train.crowd.classes, device=train.truth.device)
+            for learner, fold in zip(team, plan.folds, strict=True):
+                h = predict_all([learner], train.inputs, items=fold.speaks_for)[0]
+                forecasts[fold.speaks_for] = learner.method.forecast(h, train.crowd.select(fold.speaks_for))
+            labels[name + FORECASTER] = per_image(forecasts, train)
+    rivals = {name: verdict for name, verdict in judged.items() if name != UPPER_BOUND}
+    believed = None
+    if rivals:
+        believed = judge.join(judge.consensus(rivals))[1]
+        labels[CONSENSUS] = believed.belief
+    return labels, scores, believed
+
+
+def label_models(crowd):
+    """{name: (N, C)}: what is said of the items without any classifier."""
+    return {"majority-vote": METHODS["majority-vote"].posterior(crowd), "dawid-skene": dawid_skene(crowd),
+            "one-coin": one_coin(crowd)}
+
+
+def finish(stages, options, dataset, plan, folder, state, command):
+    """Writes the results of the methods options.methods, summary.json last: it says that the run is done. stages:
+    [[Learner]]; command: what reproduces the row of the table.
 
     Returns the exit status.
     """
-    final = {learner.name: learner for learners in (stages[0], *stages[2:]) for learner in learners}
-    good = [final[name] for name in names if name in final and not final[name].failure]
-    labels = label_training_items(good, dataset.train)
+    names = options.methods
+    final = teams([learner for learners in (stages[0], *stages[2:]) for learner in learners])
+    good = {name: final[name] for name in names if name in final and not any(one.failure for one in final[name])}
     train = dataset.train.once()
+    candidates, scores, believed = label_models(train.crowd), {}, None
+    if plan.judge:
+        apart, scores, believed = label_apart(good, dataset, plan)
+        candidates |= apart
+    else:
+        for team in good.values():
+            candidates |= label_training_items(team, dataset.train)
     failures = {learner.name: learner.failure for learners in stages for learner in learners if learner.failure}
     methods = {}
     for name in names:
         last_stage = STAGES - 1 if METHODS[name].teacher else 0
         for reported in (name, name + FORECASTER):
             rows = [row for row in state["rows"] if row["method"] == reported and row.get("stage", 0) == last_stage]
-            if rows or reported in labels or reported == name:
-                methods[reported] = results.epochs_that_count(rows) | {
-                    "train_label_accuracy": results.accuracy(labels[reported].argmax(1), train.truth)
-                    if reported in labels else None, "seconds": None}
+            labels = candidates.get(reported + JOINED, candidates.get(reported)) if name in good else None
+            if rows or labels is not None and name in good or reported == name:
+                methods[reported] = results.epochs_that_count(rows, plan.select, methods.get(name)) | {
+                    "train_label_accuracy": None if labels is None else results.accuracy(labels.argmax(1), train.truth),
+                    "seconds": None}
         spent = sum(learner.seconds for learners in stages for learner in learners if learner.name == name)
         methods[name] |= {"seconds": round(spent, 3)}
-        if name in final:
-            methods[name] |= final[name].method.report()
+        if name in good:
+            methods[name] |= good[name][0].method.report()
+        if name in scores:
+            methods[name]["crowd_score"] = scores[name]
         failure = failures.get(name) or failures.get(METHODS[name].teacher)
         if failure:
             methods[name] |= {"failure": failure}
+    rivals = [name for name in scores if name != UPPER_BOUND]
     summary = {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
                "labels": len(train.crowd.label),
+               "best_method": max(rivals, key=scores.get) if rivals else None,
+               "labels_from": None, "label_accuracy": None, "calibration_error": None,
+               "candidates": {name: results.accuracy(belief.argmax(1), train.truth) for name, belief in candidates.items()},
                "majority_vote_accuracy": results.accuracy(majority_vote(train.crowd), train.truth),
-               "labels_from": None, "seconds": round(state["seconds"], 3),
-               "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+               "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     true = results.true_confusion(train)
     if good:
-        leader = ([learner for learner in good if learner.name != "true-label"] or good)[-1]
-        summary["labels_from"] = write_crowd(leader, labels, train, true, dataset.annotator_names, folder)
+        leader = ([name for name in good if name != UPPER_BOUND] or list(good))[-1]
+        leader = summary["best_method"] or leader
+        label_from = options.labels_from or (CONSENSUS if believed else leader)
+        if not options.labels_from and label_from + FORECASTER in candidates:
+            label_from += FORECASTER
+        if label_from not in candidates:
+            raise UserError(f"--labels-from {label_from}: there is no such candidate; choose from {', '.join(candidates)}")
+        belief = candidates[label_from]
+        summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
+                    "calibration_error": results.calibration_error(belief, train.truth)}
+        write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names, folder, label_from)
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
     if state["memorization"]:
-        write_kd_figures(final, labels, train, true, dataset.annotator_names, folder, state["memorization"], methods)
+        write_kd_figures(good, candidates, train, true, dataset.annotator_names, folder, state["memorization"], methods)
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n\nits row of the table, over five seeds: {command}")
     if summary["labels_from"]:
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
-    return 0 if labels else 1
+    return 0 if good else 1
 
 
-def write_crowd(learner, labels, train, true, annotator_names, folder):
-    """labels.csv, annotators.csv, confusion.npz and confusion.png, of a method's forecaster where it has one. Returns
-    the name of what they are of."""
-    method = learner.method
-    name = learner.name + FORECASTER if method.forecasts else learner.name
-    belief = labels[name]
-    estimated = method.confusion(belief, train.crowd)
-    folder.write("labels.csv", lambda file: results.write_labels(file, train, belief), newline="")
+def held_confusion(team, belief, crowd):
+    """(M, C, C): the annotators' matrices inside a method, the mean over its folds."""
+    return mean([learner.method.confusion(belief, crowd) for learner in team])
+
+
+def write_crowd(team, belief, candidates, believed, train, true, annotator_names, folder, name):
+    """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
+    matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None."""
+    crowd = train.crowd
+    estimated, held = shrunk_confusion(crowd, belief), held_confusion(team, belief, crowd)
+    apart = believed.apart if believed else belief[crowd.item]
+    same_as = believed.same_as if believed else copies(crowd, belief)
+    folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates), newline="")
     folder.write("annotators.csv", lambda file: results.write_annotators(
-        file, train, annotator_names, belief, estimated), newline="")
-    folder.write("confusion.npz", lambda file: results.write_confusion(file, estimated, true), "wb")
-    counts = torch.bincount(train.crowd.annotator, minlength=train.crowd.annotators)
+        file, train, annotator_names, belief, estimated, apart, same_as), newline="")
+    folder.write("confusion.npz", lambda file: results.write_confusion(file, estimated, held, true), "wb")
+    counts = torch.bincount(crowd.annotator, minlength=crowd.annotators)
     folder.write("confusion.png", lambda file: plots.confusions(
         file, estimated.cpu().numpy(), true.cpu().numpy(), annotator_names, counts.cpu().numpy(),
         f"{folder.path.name}: confusion matrices by {name}"), "wb")
-    return name
 
 
-def write_kd_figures(final, labels, train, true, annotator_names, folder, memorized, methods):
-    """KD-Crowd's two figures and their numbers; the mean of an annotator's error goes into the methods' summaries."""
+def write_kd_figures(good, candidates, train, true, annotator_names, folder, memorized, methods):
+    """KD-Crowd's two figures and their numbers; the mean of an annotator's error goes into the methods' summaries, by the
+    matrices counted from the method's own labels (`annotator_error`) and by those inside it (`annotator_error_held`)."""
     folder.write("memorization.csv", lambda file: results.write_rows(file, memorized), newline="")
-    pairs = taught(final)
+    pairs = taught(good)
     folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
     errors = {}
     for pair in pairs:
         for name in pair:
-            if name in labels:
-                errors[name] = results.annotator_error(true, final[name].method.confusion(labels[name], train.crowd))
-                methods[name]["annotator_error"] = errors[name].nanmean().item()
-    pairs = taught(errors)
+            belief = candidates.get(name + JOINED, candidates.get(name))
+            errors[name] = results.annotator_error(true, confusion_from(train.crowd, belief))
+            held = results.annotator_error(true, held_confusion(good[name], belief, train.crowd))
+            methods[name] |= {"annotator_error": errors[name].nanmean().item(),
+                              "annotator_error_held": held.nanmean().item()}
     if pairs:
         folder.write("annotator_error.csv", lambda file: results.write_annotator_error(file, annotator_names, errors),
                      newline="")

@@ -1,0 +1,169 @@
+"""What predictions are worth, and which labels to believe, found out without the truth: by labels they have not seen.
+
+A classifier that was not trained on an item's labels is judged by how well it foretells them, and joined with them. All
+that is estimated on the way (annotators' matrices, how sure the classifier may be of itself, how far the labels of one
+item repeat one another) is estimated on other items' labels than it is used for.
+"""
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from common.annotators import copies, merge
+from common.label_models import FLOOR, STRENGTHS, log, one_coin, prior_means, shrink
+
+POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
+EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
+JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels
+
+
+@dataclass(frozen=True)
+class Judged:
+    """h: float32 (N, C), the calibrated predictions; losses: (L',), -log of what h gave each judged label."""
+    h: torch.Tensor
+    losses: torch.Tensor
+
+    @property
+    def score(self):
+        """The crowd score in nats: the mean over the judged labels (i, m, l) of log sum_c h(x_i)_c pi^m[c, l]."""
+        return -self.losses.mean().item()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """belief: float32 (N, C), what a classifier and the labels say together; apart: (L, C), the same for each label
+    without itself and its copies; same_as: int64 (M,), see annotators.copies; exponent: of the labels' evidence."""
+    belief: torch.Tensor
+    apart: torch.Tensor
+    same_as: torch.Tensor
+    exponent: float
+
+
+class Judge:
+    """Judges predictions by labels that they have not seen, and joins them with those labels.
+
+    crowd: CrowdLabels of N items; part: int64 (N,), the part of the cross-fit that an item belongs to: its prediction
+    comes from a model that has seen no label of that part. -1: the item was trained on; it counts but does not judge.
+    Matrices are (P + 1, M, C, C): for the items of each part pi counted on all others, last for those of part -1.
+    """
+
+    def __init__(self, crowd, part):
+        self.crowd, self.part, self.parts = crowd, part, int(part.max()) + 1
+        self.item = crowd.item
+        place = torch.where(part >= 0, part, self.parts)[self.item]
+        self.judged = torch.nonzero(place < self.parts)[:, 0]
+        cells = crowd.annotators * crowd.classes
+        self.row = place * cells + crowd.rows
+        ordered, order = torch.sort(self.row, stable=True)
+        self.bags = self.item[order]
+        self.bounds = torch.searchsorted(ordered, torch.arange((self.parts + 1) * cells + 1, device=order.device))
+
+    def _counts(self, belief):
+        """(P + 1, M, C, C): the annotators' counts over the items of all other parts. belief: (N, C)."""
+        shape = self.parts + 1, self.crowd.annotators, self.crowd.classes, self.crowd.classes
+        table = functional.embedding_bag(self.bags, belief, self.bounds, mode="sum", include_last_offset=True)
+        counts = table.view(shape).transpose(2, 3)
+        own = counts.clone()
+        own[-1] = 0
+        return counts.sum(0) - own
+
+    def _matrices(self, h, belief):
+        """(L, C): pi^m[:, l] for each label, counted from `belief` and shrunk so that h foretells the judged labels best."""
+        counts = self._counts(belief)
+        tried = (self._rows(shrink(counts, mean, strength)) for mean in prior_means(counts) for strength in STRENGTHS)
+        return min(tried, key=lambda rows: self._losses(h, rows).mean().item())
+
+    def _rows(self, matrices):
+        return matrices.transpose(2, 3).reshape(-1, self.crowd.classes)[self.row]
+
+    def _losses(self, h, rows):
+        """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
+        return -log((h[self.item[self.judged]] * rows[self.judged]).sum(1))
+
+    def _evidence(self, rows, weight):
+        """(N, C): for each item sum_m log pi^m[c, y^m]; weight: (L,), of each label."""
+        terms = log(rows) * weight[:, None]
+        place = torch.arange(len(terms), device=terms.device)
+        return functional.embedding_bag(place, terms, self.crowd.offsets, mode="sum", include_last_offset=True)
+
+    def _groups(self, same_as):
+        """(int64 (L,), float32 (L,)): of each label the group of labels that the same person gave the item, and one over
+        its size. same_as: int64 (M,)."""
+        key = self.item * self.crowd.annotators + same_as[self.crowd.annotator.long()]
+        _, group, size = torch.unique(key, return_inverse=True, return_counts=True)
+        return group, 1. / size[group]
+
+    def _fit(self, h, steps, belief=None, weight=None):
+        """EM: (Judged, pi^m[:, l] of each label (L, C), belief (N, C)).
+
+        In turn the matrices are counted from the belief, h itself at the start unless another (N, C) is given, h is
+        raised to the power by which it foretells best, and the belief is their joint posterior. weight: (L,), of each
+        label's evidence.
+        """
+        log_h = log(h)
+        h = torch.softmax(log_h, 1)
+        belief = h if belief is None else belief
+        weight = torch.ones(len(self.item), device=h.device) if weight is None else weight
+        for _ in range(steps):
+            rows = self._matrices(h, belief)
+            powers = [torch.softmax(power * log_h, 1) for power in POWERS]
+            h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
+            belief = torch.softmax(log(h) + self._evidence(rows, weight), 1)
+        return Judged(h, self._losses(h, rows)), rows, belief
+
+    def judge(self, h):
+        """Judged: predictions h (N, C) for the training items, each by a model that has not seen the item's labels."""
+        return self._fit(h, JUDGING)[0]
+
+    def join(self, h):
+        """(Judged, Joined): h (N, C), calibrated, with the items' labels: q_i(c) is proportional to
+        h(x_i)_c (prod_m pi^m[c, y_i^m])^b.
+
+        EM starts from h; or from the one-coin model, where that foretells labels far better (by two standard errors) from
+        h and the item's other labels, those of anybody left aside who may be a copy of the same person: a useless h tells
+        nothing of the annotators. Copies then count once, in their mean. b in [0, 1] foretells best too: matrices are too
+        sure where the labels of an item err together.
+        """
+        starts = None, one_coin(self.crowd)
+        fits = [self._fit(h, JOINING, start) for start in starts]
+        # many copies sway the belief, but not an h that has not seen them
+        found = [copies(self.crowd, belief) for belief in (fits[0][0].h, fits[1][2])]
+        together = merge(*found)
+        gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
+        k = int(gain.mean() > 2 * gain.std() / len(gain) ** .5)
+        fit, same_as = fits[k], found[k]
+        if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
+            fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
+        return fit[0], self._temper(*fit[:2], same_as)[1]
+
+    def _temper(self, judged, rows, same_as):
+        """(losses (L',), Joined): h and the evidence to the power b that foretells the judged labels best by h and the
+        others of their item, and its losses."""
+        group, weight = self._groups(same_as)
+        log_h, evidence = log(judged.h), self._evidence(rows, weight)
+        terms = log(rows) * weight[:, None]
+        others = evidence[self.item] - torch.zeros_like(terms).index_add_(0, group, terms)[group]
+
+        def apart(exponent):
+            return torch.softmax(log_h[self.item] + exponent * others, 1)
+        losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in EXPONENTS}
+        exponent = min(losses, key=lambda b: losses[b].mean().item())
+        belief = torch.softmax(log_h + exponent * evidence, 1)
+        return losses[exponent], Joined(belief, apart(exponent), same_as, exponent)
+
+    def consensus(self, judged):
+        """float32 (N, C): in each part the mean of the predictions that are within one standard error of the part's best
+        by loss. judged: {name: Judged}."""
+        names = list(judged)
+        h = torch.stack([judged[name].h for name in names])
+        losses = torch.stack([judged[name].losses for name in names])
+        place = self.part[self.item[self.judged]]
+        chosen = torch.zeros(len(names), self.parts + 1, device=h.device)
+        for part in range(self.parts + 1):  # the last: all together, for the items that were trained on
+            theirs = losses if part == self.parts else losses[:, place == part]
+            if theirs.shape[1] < 2:
+                theirs = losses
+            gap = theirs - theirs[theirs.mean(1).argmin()]
+            chosen[:, part] = gap.mean(1) <= gap.std(1) / theirs.shape[1] ** .5 + FLOOR
+        weight = chosen[:, self.part]  # part -1 is the last
+        return torch.einsum("knc,kn->nc", h, weight) / weight.sum(0)[:, None]

@@ -1,0 +1,93 @@
+"""Choosing without the truth: what is held out of training, and what each epoch is worth by it."""
+from dataclasses import dataclass
+
+import torch
+
+from common.crossfit import Judge
+from common.errors import UserError
+from common.training.learners import generator, predict_all, teams
+
+
+@dataclass(frozen=True)
+class Fold:
+    """train: int64 (K,), the items that its learners are trained on; speaks_for: int64 (K',), those whose predictions are
+    taken from them: the ones they were not trained on, or all where there is one fold."""
+    number: int
+    train: torch.Tensor
+    speaks_for: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """select: none, valid or crowd; folds: [Fold]; judge: a Judge of the images (copies count once), None but for crowd."""
+    select: str
+    folds: list
+    judge: Judge | None = None
+
+    def score(self, learners, train, valid):
+        """{name: the score by which the epoch is chosen, higher is better}: the share of the validation items (Items)
+        that is right, or the crowd score of the training items' predictions by learners that have not seen their labels."""
+        if self.select == "valid":
+            right = {name: p.argmax(1) == valid.truth for name, p in predict_teams(learners, valid.inputs).items()}
+            return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
+        if self.select == "crowd":
+            return {name: self.judge.judge(h).score for name, h in self.predict_apart(learners, train).items()}
+        return {}
+
+    def predict_apart(self, learners, train):
+        """{name: float32 (images, C)}: the predictions for the training images, each by the fold that speaks for it; the
+        mean over an image's copies."""
+        predictions = {}
+        for fold in self.folds:
+            mine = [learner for learner in learners if learner.fold == fold.number]
+            for learner, p in zip(mine, predict_all(mine, train.inputs, items=fold.speaks_for), strict=True):
+                whole = predictions.setdefault(learner.name, p.new_zeros(len(train), p.shape[1]))
+                whole[fold.speaks_for] = p
+        return {name: p.view(-1, train.copies, p.shape[1]).mean(1) for name, p in predictions.items()}
+
+
+def predict_teams(learners, inputs):
+    """{name: float32 (N, C)}: the predictions for all inputs, the mean over the folds of a name."""
+    predictions = dict(zip(learners, predict_all(learners, inputs), strict=True))
+    return {name: mean([predictions[learner] for learner in team]) for name, team in teams(learners).items()}
+
+
+def mean(tensors):
+    """The mean of equal tensors; a single one as it is."""
+    return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
+
+
+def make_plan(train, options):
+    """The Plan of options.select, folds, held_out and seed for the training items (Items, on their device).
+
+    Raises UserError where a side of a split would be left without two classes or an annotator.
+    """
+    device = train.truth.device
+    everything = torch.arange(len(train), device=device)
+    if options.select != "crowd":
+        return Plan(options.select, [Fold(0, everything, everything)])
+    images = len(train) // train.copies
+    share = f"--held-out {options.held_out}" if options.held_out else f"--folds {options.folds}"
+    parts = 1 if options.held_out else options.folds
+    if parts > images:
+        raise UserError(f"{share}: there are {images} training items")
+    shuffled = torch.randperm(images, generator=generator(options.seed, "folds")).to(device)
+    part = torch.full((images,), -1, device=device)
+    if options.held_out:
+        part[shuffled[:round(options.held_out * images)]] = 0
+    else:
+        part[shuffled] = torch.arange(images, device=device) % parts
+    crowd = train.once().crowd
+    of_item = part.repeat_interleave(train.copies)
+    folds = []
+    for number in range(parts):
+        for side, images_of in (("held out", part == number), ("trained on", part != number)):
+            labels = crowd.select(torch.nonzero(images_of)[:, 0]).label
+            classes = len(labels.unique())
+            if classes < 2:
+                found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
+                raise UserError(f"{share}: leaves {int(images_of.sum())} items with {found} to be {side}; expected two "
+                                "classes at least on either side")
+        apart = everything[of_item == number]
+        folds.append(Fold(number, everything[of_item != number], apart if parts > 1 else everything))
+    return Plan("crowd", folds, Judge(crowd, part))

@@ -1,0 +1,117 @@
+"""Predictions judged by labels that they have not seen: against plain loops, and on crowds whose truth is known."""
+import numpy as np
+import pytest
+import torch
+
+from common.crossfit import Judge
+from common.crowd import CrowdLabels
+from common.output.results import calibration_error
+
+CLASSES, ITEMS = 4, 1200
+
+
+def make(seed=0, annotators=12, per_item=3):
+    """(truth, crowd, part): annotators of mixed quality, five parts."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, CLASSES, ITEMS)
+    accuracy = random.uniform(.3, .9, annotators)
+    item = np.repeat(np.arange(ITEMS), per_item)
+    annotator = np.concatenate([random.permutation(annotators)[:per_item] for _ in truth])
+    wrong = (truth[item] + random.integers(1, CLASSES, len(item))) % CLASSES
+    label = np.where(random.random(len(item)) < accuracy[annotator], truth[item], wrong)
+    crowd = CrowdLabels.from_triples(item, annotator, label, ITEMS, annotators, CLASSES)
+    return truth, crowd, torch.from_numpy(random.permutation(ITEMS) % 5)
+
+
+def predictions(truth, accuracy, sureness, seed=1):
+    """float32 (N, C): right with `accuracy`, and as sure as `sureness` of it whether right or not."""
+    random = np.random.default_rng(seed)
+    says = np.where(random.random(len(truth)) < accuracy, truth, random.integers(0, CLASSES, len(truth)))
+    return torch.from_numpy(np.full((len(truth), CLASSES), (1 - sureness) / (CLASSES - 1)) * (1 - np.eye(CLASSES)[says])
+                            + sureness * np.eye(CLASSES)[says]).float()
+
+
+def test_counts_are_of_the_other_parts():
+    truth, crowd, part = make()
+    part[:100] = -1
+    belief = torch.rand(ITEMS, CLASSES, generator=torch.Generator().manual_seed(0))
+    counts = Judge(crowd, part)._counts(belief)
+    for p in range(6):  # the last is for the items that were trained on: everybody counts
+        expected = np.zeros((12, CLASSES, CLASSES))
+        for i, m, label in zip(crowd.item.tolist(), crowd.annotator.tolist(), crowd.label.tolist(), strict=True):
+            if p == 5 or part[i] != p:
+                expected[m, :, label] += belief[i].numpy()
+        np.testing.assert_allclose(counts[p], expected, rtol=1e-4)
+
+
+def test_losses_by_a_plain_loop():
+    truth, crowd, part = make()
+    part[part == 4] = -1
+    judge, h = Judge(crowd, part), predictions(truth, .8, .7)
+    matrices = torch.softmax(torch.randn(5, 12, CLASSES, CLASSES, generator=torch.Generator().manual_seed(0)), 3)
+    losses = judge._losses(h, judge._rows(matrices))
+    expected = [-np.log(sum(h[i, c] * matrices[part[i], m, c, label] for c in range(CLASSES))) for i, m, label in
+                zip(crowd.item.tolist(), crowd.annotator.tolist(), crowd.label.tolist(), strict=True) if part[i] >= 0]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_better_predictions_score_higher_and_are_calibrated():
+    truth, crowd, part = make()
+    judge = Judge(crowd, part)
+    scores = [judge.judge(predictions(truth, accuracy, .8)).score for accuracy in (.2, .5, .7, .9)]
+    assert scores == sorted(scores)
+    for sureness in (.6, .999):  # right on 78 % and far from it in what they say of themselves
+        h = predictions(truth, .7, sureness)
+        before = calibration_error(h, torch.from_numpy(truth))
+        after = calibration_error(judge.join(h)[0].h, torch.from_numpy(truth))
+        assert after < .1 < before
+
+
+@pytest.mark.parametrize("accuracy", [.1, .6, .9])
+def test_joined_is_no_worse_than_either(accuracy):
+    """Useless predictions do no harm to the labels, nor poor labels to good predictions."""
+    truth, crowd, part = make()
+    votes = (crowd.votes().argmax(1).numpy() == truth).mean()
+    h = predictions(truth, accuracy, .7)
+    judged, joined = Judge(crowd, part).join(h)
+    right = (joined.belief.argmax(1).numpy() == truth).mean()
+    assert right > max(votes, (h.argmax(1).numpy() == truth).mean()) - .005
+    assert calibration_error(joined.belief, torch.from_numpy(truth)) < .08
+
+
+def test_labels_that_err_together_are_worth_less():
+    """Items that look like two classes make all of their annotators waver: the exponent of the evidence falls below that
+    of annotators with the same matrices who err on their own."""
+    random = np.random.default_rng(3)
+    truth, _, part = make()
+    exponents = []
+    for together in (False, True):
+        waver = random.random((ITEMS, 1)) < .4 if together else random.random((ITEMS, 6)) < .4
+        other = (truth[:, None] + 1) % CLASSES
+        said = np.where(waver & (random.random((ITEMS, 6)) < .6), other, truth[:, None])
+        crowd = CrowdLabels.from_dense(said, CLASSES)
+        exponents.append(Judge(crowd, part).join(predictions(truth, .85, .85))[1].exponent)
+    assert exponents[1] < exponents[0]
+
+
+def test_copies_count_once():
+    """Five who copy a poor annotator outvote two good ones, but not once they are known."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, CLASSES, ITEMS)
+    said = np.stack([np.where(random.random(ITEMS) < a, truth, (truth + random.integers(1, CLASSES, ITEMS)) % CLASSES)
+                     for a in (.8, .8, .4)], 1)
+    crowd = CrowdLabels.from_dense(said[:, [0, 1, 2, 2, 2, 2, 2, 2]], CLASSES)
+    assert (crowd.votes().argmax(1).numpy() == truth).mean() < .5
+    _, joined = Judge(crowd, torch.from_numpy(random.permutation(ITEMS) % 5)).join(predictions(truth, .7, .7))
+    assert joined.same_as.tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
+    assert (joined.belief.argmax(1).numpy() == truth).mean() > .9
+
+
+def test_consensus_leaves_out_who_is_worse_part_by_part():
+    truth, crowd, part = make()
+    judge = Judge(crowd, part)
+    good, poor = predictions(truth, .95, .9), predictions(truth, .2, .9, seed=2)
+    mixed = torch.where((part == 0)[:, None], poor, good)
+    other = torch.where((part == 0)[:, None], good, poor)
+    h = judge.consensus({"good in part 0 alone": judge.judge(other), "mixed": judge.judge(mixed)})
+    assert (h.argmax(1).numpy() == truth).mean() > .93

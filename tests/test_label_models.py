@@ -1,0 +1,131 @@
+"""Label models, shrunken matrices, copies and flags: against plain loops, and on crowds whose truth is known."""
+import numpy as np
+import pytest
+import torch
+
+from common.annotators import copies, flags, information, interval
+from common.crowd import CrowdLabels
+from common.label_models import dawid_skene, one_coin, prior_means, shrink, shrunk_confusion
+
+DENSE = np.array([[0, 0, 1], [1, 1, 1], [-1, -1, -1], [1, 0, -1], [0, 0, 0], [1, 1, 0]])
+
+
+def crowd_of(truth, confusions, seed=0, missing=0.):
+    """CrowdLabels of annotators with these matrices (M, C, C), some labels missing."""
+    random = np.random.default_rng(seed)
+    dense = np.array([[random.choice(len(row), p=row) for row in confusions[:, t]] for t in truth])
+    return CrowdLabels.from_dense(np.where(random.random(dense.shape) < missing, -1, dense), confusions.shape[1])
+
+
+def by_loops(dense, classes, coin):
+    """EM with plain loops in float64, as the papers write it."""
+    n, m = dense.shape
+    q = np.array([[np.sum(row == c) for c in range(classes)] for row in dense], float)
+    q /= q.sum(1, keepdims=True).clip(1)
+    seen = (dense >= 0).any(1)
+    for _ in range(100):
+        prior, pi = q[seen].mean(0), np.zeros((m, classes, classes))
+        for k in range(m):
+            for i in range(n):
+                if dense[i, k] >= 0:
+                    pi[k, :, dense[i, k]] += q[i]
+            if coin:
+                a = np.trace(pi[k]) / pi[k].sum()
+                pi[k] = a * np.eye(classes) + (1 - a) / (classes - 1) * (1 - np.eye(classes))
+            else:
+                pi[k] /= pi[k].sum(1, keepdims=True)
+        new = np.log(prior) + np.array([sum((np.log(pi[k, :, row[k]].clip(1e-6)) for k in range(m) if row[k] >= 0),
+                                            np.zeros(classes)) for row in dense])
+        new = np.exp(new - new.max(1, keepdims=True))
+        new /= new.sum(1, keepdims=True)
+        done, q = np.abs(new - q)[seen].max() < 1e-4, np.where(seen[:, None], new, prior)
+        if done:
+            return q
+    return q
+
+
+@pytest.mark.parametrize(("model", "coin"), [(dawid_skene, False), (one_coin, True)])
+def test_em_against_plain_loops(model, coin):
+    np.testing.assert_allclose(model(CrowdLabels.from_dense(DENSE, 2)), by_loops(DENSE, 2, coin), atol=2e-4)
+
+
+def test_em_finds_who_is_right():
+    """One good annotator against three who guess: the votes are wrong, Dawid-Skene is not."""
+    truth = np.arange(600) % 3
+    good, guess = np.full((3, 3), .04) + .88 * np.eye(3), np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]]
+    crowd = crowd_of(truth, np.stack([good, good, good, guess, guess, guess, guess]))
+    votes = (crowd.votes().argmax(1).numpy() == truth).mean()
+    assert votes < .75 < .95 < (dawid_skene(crowd).argmax(1).numpy() == truth).mean()
+
+
+def test_shrinking_by_hand():
+    counts = torch.tensor([[[3., 1.], [0., 0.]]])
+    mean = torch.tensor([[[.5, .5], [.25, .75]]])
+    np.testing.assert_allclose(shrink(counts, mean, 4.)[0], [[5 / 8, 3 / 8], [.25, .75]])
+
+
+def test_prior_means_are_coins_habits_and_everybody():
+    """Somebody who answers by habit has equal rows; somebody who is right with one accuracy has it on the diagonal."""
+    truth = np.repeat(np.arange(3), 300)
+    coin, habit = np.full((3, 3), .1) + .7 * np.eye(3), np.tile([.6, .3, .1], (3, 1))
+    crowd = crowd_of(truth, np.stack([coin, habit]))
+    own, pooled = prior_means(crowd.count_confusion(torch.eye(3)[truth]))
+    np.testing.assert_allclose(own[0].diagonal(), own[0, 0, 0].expand(3), rtol=1e-5)
+    assert abs(own[0, 0, 0] - .8) < .03
+    np.testing.assert_allclose(own[1], own[1, :1].expand(3, 3), rtol=1e-5)
+    np.testing.assert_allclose(own[1, 0], habit[0], atol=.04)
+    np.testing.assert_allclose(pooled[0], coin, atol=.06)  # of those without a habit
+    assert torch.equal(pooled[1], own[1])
+    torch.testing.assert_close(own.sum(2), torch.ones(2, 3))
+
+
+def test_few_labels_are_shrunk_more():
+    """Matrices of 20 labels each are nearer to the truth shrunk than counted; those of 5,000 stay as they are."""
+    truth = np.random.default_rng(0).integers(0, 4, 5000)
+    true = np.stack([np.full((4, 4), .1) + .6 * np.eye(4)] * 10)
+    for missing, factor in ((.996, .5), (0, 1.05)):
+        crowd = crowd_of(truth, true, missing=missing)
+        belief = torch.eye(4)[truth]
+        counted = shrink(crowd.count_confusion(belief), torch.full((4, 4), .25), 1e-3)
+        error = [np.abs(matrix.numpy() - true).mean() for matrix in (shrunk_confusion(crowd, belief), counted)]
+        assert error[0] <= factor * error[1]
+
+
+def test_copies_are_told_from_good_annotators_and_from_those_of_one_label():
+    truth = np.random.default_rng(1).integers(0, 3, 400)
+    good = np.full((3, 3), .05) + .85 * np.eye(3)
+    fair = np.full((3, 3), .2) + .4 * np.eye(3)
+    seniors = crowd_of(truth, np.stack([good, good, fair, fair]))
+    dense = seniors.label.view(400, 4).numpy()
+    zeros = np.zeros((400, 2), np.int64)
+    crowd = CrowdLabels.from_dense(np.concatenate([dense, dense[:, [2, 0, 2]], zeros], 1), 3)
+    belief = torch.eye(3)[truth] * .97 + .01
+    same_as = copies(crowd, belief)
+    assert same_as.tolist() == [0, 1, 2, 3, 2, 0, 2, 7, 8]
+    names = [f"p{m}" for m in range(9)]
+    assert flags(crowd, belief[crowd.item], same_as, names) == [
+        "", "", "", "", "copies p2", "copies p0", "copies p2", "one label only", "one label only"]
+
+
+def test_flags():
+    truth = np.random.default_rng(4).integers(0, 2, 500)
+    kinds = np.stack([[[.8, .2], [.2, .8]], [[.5, .5], [.5, .5]], [[.2, .8], [.2, .8]], [[.1, .9], [.9, .1]],
+                      [[.8, .2], [.2, .8]], [[.8, .2], [.2, .8]]])
+    dense = crowd_of(truth, kinds, seed=1).label.view(500, 6).numpy().copy()
+    dense[3:, 4] = -1
+    dense[:, 5] = -1
+    crowd = CrowdLabels.from_dense(dense, 2)
+    found = flags(crowd, torch.eye(2)[truth][crowd.item], torch.arange(6), list("abcdef"))
+    assert found == ["", "spammer", "spammer", "adversary", "too few labels to tell", "no labels"]
+
+
+def test_information_by_hand():
+    """Two classes at .5: always right is one bit, a guess none, right with .8 what 1 - H(.8) says."""
+    right = torch.tensor([[[1., 0], [0, 1]], [[.3, .7], [.3, .7]], [[.8, .2], [.2, .8]]])
+    entropy = -(.8 * np.log2(.8) + .2 * np.log2(.2))
+    np.testing.assert_allclose(information(right, torch.tensor([.5, .5])), [1, 0, 1 - entropy], atol=1e-6)
+
+
+def test_an_interval_narrows_with_the_labels_and_holds_the_truth():
+    low, high = interval(np.array([.7, .7, np.nan]), np.array([10, 1000, 0]))
+    assert low[0] < low[1] < .7 < high[1] < high[0] and np.isnan(low[2])

@@ -1,0 +1,175 @@
+"""Epochs, methods and labels chosen without the truth: what is held out, what is kept, resume, bad shares."""
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.crowd import CrowdLabels
+from common.errors import UserError
+from common.training import experiment
+from common.training.learners import build_stage, teams
+from common.training.selection import make_plan
+from conftest import load_script
+
+digits_main = load_script("Digits")
+CROWD = ("--select", "crowd", "--train-size", 300, "--test-size", 100, "--device", "cpu")
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(folder, *arguments):
+    status = digits_main.main([*map(str, (*CROWD, *arguments)), "--out", str(folder)])
+    return status, json.loads((folder / "summary.json").read_text()), read_csv(folder / "metrics.csv")
+
+
+def learners_of(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["learners"]
+
+
+def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
+    status, summary, rows = run(tmp_path / "run", "--case", 3, "--expertise", 0, "--epochs", 4, "--folds", 3,
+                                "--methods", "max-mig", "majority-vote", "one-coin")
+    assert status == 0
+    scores = {}
+    for name in ("majority-vote", "one-coin", "max-mig"):
+        theirs = [row for row in rows if row["method"] == name]
+        score = [float(row["crowd_score"]) for row in theirs]
+        selected = score.index(max(score))
+        method = summary["methods"][name]
+        assert method["selected_epoch"] == selected + 1
+        assert method["selected"]["test_accuracy"] == float(theirs[selected]["test_accuracy"])
+        assert method["last"]["test_accuracy"] == float(theirs[-1]["test_accuracy"])
+        scores[name] = method["crowd_score"]
+        for fold in range(3):
+            state = learners_of(tmp_path / "run")[f"0/{name}/{fold}"]
+            assert state["best"]["epoch"] == selected + 1 and state["best"]["score"] == max(score)
+    assert summary["best_method"] == max(scores, key=scores.get) == "max-mig"
+    assert summary["methods"]["max-mig-forecaster"]["selected_epoch"] == summary["methods"]["max-mig"]["selected_epoch"]
+    table = capsys.readouterr().out.split("best test epoch")[1]
+    assert table.index("max-mig") < table.index("majority-vote")  # ranked by score
+    assert summary["labels_from"] == "consensus" and summary["label_accuracy"] == summary["candidates"]["consensus"]
+    labels = read_csv(tmp_path / "run" / "labels.csv")
+    assert {"dawid-skene", "one-coin", "max-mig", "max-mig-joined", "max-mig-forecaster", "consensus"} <= set(labels[0])
+    assert np.mean([row["label"] == row["truth"] for row in labels]) == summary["label_accuracy"]
+    votes = np.mean([row["majority_vote"] == row["truth"] for row in labels])
+    assert summary["label_accuracy"] > votes + .2
+    flags = [row["flag"] for row in read_csv(tmp_path / "run" / "annotators.csv")]
+    assert flags[10:] == ["copies senior 0", "copies senior 2"]
+    with np.load(tmp_path / "run" / "confusion.npz") as confusion:
+        assert {confusion[name].shape for name in ("estimated", "held", "true")} == {(12, 10, 10)}
+
+
+def test_labels_from_follows_the_candidate_that_is_named(tmp_path):
+    _, summary, _ = run(tmp_path / "run", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--labels-from",
+                        "dawid-skene")
+    labels = read_csv(tmp_path / "run" / "labels.csv")
+    assert summary["labels_from"] == "dawid-skene" and all(row["label"] == row["dawid-skene"] for row in labels)
+    with pytest.raises(UserError, match="--labels-from nobody: there is no such candidate; choose from majority-vote"):
+        run(tmp_path / "other", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--labels-from", "nobody")
+
+
+def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
+    """Other truths, the same weights, epochs, scores, labels and flags, bit for bit."""
+    arguments = ("--case", 2, "--epochs", 3, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
+    _, honest, rows = run(tmp_path / "honest", *arguments)
+    make = digits_main.synthesized
+
+    def lied_to(*arguments):
+        dataset = make(*arguments)
+        for items in (dataset.train, dataset.test):
+            items.truth.copy_(items.truth.flip(0))
+        return dataset
+    monkeypatch.setattr(digits_main, "synthesized", lied_to)
+    _, lied, other = run(tmp_path / "lied", *arguments)
+    assert [row["crowd_score"] for row in rows] == [row["crowd_score"] for row in other]
+    assert honest["best_method"] == lied["best_method"] and honest["label_accuracy"] != lied["label_accuracy"]
+    for name, method in honest["methods"].items():
+        assert method["selected_epoch"] == lied["methods"][name]["selected_epoch"]
+    for name in ("labels.csv", "annotators.csv"):
+        pairs = zip(read_csv(tmp_path / "honest" / name), read_csv(tmp_path / "lied" / name), strict=True)
+        for a, b in pairs:
+            assert {k: v for k, v in a.items() if "tru" not in k} == {k: v for k, v in b.items() if "tru" not in k}
+    one, two = learners_of(tmp_path / "honest"), learners_of(tmp_path / "lied")
+    assert all(torch.equal(value, two[name]["method"][key]) for name in one for key, value in one[name]["method"].items())
+
+
+@pytest.mark.parametrize("share", [{"folds": 3, "held_out": None}, {"held_out": .3}])
+def test_held_out_labels_reach_no_gradient(share):
+    """Whatever the crowd says of a fold's held-out items, its learners come out the same, bit for bit; others do not."""
+    options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
+        "--case", "3", "--select", "crowd", "--methods", "max-mig", "aggnet", "crowd-layer", "dawid-skene",
+        "majority-vote", "doctor-net", "mbem", "one-coin"])
+    options = replace(options, epochs=1, **share)
+    train, test = digits_main.digits.load()
+    keep = torch.arange(240)
+    dataset = digits_main.synthesized(train.select(keep), test.select(keep), list("0123456789"),
+                                      digits_main.digits.EXPERTS[0], options)
+    plan = make_plan(dataset.train, options)
+    held_out = torch.ones(240, dtype=torch.bool)
+    held_out[plan.folds[0].train] = False
+    assert 60 < held_out.sum() < 90
+    crowd = dataset.train.crowd
+    label = torch.where(held_out[crowd.item], (crowd.label + 3) % 10, crowd.label)
+    lied = replace(dataset.train, crowd=CrowdLabels(crowd.annotator, label, crowd.offsets, crowd.annotators, 10))
+    states = []
+    for items in (dataset.train, lied):
+        data = replace(dataset, train=items)
+        learners = build_stage(0, [], data, digits_main.PROTOCOL, options, torch.device("cpu"), "float32", plan.folds)
+        experiment.train_folds(learners, items, plan, 1, options, 0)
+        experiment.end_epoch(learners, items)
+        states.append(teams(learners))
+    for name, team in states[0].items():
+        for one, two in zip(team, states[1][name], strict=True):
+            same = all(torch.equal(a, b) for a, b in zip(one.method.parameters(), two.method.parameters(), strict=True))
+            assert same == (one.fold == 0)
+
+
+def test_a_share_held_out_once(tmp_path):
+    status, summary, rows = run(tmp_path / "run", "--epochs", 2, "--held-out", .25, "--methods", "max-mig")
+    assert status == 0 and list(learners_of(tmp_path / "run")) == ["0/max-mig/0"]
+    assert summary["methods"]["max-mig"]["crowd_score"] and len(read_csv(tmp_path / "run" / "labels.csv")) == 300
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (("--held-out", 1.5), "--held-out: expected a number between 0 and 1"),
+    (("--held-out", .001), "--held-out 0.001: leaves 0 items with labels of 0 classes to be held out"),
+    (("--held-out", .9999), "--held-out 0.9999: leaves 0 items with labels of 0 classes to be trained on"),
+    (("--folds", 1), "--folds: expected a whole number from 2 on"),
+    (("--folds", 301), "--folds 301: there are 300 training items"),
+    (("--folds", 2, "--batch-size", 151), "--batch-size 151: larger than the training set of 150 items"),
+])
+def test_bad_shares(tmp_path, flags, message):
+    with pytest.raises(UserError) as error:
+        run(tmp_path / "run", "--case", 1, "--epochs", 1, *flags)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("stage_end", ["last", "selected"])
+def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatch, stage_end):
+    arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end)
+    _, whole, rows = run(tmp_path / "whole", *arguments)
+    evaluate, calls = experiment.evaluate, []
+
+    def stop(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+    monkeypatch.setattr(experiment, "evaluate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", *arguments)
+    _, resumed, again = run(tmp_path / "stopped", *arguments)
+
+    def numbers(rows):
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    assert numbers(rows) == numbers(again)
+    for name in ("labels.csv", "annotators.csv", "memorization.csv", "annotator_error.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
+    assert {row["stage"] for row in rows} == {"0", "1", "2"}
+    assert whole["methods"]["kd-crowd-max-mig"]["selected_epoch"] == resumed["methods"]["kd-crowd-max-mig"]["selected_epoch"]
