@@ -21,6 +21,7 @@ from common.robust.dividemix import DivideMix, clean_probability, sharpen
 from common.robust.elr import ELR
 from common.training.learners import build_stage, predict_all
 from common.training.options import Options
+from common.training.selection import make_plan
 from conftest import load_script
 from test_methods import CLASSES, DENSE, INPUTS, make, whole_batch
 from test_runs import SMALL, numbers, same_weights
@@ -48,7 +49,8 @@ def test_stages_hand_over():
     options = Options(methods=["crowd-layer", *KD, "max-mig"], batch_size=8, epochs=1, augment="none")
 
     def build(stage, earlier):
-        return build_stage(stage, earlier, dataset, protocol, options, torch.device("cpu"), "float32")
+        return build_stage(stage, earlier, dataset, protocol, options, torch.device("cpu"), "float32",
+                           make_plan(items, options).folds)
 
     def train(learners):
         for learner in learners:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from common.crowd import CrowdLabels, confusion_from, vote_shares
-from common.methods import METHODS, PAPER_METHODS, Batch, Setting
+from common.methods import FIELD_METHODS, METHODS, Batch, Setting
 from common.methods.aggnet import posterior
 from common.networks import Classifier
 
@@ -20,7 +20,7 @@ def make(name, dense=DENSE, classes=CLASSES, **how):
     crowd = CrowdLabels.from_dense(dense, classes)
     setting = dict(network=lambda: Classifier(nn.Identity(), nn.Linear(FEATURES, classes)), crowd=crowd, truth=TRUTH,
                    prior=torch.full((classes,), 1 / classes), learn_prior=False, smoothing=1e-4,
-                   crowd_layer_start="identity", divergence="kl") | how
+                   crowd_layer_start="identity", divergence="kl", input_size=FEATURES) | how
     return METHODS[name](Setting(**setting)), crowd
 
 
@@ -82,7 +82,7 @@ def test_max_mig_starts_from_the_votes_and_learns_its_prior_only_if_asked():
     np.testing.assert_allclose(forecast[2], h_of(method)[2], rtol=1e-5)  # no labels: h alone
 
 
-@pytest.mark.parametrize("name", [name for name in PAPER_METHODS if name != "true-label"])
+@pytest.mark.parametrize("name", [name for name in FIELD_METHODS if name != "true-label"])
 def test_items_without_labels_train_nobody(name):
     """The gradient is that of the batch without them; a batch of nothing else has a zero gradient."""
     def gradient(keep, doctored=INPUTS):

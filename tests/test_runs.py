@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--case", 4), "--case: invalid choice: 4 (choose from 1, 2, 3)"),
     (("--expertise", "expert"), "--expertise: invalid int value: 'expert'"),
-    (("--methods", "max-mig,maxmig"), "--methods maxmig: there is no such method; choose from all, majority-vote"),
+    (("--methods", "max-mig,maxmig"), "--methods maxmig: there is no such method; choose from all, field, majority-vote"),
     (("--divergence", "wasserstein"), "--divergence: invalid choice: 'wasserstein' (choose from kl, reverse-kl"),
     (("--device", "toaster"), "--device toaster: expected the number of a GPU, or cpu"),
     (("--epochs", 0), "--epochs: expected a whole number from 1 on, not '0'"),

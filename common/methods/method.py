@@ -22,6 +22,7 @@ class Setting:
     divergence: str
     em_epochs: int = 1  # how many epochs of training make an M-step
     epochs: int = 1
+    input_size: int = 0  # how many numbers an input has
     targets: torch.Tensor | None = None  # float32 (N, C), what a student is taught
     kd_loss: str = "mig"
     kd_weight: float = 1.

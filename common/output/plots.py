@@ -4,17 +4,26 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
+from matplotlib.colors import to_rgb  # noqa: E402
 
 from common.methods import FORECASTER, METHODS  # noqa: E402
 
 SHOWN = 10  # annotators in confusion.png: the most active
-# told apart by all eyes, in the order of METHODS; black is true-label's
-PALETTE = ("#0072b2", "#e69f00", "#6b4200", "#56b4e9", "#cc79a7", "#8c6bb1", "#009e73", "#d55e00", "#000000")
+# told apart by all eyes; black is true-label's
+PALETTE = {"majority-vote": "#0072b2", "dawid-skene": "#7f7f7f", "one-coin": "#bdb76b", "crowd-layer": "#e69f00",
+           "doctor-net": "#56b4e9", "aggnet": "#cc79a7", "mbem": "#8c6bb1", "trace-reg": "#a0522d", "conal": "#17a2b8",
+           "union-net": "#d4a5a5", "geo-crowd-net-f": "#7cae00", "geo-crowd-net-w": "#3f6f00", "max-mig": "#009e73",
+           "true-label": "#000000"}
+KD_PALETTE = {"crowd-layer": "#6b4200", "max-mig": "#d55e00"}  # KD-Crowd on a crowd model, else a shade of the model's own
 
 
 def color_of(name):
     """A method has one colour in all pictures, and its forecaster the same."""
-    return PALETTE[list(METHODS).index(name.removesuffix(FORECASTER)) % len(PALETTE)]
+    name = name.removesuffix(FORECASTER)
+    teacher = METHODS[name].teacher
+    if teacher is None:
+        return PALETTE[name]
+    return KD_PALETTE.get(teacher) or tuple(.55 * channel for channel in to_rgb(PALETTE[teacher]))
 
 
 def curves(file, rows, title):

@@ -111,7 +111,7 @@ def build_stage(stage, earlier, dataset, protocol, options, device, precision, f
         setting = Setting(lambda: protocol.network(precision), crowd, train.truth,
                           torch.tensor(protocol.prior, device=device), protocol.learn_prior, protocol.smoothing,
                           protocol.crowd_layer_start, options.divergence, protocol.em_epochs, options.epochs,
-                          kd_loss=options.kd_loss, kd_weight=options.kd_weight)
+                          train.inputs.batch(slice(0, 1)).numel(), kd_loss=options.kd_loss, kd_weight=options.kd_weight)
         before = [{learner.name: learner for learner in learners_before
                    if learner.fold == fold.number and not learner.failure} for learners_before in earlier]
         for name in options.methods:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from common.divergences import DIVERGENCES, SURROGATES
 from common.errors import UserError
-from common.methods import FORECASTER, METHODS
+from common.methods import FIELD_METHODS, FORECASTER, METHODS
 from common.robust import ROBUST
 
 
@@ -47,7 +47,8 @@ class Options:
     """The flags that every script has. A default of None stands for the data set's own."""
     path: str = flag(None, "folder of the data", same_run=False, metavar="DIR")
     device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 where there is one", same_run=False)
-    methods: list = flag(("all",), "names, with spaces or commas between them, or all", nargs="+", metavar="METHOD")
+    methods: list = flag(("all",), "names, with spaces or commas between them; all: the data set's table; field: every "
+                         "method but KD-Crowd", nargs="+", metavar="METHOD")
     divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=[
         name for name in DIVERGENCES if name not in SURROGATES.values()])
     epochs: int = flag(None, "passes over the training items, in each stage of KD-Crowd", type=whole(1))
@@ -147,13 +148,13 @@ def _methods(words, table):
     a teacher with its student."""
     names = [name.removesuffix(FORECASTER) if name.removesuffix(FORECASTER) in METHODS else name
              for word in words for name in word.split(",") if name]
-    if "all" in names:
-        names += table
-        names = [name for name in names if name != "all"]
+    for word, methods in (("all", table), ("field", FIELD_METHODS)):
+        if word in names:
+            names = [name for name in names if name != word] + list(methods)
     for name in names:
         if name not in METHODS:
-            raise UserError(f"--methods {name}: there is no such method; choose from all, {', '.join(METHODS)}")
+            raise UserError(f"--methods {name}: there is no such method; choose from all, field, {', '.join(METHODS)}")
     if not names:
-        raise UserError(f"--methods: none was named; choose from all, {', '.join(METHODS)}")
+        raise UserError(f"--methods: none was named; choose from all, field, {', '.join(METHODS)}")
     names += [METHODS[name].teacher for name in names]
     return [name for name in METHODS if name in names]

@@ -1,0 +1,38 @@
+"""GeoCrowdNet (Ibrahim, Nguyen & Fu, ICLR 2023): geometry makes the classifier and the matrices identifiable."""
+import torch
+
+from common.methods.coupled import Coupled
+
+STRENGTH = 1e-3  # lambda; the paper's lie between this and 1e-4
+LIMIT = 100.  # a term that is above this, or not finite, is dropped
+
+
+def minus_log_volume(gram):
+    """-log det of a Gram matrix (C, C), zero where that is not finite or above LIMIT; what is dropped has no gradient."""
+    volume = torch.linalg.slogdet(gram.detach()).logabsdet
+    kept = volume.isfinite() & (-volume <= LIMIT)
+    identity = torch.eye(len(gram), device=gram.device)
+    return -torch.linalg.slogdet(torch.where(kept, gram, identity)).logabsdet
+
+
+class GeoCrowdNetF(Coupled):
+    """loss = coupled cross-entropy - lambda log det(H^T H), H (B, C) the batch's predictions; parameters start at I."""
+    name = "geo-crowd-net-f"
+
+    @staticmethod
+    def start(identity):
+        return identity
+
+    def regularisation(self, h, matrices, crowd):
+        used = h[crowd.counts > 0]
+        return STRENGTH * minus_log_volume(used.T @ used)
+
+
+class GeoCrowdNetW(GeoCrowdNetF):
+    """loss = coupled cross-entropy - lambda log det(sum_m A^m A^mT)."""
+    name = "geo-crowd-net-w"
+
+    def regularisation(self, h, matrices, crowd):
+        if not len(crowd.label):
+            return 0
+        return STRENGTH * minus_log_volume(torch.einsum("mcl,mdl->cd", matrices, matrices))

@@ -1,0 +1,146 @@
+"""The field's other methods: each loss against a float64 loop by the papers' formula, and the matrices they tell of."""
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.crowd import CrowdLabels
+from common.methods import METHODS, Batch, Setting
+from common.methods.conal import CoNAL
+from common.methods.geo_crowd_net import minus_log_volume
+from common.networks import Classifier
+from test_methods import CLASSES, DENSE, INPUTS, h_of, make, whole_batch
+
+LABELS = [(i, m, DENSE[i, m]) for i, m in np.argwhere(DENSE >= 0)]
+EYE = np.eye(CLASSES)
+
+
+def softmax(array, axis):
+    array = np.exp(np.asarray(array, np.float64))
+    return array / array.sum(axis, keepdims=True)
+
+
+def moved(name):
+    """The method with its own parameters away from where they start, and the crowd."""
+    method, crowd = make(name)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for key, parameter in method.named_parameters():
+            if not key.startswith("classifier"):
+                parameter += .5 * torch.randn(parameter.shape, generator=generator)
+    return method, crowd
+
+
+def coupled(h, matrices):
+    return np.mean([-np.log(h[i] @ matrices[m, :, label]) for i, m, label in LABELS])
+
+
+def test_trace_reg():
+    method, _ = make("trace-reg")
+    np.testing.assert_array_equal(method.free.detach(), np.tile(6 * EYE - 5, (3, 1, 1)))
+    method, crowd = moved("trace-reg")
+    matrices = softmax(method.free.detach(), 2)
+    expected = coupled(h_of(method), matrices) + .01 * np.mean([np.trace(matrix) for matrix in matrices])
+    assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(method.confusion(None, crowd), matrices, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["f", "w"])
+def test_geo_crowd_net(variant):
+    method, _ = make(f"geo-crowd-net-{variant}")
+    np.testing.assert_array_equal(method.free.detach(), np.tile(EYE, (3, 1, 1)))
+    method, crowd = moved(f"geo-crowd-net-{variant}")
+    h, matrices = h_of(method).astype(np.float64), softmax(method.free.detach(), 2)
+    used = h[[0, 1, 3, 4]]  # item 2 has no labels
+    gram = used.T @ used if variant == "f" else sum(matrix @ matrix.T for matrix in matrices)
+    expected = coupled(h, matrices) - 1e-3 * np.log(np.linalg.det(gram))
+    assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_volume_that_vanishes_is_dropped_with_its_gradient():
+    flat = torch.ones(3, 3, requires_grad=True)
+    term = minus_log_volume(flat)
+    term.backward()
+    assert term == 0 and torch.isfinite(flat.grad).all()
+    far = (1e-40 * torch.eye(3, dtype=torch.float64)).requires_grad_()
+    assert minus_log_volume(far) == 0
+    good = torch.tensor([[2., .5], [.5, 1.]], dtype=torch.float64, requires_grad=True)
+    assert minus_log_volume(good).item() == pytest.approx(-np.log(1.75))
+    assert torch.autograd.gradcheck(minus_log_volume, (good,))
+
+
+def test_conal():
+    method, crowd = moved("conal")
+    h, common = h_of(method).astype(np.float64), method.common.detach().numpy().astype(np.float64)
+    own = method.own.detach().numpy().reshape(-1, CLASSES, CLASSES).astype(np.float64)
+    people = method.people.weight.detach().numpy()
+    items = method.difficulty(INPUTS).detach().numpy()
+    losses = []
+    for i, m, label in LABELS:
+        u, v = people[m] / np.linalg.norm(people[m]), items[i] / np.linalg.norm(items[i])
+        w = 1 / (1 + np.exp(-u @ v))
+        logits = w * h[i] @ common + (1 - w) * h[i] @ own[m]
+        losses.append(np.log(np.exp(logits).sum()) - logits[label])
+    expected = np.mean(losses) - 1e-5 * sum(np.linalg.norm(matrix - common) for matrix in own)
+    assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(method.confusion(None, crowd), softmax((common + own) / 2, 2), rtol=1e-5)
+
+
+def test_conal_starts_with_equal_matrices_and_a_finite_gradient():
+    method, crowd = make("conal")
+    np.testing.assert_array_equal(method.common.detach(), 2 * EYE)
+    np.testing.assert_array_equal(method.own.detach(), np.tile(2 * EYE, (3, 1)))
+    method.loss(whole_batch(crowd)).backward()
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters())
+    assert isinstance(method, CoNAL) and method.distance() == 0
+
+
+def test_union_net():
+    method, _ = make("union-net")
+    np.testing.assert_allclose(method.free.detach(), np.tile((1 - 1e-5) * EYE + .5e-5 * (1 - EYE), (3, 1)), rtol=1e-6)
+    method, crowd = moved("union-net")
+    h, together = h_of(method).astype(np.float64), softmax(method.free.detach(), 0)
+    expected = -sum(np.log(h[i] @ together[m * CLASSES + label]) for i, m, label in LABELS) / 4
+    assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
+    matrices = method.confusion(None, crowd)
+    for m in range(3):
+        own = together[m * CLASSES:(m + 1) * CLASSES]
+        np.testing.assert_allclose(matrices[m], (own / own.sum(0)).T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["trace-reg", "geo-crowd-net-f", "geo-crowd-net-w", "conal", "union-net"])
+def test_they_learn_who_is_right(name):
+    """On a crowd of two good annotators and one who is wrong on purpose the matrices tell them apart."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, CLASSES, 600)
+    inputs = torch.from_numpy((3 * np.eye(CLASSES)[truth] + random.normal(size=(600, CLASSES))).astype(np.float32))
+    right = np.stack([random.random(600) < a for a in (.85, .85, .1)], 1)
+    crowd = CrowdLabels.from_dense(np.where(right, truth[:, None], (truth[:, None] + 1) % CLASSES), CLASSES)
+    torch.manual_seed(0)
+    setting = Setting(lambda: Classifier(nn.Identity(), nn.Linear(CLASSES, CLASSES)), crowd, torch.from_numpy(truth),
+                      torch.full((CLASSES,), 1 / 3), False, 1e-2, "identity", "kl", input_size=CLASSES)
+    method = METHODS[name](setting)
+    optimizer = torch.optim.Adam(method.parameters(), 3e-2)
+    for _ in range(150):
+        loss = method.loss(Batch(torch.arange(600), inputs, crowd))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    accuracy = method.confusion(None, crowd).diagonal(dim1=1, dim2=2).mean(1)
+    assert accuracy[2] < accuracy[:2].min() - .1
+    assert (method.predict(inputs).argmax(1).numpy() == truth).mean() > .9
+
+
+@pytest.mark.parametrize("teacher", [name for name, method in METHODS.items() if method.models_annotators
+                                     and not method.teacher])
+def test_kd_crowd_stands_on_every_crowd_model(teacher):
+    """The loss of stage 2 is the crowd model's and kd_weight times the distillation of what the model itself predicts."""
+    targets = torch.softmax(torch.randn(5, CLASSES, generator=torch.Generator().manual_seed(1)), 1)
+    student, crowd = make(f"kd-crowd-{teacher}", targets=targets, kd_loss="kl", kd_weight=2.)
+    alone, _ = make(teacher)
+    student.load_state_dict(alone.state_dict())
+    batch = whole_batch(crowd)
+    p = student.predict(INPUTS).detach().numpy()
+    divergence = (targets.numpy() * (np.log(targets.numpy()) - np.log(p))).sum(1).mean()
+    expected = alone.loss(batch).item() + 2 * divergence
+    assert student.loss(batch).item() == pytest.approx(expected, rel=1e-4)
