@@ -85,7 +85,7 @@ def read_labels(file, classes, known_by):
     """(names, labels, lines) of a table task,label: what each item is, int (N,) into `classes`; lines, int (N,).
     known_by says in errors where the classes come from."""
     header = header_of(file)
-    task, label = _find(header, TASK), _find(header, LABEL)
+    task, label = find_column(header, TASK), find_column(header, LABEL)
     if task is None or label is None or task == label:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
     columns, lines = read_columns(file, (task, label))
@@ -116,7 +116,7 @@ def plain(names):
     return list(names)
 
 
-def _find(header, names):
+def find_column(header, names):
     """The column that has one of the names, the earlier the better; None where there is none."""
     by_name = {column.lower().replace(" ", "_"): column for column in reversed(header)}
     return next((by_name[name] for name in names if name in by_name), None)
@@ -131,7 +131,7 @@ def _read_table(file, columns):
             raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; "
                             f"it has {', '.join(header)}")
     else:
-        columns = [_find(header, names) for names in (TASK, WORKER, LABEL)]
+        columns = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
         if columns[1] is None and columns[2] is None:
             return _read_wide(file, header)
         kinds = ("task", "worker", "label")

@@ -99,7 +99,7 @@ def predict_all(learners, inputs, function=None):
     for learner in learners:
         learner.method.eval()
     parts = [[] for _ in learners]
-    for start in range(0, len(inputs), EVALUATION_BATCH):
+    for start in range(0, max(len(inputs), 1), EVALUATION_BATCH):  # an empty batch of an empty set: (0, C) comes out
         batch = inputs.batch(slice(start, start + EVALUATION_BATCH))
         for learner, part in zip(learners, parts, strict=True):
             with learner.watch:

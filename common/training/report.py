@@ -60,13 +60,15 @@ def finish(stages, names, dataset, folder, state, command):
     if good:
         leader = ([learner for learner in good if learner.name != "true-label"] or good)[-1]
         summary["labels_from"] = write_crowd(leader, labels, train, true, dataset.annotator_names, folder)
+        if dataset.finish:
+            dataset.finish(folder, leader.name, [leader.method])
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
     if state["memorization"]:
         write_kd_figures(final, labels, train, true, dataset.annotator_names, folder, state["memorization"], methods)
     folder.write_json("summary.json", summary)
-    print(f"\n{results.table(summary)}\n\nits row of the table, over five seeds: {command}")
+    print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
     if summary["labels_from"]:
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if labels else 1
