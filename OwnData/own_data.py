@@ -23,7 +23,8 @@ GOLD = "gold"
 BATCH = 64
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
 ROWS = {"images": 40_000, "features": 100_000, "texts": 100_000}
-EPOCHS = (4, 100)
+EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
+EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 
 @dataclass
@@ -43,7 +44,7 @@ class OwnOptions(Options):
                          metavar="NAME")
     duplicates: str = flag("error", "a worker's second answer to an item: refuse it, take the first, or count each",
                            choices=DUPLICATES)
-    size: int = flag(None, "side of the images in pixels; by default theirs, at most 96", type=whole(8))
+    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8))
     fit: str = flag("crop", "how an image becomes a square", choices=FITS)
     network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
                         metavar="NAME")
@@ -98,12 +99,13 @@ def load(options):
     train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
     train, test = cut(replace(train, crowd=crowd), test, len(answers.classes), options)
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
-    options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS))
+    options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS[source.kind]))
     network, spec = _network(options, preprocessing, inputs, len(answers.classes))
     finish = partial(leave, unanswered=unanswered, classes=answers.classes, annotators=annotators, network=spec,
                      preprocessing=preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train))
-    return dataset, replace(PROTOCOL, name=name_of(options), network=network,
+    em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
+    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
                             prior=(1 / len(answers.classes),) * len(answers.classes))
 
 

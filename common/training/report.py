@@ -3,7 +3,7 @@ import torch
 
 from common.crowd import majority_vote
 from common.methods import FORECASTER, METHODS, taught
-from common.output import plots, results
+from common.output import page, plots, results
 from common.training.learners import STAGES, predict_all
 
 
@@ -67,6 +67,8 @@ def finish(stages, names, dataset, folder, state, command):
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
     if state["memorization"]:
         write_kd_figures(final, labels, train, true, dataset.annotator_names, folder, state["memorization"], methods)
+    if good:
+        folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, train), encoding="utf-8")
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
     if summary["labels_from"]:
