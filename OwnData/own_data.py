@@ -13,7 +13,7 @@ from common.data.answers import DUPLICATES, read_answers, read_labels
 from common.data.dataset import Dataset, Items, Protocol, cut
 from common.data.sources import FITS, apply, fit, read_source
 from common.errors import UserError
-from common.methods import PAPER_METHODS
+from common.methods import FORECASTER, PAPER_METHODS
 from common.networks import build, load_weights, network_names, pretrained
 from common.output.model import Model, state_of, write_predictions
 from common.training.options import Options, flag, whole
@@ -74,6 +74,8 @@ def load(options):
         raise UserError(f"--path {options.path}: your own data come by --answers and --images, --features or --texts")
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
+    if options.labels_from and options.labels_from.removesuffix(FORECASTER) not in options.methods:
+        raise UserError(f"--labels-from {options.labels_from}: is not trained here; choose from {', '.join(options.methods)}")
     answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"

@@ -122,6 +122,13 @@ def test_each_method_s_classifier_is_kept(tmp_path, method):
     assert accuracy == pytest.approx(summary["methods"][method]["last"]["test_accuracy"])
 
 
+def test_labels_from_a_method_of_choice(tmp_path):
+    flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "2", "--methods", "majority-vote,aggnet,max-mig"]
+    assert MAIN.main([*flags, "--out", "run", "--labels-from", "aggnet"]) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels_from"] == "aggnet"
+    assert load_model("run/model.pt").method == "aggnet"
+
+
 def test_several_networks_are_averaged(tmp_path):
     """model.pt may hold a network for each fold."""
     from dataclasses import replace
@@ -186,6 +193,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--path", "x"], "--path x: your own data come by"),
     (["--network", "resnet18"], "--network resnet18, --weights and --pretrained are for images"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
+    (["--labels-from", "true-label"], "--labels-from true-label: is not trained here; choose from majority-vote, crowd-layer"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
 ])
 def test_bad_input(tmp_path, change, message):

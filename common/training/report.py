@@ -58,7 +58,9 @@ def finish(stages, names, dataset, folder, state, command):
                "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     true = results.true_confusion(train)
     if good:
-        leader = ([learner for learner in good if learner.name != "true-label"] or good)[-1]
+        kept = (folder.config["flags"].get("labels_from") or "").removesuffix(FORECASTER)
+        leader = ([learner for learner in good if learner.name == kept]
+                  or [learner for learner in good if learner.name != "true-label"] or good)[-1]
         summary["labels_from"] = write_crowd(leader, labels, train, true, dataset.annotator_names, folder)
         if dataset.finish:
             dataset.finish(folder, leader.name, [leader.method])
