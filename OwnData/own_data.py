@@ -75,7 +75,8 @@ def load(options):
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
     if options.labels_from and options.labels_from.removesuffix(FORECASTER) not in options.methods:
-        raise UserError(f"--labels-from {options.labels_from}: is not trained here; choose from {', '.join(options.methods)}")
+        raise UserError(f"--labels-from {options.labels_from}: is not trained here; choose from "
+                        f"{', '.join(options.methods)}")
     answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"

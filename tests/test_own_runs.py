@@ -193,7 +193,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--path", "x"], "--path x: your own data come by"),
     (["--network", "resnet18"], "--network resnet18, --weights and --pretrained are for images"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
-    (["--labels-from", "true-label"], "--labels-from true-label: is not trained here; choose from majority-vote, crowd-layer"),
+    (["--labels-from", "true-label"], "--labels-from true-label: is not trained here; choose from majority-vote"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
 ])
 def test_bad_input(tmp_path, change, message):
