@@ -148,7 +148,7 @@ def test_several_networks_are_averaged(tmp_path):
 
 def test_no_truth_and_nothing_to_test_on(tmp_path):
     flags = crowd(tmp_path, test=0)[:4]
-    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "2", "--methods", "max-mig,aggnet"]) == 0
+    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "2"]) == 0
     assert not (tmp_path / "run" / "predictions.csv").exists() and len(rows("run/labels.csv")) == 80
     assert load_model("run/model.pt").classes == ["maybe", "no", "yes"]
 

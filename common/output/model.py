@@ -35,7 +35,7 @@ class Model:
             classifier = classifier.to(device).eval()
             for start in tqdm(range(0, len(inputs), BATCH), title, leave=False, disable=None):
                 logits = classifier(inputs.batch(slice(start, start + BATCH)))
-                shares = torch.softmax(logits.view(len(logits), len(heads), -1), 2)
+                shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
                 total[start:start + BATCH] += torch.einsum("bmc,m->bc", shares, heads).cpu()
         return total / len(self.networks)
 
