@@ -54,12 +54,15 @@ def peerannot(answers):
         votes.setdefault(place[0][task], {})[place[1][worker]] = place[2][label]
 
     def labels(kind):
-        model = kind(votes, n_classes=len(classes), n_workers=len(workers), n_task=len(tasks), dataset=Path("."))
+        wanted = {"n_classes": len(classes), "n_workers": len(workers)}
+        if kind is not agg_strategies["dawid_skene"]:  # it takes no more than it needs
+            wanted |= {"n_task": len(tasks), "dataset": Path(".")}
+        model = kind(votes, **wanted)
         if hasattr(model, "run"):
             model.run()
         return pd.Series([classes[c] for c in np.asarray(model.get_answers()).astype(int)], tasks)
     return {f"peerannot {name}": lambda kind=kind: labels(kind) for name, kind in agg_strategies.items()
-            if name in ("MV", "NaiveSoft", "DS", "GLAD", "WDS", "Wawa")}
+            if name in ("majority_voting", "dawid_skene", "glad", "wds", "wawa", "iwmv")}
 
 
 def main():
