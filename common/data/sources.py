@@ -15,7 +15,7 @@ from common.errors import UserError
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
 FITS = ("crop", "stretch", "pad")
-LARGEST = 64  # pixels: larger images are made as small by default, two cores train no more in an hour
+LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
 SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
 WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
