@@ -66,3 +66,93 @@ def four_conv(precision):
 def feature_net(size, classes, precision):
     """For rows of `size` features: linear to 128, ReLU, dropout 0.5, linear to the classes."""
     return Classifier(nn.Sequential(nn.Linear(size, 128), nn.ReLU(), nn.Dropout(.5)), nn.Linear(128, classes), precision)
+
+
+# --- networks for anybody's items: `spec` is what a model's file says of its network ---------------------------------
+
+SMALL_WIDTHS = (32, 48, 64, 96, *[128] * 20)
+
+
+def small(channels, size):
+    """(body, width): a convolution and a pool for each halving of a square image of any size, until 2 to 6 pixels are left;
+    from 48 pixels on the first convolution steps by two, which costs a quarter."""
+    layers, widths = [], iter(SMALL_WIDTHS)
+    while size >= 8:
+        out = next(widths)
+        if size >= 48 and not layers:
+            layers += [nn.Conv2d(channels, out, 5, 2, 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+        else:
+            layers += [*_convolution(channels, out), nn.MaxPool2d(2)]
+        channels, size = out, size // 2
+    out = next(widths)
+    layers += _convolution(channels, out)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(.5)), 4 * out
+
+
+def network_names():
+    """What --network may be for images."""
+    from torchvision import models
+    return ["small", "four-conv", "vgg16", *models.list_models(module=models)]
+
+
+def build(spec, precision="float32"):
+    """The Classifier of a spec: {"name", "classes", and "features", or "channels" and "size"}. Raises ValueError for one
+    that cannot take such images."""
+    classes = spec["classes"]
+    if "features" in spec:
+        return feature_net(spec["features"], classes, precision)
+    name, channels, size = spec["name"], spec["channels"], spec["size"]
+    if name == "small":
+        body, width = small(channels, size)
+        return Classifier(body, nn.Linear(width, classes), precision)
+    if name in ("four-conv", "vgg16"):
+        body = (four_conv if name == "four-conv" else vgg16)("float32").body
+        if channels == 1:
+            first = body[0]
+            body[0] = nn.Conv2d(1, first.out_channels, first.kernel_size, padding=first.padding, bias=first.bias is not None)
+        if name == "vgg16":
+            body.insert(len(body) - 1, nn.AdaptiveAvgPool2d(1))
+            return Classifier(body, nn.Linear(512, classes), precision)
+        flatten = next(k for k, layer in enumerate(body) if isinstance(layer, nn.Flatten))
+        body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
+        return Classifier(body, nn.Linear(128, classes), precision)
+    body = _headless(name)
+    return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision)
+
+
+def _headless(name, weights=None):
+    """torchvision's network of that name without its last linear layer."""
+    from torchvision import models
+    body = models.get_model(name, weights=weights)
+    last = [path for path, layer in body.named_modules() if isinstance(layer, nn.Linear)]
+    if last:
+        body.set_submodule(last[-1], nn.Identity())
+    return body
+
+
+def _width(body, channels, size):
+    """How many features a body makes of an image."""
+    training = body.training
+    body.eval()
+    try:
+        with torch.no_grad():
+            out = body(torch.zeros(1, channels, size, size))
+    except (RuntimeError, ZeroDivisionError, AssertionError, ValueError) as error:
+        raise ValueError(f"cannot take images of {size} x {size} pixels ({str(error).splitlines()[0][:120]})") from None
+    body.train(training)
+    if not isinstance(out, torch.Tensor) or out.dim() != 2:
+        raise ValueError("does not end in a linear layer")
+    return out.shape[1]
+
+
+def load_weights(body, state):
+    """Puts a state dict's tensors into a body, under the names that the two share. Returns how many, and of how many."""
+    own = body.state_dict()
+    shared = {name: state[name] for name in own if name in state and state[name].shape == own[name].shape}
+    body.load_state_dict(shared, strict=False)
+    return len(shared), len(own)
+
+
+def pretrained(name):
+    """The state dict of torchvision's own weights for a network; it fetches them where they are not there yet."""
+    return _headless(name, "DEFAULT").state_dict()

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",
+               ROOT / "OwnData",
                ROOT / "benchmarks", ROOT):
     sys.path.insert(0, str(folder))
 

@@ -18,7 +18,7 @@ from conftest import load_script
 
 digits_main = load_script("Digits")
 LEFT = {"config.json", "checkpoint.pt", "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
-        "curves.png", "confusion.png"}
+        "curves.png", "confusion.png", "report.html"}
 
 SMALL = ("--train-size", 300, "--test-size", 100)
 RUN = "runs/digits-case1-high-seed0"

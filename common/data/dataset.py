@@ -45,13 +45,18 @@ class Items:
 @dataclass(frozen=True)
 class Dataset:
     """Training and test items of the same classes (`class_names`), a name for each annotator; where an epoch is to be
-    selected by them, labelled validation items; and what the run's folder shall say of the data, {file name: text}."""
+    selected by them, labelled validation items; what the run's folder shall say of the data, {file name: text}; and where
+    the run shall leave more than every run does, finish(folder, name, methods): the RunFolder, and the trained Methods
+    (one, or one for each fold) of the name whose labels are kept. texts: {item's name: text} where the items are texts."""
     train: Items
     test: Items
     class_names: list
     annotator_names: list
     valid: Items | None = None
     files: dict = field(default_factory=dict)
+    finish: Callable | None = None
+    texts: dict = field(default_factory=dict)
+    named: bool = False  # whether the results have the classes' names in place of their numbers
 
     def to(self, device):
         valid = self.valid.to(device) if self.valid else None

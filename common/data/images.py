@@ -82,14 +82,20 @@ def cache_folder():
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learning-from-crowds"
 
 
-def decode(files, size, mode="RGB"):
+def _resize(image, size, mode):
+    """An opened image in `mode`, resized (bilinear) if it is of another size."""
+    image = image.convert(mode)
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def decode(files, size, mode="RGB", fit=_resize, keep=True):
     """Decodes image files on all cores: uint8 (N, size, size, K) and bool (N,), which of them could be read.
 
-    Images of another size are resized (bilinear). The result is kept in one file of cache_folder(), named by the
-    list of files with their sizes and times, and read back from there the next time.
+    fit(image, size, mode) makes an opened image one of `size`. The result is kept in one file of cache_folder(), named by
+    the list of files with their sizes and times, and read back from there the next time, unless not `keep`.
     """
     stats = [(str(file), status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]]
-    cache = cache_folder() / f"{hashlib.sha256(repr((stats, size, mode)).encode()).hexdigest()[:24]}.npz"
+    cache = cache_folder() / f"{hashlib.sha256(repr((stats, size, mode, fit.__name__)).encode()).hexdigest()[:24]}.npz"
     try:
         with np.load(cache) as saved:
             return saved["images"], saved["readable"]
@@ -101,16 +107,15 @@ def decode(files, size, mode="RGB"):
     def read(index):
         try:
             with Image.open(files[index]) as image:
-                image = image.convert(mode)
-                if image.size != (size, size):
-                    image = image.resize((size, size), Image.Resampling.BILINEAR)
-                images[index] = np.asarray(image).reshape(size, size, -1)
+                images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
             return True
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for bad files
             return False
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
         readable = np.fromiter(tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None), bool)
+    if not keep:
+        return images, readable
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         replace_file(cache, lambda file: np.savez(file, images=images, readable=readable))

@@ -21,7 +21,7 @@ class DoctorNet(Method):
 
     def heads(self, logits):
         """(B, M, C) of the classifier's (B, M * C)."""
-        return logits.view(len(logits), len(self.weight), -1)
+        return logits.unflatten(1, (len(self.weight), -1))
 
     def loss_from(self, logits, batch):
         crowd = batch.crowd

@@ -68,26 +68,34 @@ def write_rows(file, rows):
     writer.writerows(rows)
 
 
-def write_labels(file, items, belief, candidates):
-    """A row for each training item under its own name: truth, majority vote, the aggregated label, how sure it is, and
-    what else could be said.
+def write_labels(file, items, belief, candidates, class_names=None):
+    """A row for each training item under its own name: truth, majority vote, the aggregated label, how sure it is, the
+    classes' probabilities, what else could be said; with class_names also how many answers there are, and how many of them
+    agree.
 
-    belief: (N, C), the probabilities of the aggregated labels; candidates: {name: (N, C)}.
+    belief: (N, C), the probabilities of the aggregated labels; candidates: {name: (N, C)}; class_names: put in place of the
+    classes' numbers, and as the names of their columns in place of p_0, p_1, ...
     """
     confidence, label = belief.max(1)
-    votes = majority_vote(items.crowd)
-    others = {name: says.argmax(1).tolist() for name, says in candidates.items() if name != "majority-vote"}
-    columns = [items.names, _blank(items.truth), _blank(votes), label.tolist(), confidence.tolist(), *belief.T.tolist(),
-               *others.values()]
+    others = {name: says.argmax(1) for name, says in candidates.items() if name != "majority-vote"}
+    columns = {"item": items.names, "truth": _named(items.truth, class_names),
+               "majority_vote": _named(majority_vote(items.crowd), class_names), "label": _named(label, class_names),
+               "confidence": confidence.tolist()}
+    if class_names:
+        votes = items.crowd.votes()
+        columns |= {"answers": items.crowd.counts.tolist(), "agreement": [
+            "" if share != share else share
+            for share in (votes.gather(1, label[:, None])[:, 0] / votes.sum(1)).tolist()]}
+    header = [*columns, *(class_names or [f"p_{c}" for c in range(belief.shape[1])]), *others]
     writer = csv.writer(file)
-    writer.writerow(["item", "truth", "majority_vote", "label", "confidence"]
-                    + [f"p_{c}" for c in range(belief.shape[1])] + list(others))
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerow(header)
+    writer.writerows(zip(*columns.values(), *belief.T.tolist(), *(_named(says, class_names) for says in others.values()),
+                         strict=True))
 
 
-def _blank(labels):
-    """As a list, with nothing in place of -1."""
-    return ["" if label < 0 else label for label in labels.tolist()]
+def _named(labels, class_names=None):
+    """As a list, with nothing in place of -1, and with the classes' names where they are given."""
+    return ["" if label < 0 else class_names[label] if class_names else label for label in labels.tolist()]
 
 
 def true_confusion(items):
@@ -108,7 +116,7 @@ def agreement(crowd: CrowdLabels, labels):
     return right / torch.bincount(crowd.annotator, known.double(), crowd.annotators)
 
 
-def write_annotators(file, items, names, belief, confusion, apart, same_as):
+def write_annotators(file, items, names, belief, confusion, apart, same_as, class_names=None):
     """A row for each annotator: how many labels, how often they agree with the aggregated label; the estimated accuracy,
     what the labels' own probabilities are with and without the label itself, in the mean, and its 95 % interval; the bits
     that a label says of the true class; the most common label and its share; what is odd (annotators.flags); the true
@@ -122,7 +130,7 @@ def write_annotators(file, items, names, belief, confusion, apart, same_as):
     both = (belief[crowd.item, label] + apart[torch.arange(len(label), device=label.device), label]) / 2
     estimated = torch.bincount(crowd.annotator, both.double(), crowd.annotators).cpu() / count
     low, high = interval(estimated.numpy(), count.numpy())
-    most = np.where(count > 0, given.argmax(1).astype(object), "")
+    most = _named(torch.from_numpy(np.where(count > 0, given.argmax(1), -1)), class_names)
     columns = [count.long(), agreement(crowd, belief.argmax(1)), estimated, low, high,
                information(confusion, belief.mean(0)), most, given.max(1) / count,
                flags(crowd, apart, same_as, names), agreement(crowd, items.truth)]

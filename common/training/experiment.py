@@ -9,7 +9,7 @@ from common.methods import FORECASTER, METHODS, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb
 from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
-from common.training.report import finish
+from common.training.report import check_labels_from, finish
 from common.training.runfolder import RunFolder
 from common.training.selection import make_plan, mean, predict_teams
 
@@ -120,6 +120,7 @@ def run(dataset, protocol, options):
         if not options.methods:
             raise UserError("--methods true-label: no training item's true label is known")
         print("true-label is left out: no training item's true label is known")
+    check_labels_from(options)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     folder = RunFolder(options, protocol.name, device, precision)

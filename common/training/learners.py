@@ -136,7 +136,8 @@ def predict_all(learners, inputs, function=None, items=None):
     for learner in learners:
         learner.method.eval()
     parts = [[] for _ in learners]
-    for start in range(0, len(inputs) if items is None else len(items), EVALUATION_BATCH):
+    count = len(inputs) if items is None else len(items)
+    for start in range(0, max(count, 1), EVALUATION_BATCH):  # an empty batch of an empty set: (0, C) comes out
         place = slice(start, start + EVALUATION_BATCH)
         batch = inputs.batch(place if items is None else items[place])
         for learner, part in zip(learners, parts, strict=True):

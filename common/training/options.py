@@ -66,8 +66,9 @@ class Options:
     kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
     select: str = flag("none", "keep the weights of the last epoch, or of the one that foretells held-out crowd labels best",
                        choices=("none", "crowd"))
-    folds: int = flag(5, "of --select crowd: so many classifiers a method, each trained without the labels of its part of "
-                      "the items; the run takes so much longer", type=whole(2))
+    folds: int = flag(None, "of --select crowd: so many classifiers a method, each trained without the labels of its part "
+                      "of the items, which takes the time of so many runs but one; by default 5, and 2 from 5,001 items on",
+                      type=whole(2))
     held_out: float = flag(None, "of --select crowd: hold out this share of the items once, instead of folds: quicker, but "
                            "labels of the other items rest on what was trained on them", type=share)
     stage_end: str = flag("last", "KD-Crowd with a --select: the weights with which a stage hands over to the next",

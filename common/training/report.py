@@ -6,7 +6,7 @@ from common.crowd import confusion_from, majority_vote
 from common.errors import UserError
 from common.label_models import dawid_skene, one_coin, shrunk_confusion
 from common.methods import FORECASTER, LABEL_MODELS, METHODS, taught
-from common.output import plots, results
+from common.output import page, plots, results
 from common.training.learners import STAGES, predict_all, teams
 from common.training.selection import mean
 
@@ -117,27 +117,48 @@ def finish(stages, options, dataset, plan, folder, state, command):
                "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     true = results.true_confusion(train)
     if good:
-        leader = ([name for name in good if name != UPPER_BOUND] or list(good))[-1]
-        leader = summary["best_method"] or leader
-        label_from = options.labels_from or (CONSENSUS if believed else leader)
-        if not options.labels_from and label_from + FORECASTER in candidates:
-            label_from += FORECASTER
-        if label_from not in candidates:
-            raise UserError(f"--labels-from {label_from}: there is no such candidate; choose from {', '.join(candidates)}")
+        leader, label_from = choose_labels(options.labels_from, summary["best_method"], good, candidates)
         belief = candidates[label_from]
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
-        write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names, folder, label_from)
+        write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
+                    dataset.class_names if dataset.named else None, folder, label_from)
+        if dataset.finish:
+            dataset.finish(folder, leader, [learner.method for learner in good[leader]])
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
     if state["memorization"]:
         write_kd_figures(good, candidates, train, true, dataset.annotator_names, folder, state["memorization"], methods)
+    if good:
+        folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, train), encoding="utf-8")
     folder.write_json("summary.json", summary)
-    print(f"\n{results.table(summary)}\n\nits row of the table, over five seeds: {command}")
+    print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
     if summary["labels_from"]:
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if good else 1
+
+
+def check_labels_from(options):
+    """Raises UserError if options.labels_from is no candidate of the run to come."""
+    names = list(dict.fromkeys([*LABEL_MODELS, *options.methods]))
+    names += [name + FORECASTER for name in options.methods if METHODS[name].forecasts]
+    names += [*(name + JOINED for name in options.methods), CONSENSUS] if options.select == "crowd" else []
+    if options.labels_from not in (None, *names):
+        raise UserError(f"--labels-from {options.labels_from}: there is no such candidate; choose from {', '.join(names)}")
+
+
+def choose_labels(asked, best_method, good, candidates):
+    """(method, candidate): whose classifier and matrices are kept, and what labels.csv follows.
+
+    asked: --labels-from, or None: then the consensus of a run with folds, else the last method's forecaster, or the method.
+    """
+    leader = best_method or ([name for name in good if name != UPPER_BOUND] or list(good))[-1]
+    if asked and asked not in candidates:
+        print(f"--labels-from {asked}: it did not come through")
+    label_from = next(name for name in (asked, CONSENSUS, leader + FORECASTER, leader) if name in candidates)
+    method = label_from.removesuffix(FORECASTER).removesuffix(JOINED)
+    return method if method in good else leader, label_from
 
 
 def held_confusion(team, belief, crowd):
@@ -145,16 +166,17 @@ def held_confusion(team, belief, crowd):
     return mean([learner.method.confusion(belief, crowd) for learner in team])
 
 
-def write_crowd(team, belief, candidates, believed, train, true, annotator_names, folder, name):
+def write_crowd(team, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
     """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
-    matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None."""
+    matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None; class_names: where
+    the files shall have names in place of numbers, else None."""
     crowd = train.crowd
     estimated, held = shrunk_confusion(crowd, belief), held_confusion(team, belief, crowd)
     apart = believed.apart if believed else belief[crowd.item]
     same_as = believed.same_as if believed else copies(crowd, belief)
-    folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates), newline="")
+    folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates, class_names), newline="")
     folder.write("annotators.csv", lambda file: results.write_annotators(
-        file, train, annotator_names, belief, estimated, apart, same_as), newline="")
+        file, train, annotator_names, belief, estimated, apart, same_as, class_names), newline="")
     folder.write("confusion.npz", lambda file: results.write_confusion(file, estimated, held, true), "wb")
     counts = torch.bincount(crowd.annotator, minlength=crowd.annotators)
     folder.write("confusion.png", lambda file: plots.confusions(

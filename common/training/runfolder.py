@@ -14,7 +14,8 @@ from common.files import replace_file
 CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
 FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
-         "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png")
+         "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
+         "model.pt", "predictions.csv", "confusion.csv", "report.html")
 
 
 def _commit():

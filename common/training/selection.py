@@ -7,6 +7,8 @@ from common.crossfit import Judge
 from common.errors import UserError
 from common.training.learners import generator, predict_all, teams
 
+MANY_FOLDS, FEW_ITEMS = 5, 5_000  # two folds take the time of one run; half of many items is enough to learn from
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -67,8 +69,8 @@ def make_plan(train, options):
     if options.select != "crowd":
         return Plan(options.select, [Fold(0, everything, everything)])
     images = len(train) // train.copies
-    share = f"--held-out {options.held_out}" if options.held_out else f"--folds {options.folds}"
-    parts = 1 if options.held_out else options.folds
+    parts = 1 if options.held_out else options.folds or (MANY_FOLDS if images <= FEW_ITEMS else 2)
+    share = f"--held-out {options.held_out}" if options.held_out else f"--folds {parts}"
     if parts > images:
         raise UserError(f"{share}: there are {images} training items")
     shuffled = torch.randperm(images, generator=generator(options.seed, "folds")).to(device)

@@ -1,0 +1,27 @@
+"""A classifier, the labels and a view of the annotators, from your own answers and items.
+
+    python3 OwnData/main.py --answers answers.csv --images DIR [--truth truth.csv]
+    python3 OwnData/main.py --answers answers.csv --features features.csv
+    python3 OwnData/main.py --answers answers.csv --texts texts.csv
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import own_data
+from common.errors import launch
+from common.training.experiment import run
+from common.training.options import parse
+
+
+def main(arguments=None):
+    options = parse(own_data.OwnOptions, own_data.PROTOCOL, __doc__, arguments)
+    dataset, protocol = own_data.load(options)
+    if options.check:
+        return own_data.say(dataset, protocol, options)
+    return run(dataset, protocol, options)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,270 @@
+"""Anybody's items and answers as a Dataset: the flags, the checks, what the run leaves beside what every run does."""
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from common.crowd import CrowdLabels, majority_vote
+from common.data.answers import DUPLICATES, read_answers, read_labels
+from common.data.dataset import Dataset, Items, Protocol, cut
+from common.data.sources import FITS, apply, fit, read_source
+from common.errors import UserError
+from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
+from common.networks import build, load_weights, network_names, pretrained
+from common.output.model import Model, state_of, write_predictions
+from common.training.options import Options, flag, whole
+
+# the papers' methods and the label models; the truth scores and is never trained on
+METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABEL_MODELS) and name != "true-label")
+GOLD = "gold"
+BATCH = 64
+# How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
+ROWS = {"images": 40_000, "features": 100_000, "texts": 100_000}
+EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
+EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
+
+
+@dataclass
+class OwnOptions(Options):
+    answers: str = flag(None, "who answered what: a table task,worker,label, one with a column for each worker, or "
+                        "peerannot's answers.json", same_run=False, metavar="FILE")
+    images: str = flag(None, "folder of the items, as image files", same_run=False, metavar="DIR")
+    features: str = flag(None, "the items as a table with numbers beside their names, or as a .npy", same_run=False,
+                         metavar="FILE")
+    texts: str = flag(None, "the items as a table task,text", same_run=False, metavar="FILE")
+    items: str = flag(None, "the names of the rows of --features FILE.npy, one on a line", same_run=False, metavar="FILE")
+    truth: str = flag(None, "a table task,label that scores, and is never trained on", same_run=False, metavar="FILE")
+    gold: str = flag(None, "a table task,label of what is known and shall be learnt from", same_run=False, metavar="FILE")
+    columns: list = flag(None, "of the table of answers: which name the task, the worker and the label", nargs=3,
+                         metavar=("TASK", "WORKER", "LABEL"))
+    classes: list = flag(None, "the classes' names, in their order; by default the labels that occur", nargs="+",
+                         metavar="NAME")
+    duplicates: str = flag("error", "a worker's second answer to an item: refuse it, take the first, or count each",
+                           choices=DUPLICATES)
+    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8))
+    fit: str = flag("crop", "how an image becomes a square", choices=FITS)
+    network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
+                        metavar="NAME")
+    weights: str = flag(None, "a state dict that the network starts from, but for its last layer", same_run=False,
+                        metavar="FILE")
+    pretrained: bool = flag(False, "start from torchvision's own weights, which are fetched", action="store_true")
+    select: str = flag("crowd", "keep the weights of the epoch that foretells held-out answers best, or of the last one",
+                       choices=("crowd", "none"))
+    check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
+
+    def reproduce(self, protocol):
+        """A data set of one's own has no row in a table."""
+        return ""
+
+
+def name_of(options):
+    """What the run is called: the answers' file, or its folder where it is called answers itself."""
+    path = Path(options.answers).resolve()
+    stem = path.name.split(".")[0]
+    name = path.parent.name if stem in ("answers", "labels", "") else stem
+    return re.sub(r"[^\w.-]+", "-", name) or "own"
+
+
+def load(options):
+    """(Dataset, Protocol) of the flags' files. Fills in options.epochs and batch_size. UserError for what is wrong."""
+    if options.path:
+        raise UserError(f"--path {options.path}: your own data come by --answers and --images, --features or --texts")
+    if not options.answers:
+        raise UserError("--answers: missing; expected the table of who answered what")
+    answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
+    source = read_source(options.images, options.features, options.texts, options.items)
+    known_by = "is not among --classes" if options.classes else "no answer has"
+    index = _locate(source, answers.items, lambda k: answers.place(np.flatnonzero(answers.item == k)[0]))
+    truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
+    answered = np.bincount(index[answers.item], minlength=len(source)) > 0
+    train = np.flatnonzero(answered | (gold >= 0))
+    rest = np.flatnonzero(~answered & (gold < 0))
+    # an item may go by another name among the answers than in the source: what its answers call it is what it is called
+    for k in np.flatnonzero(np.bincount(answers.item, minlength=len(answers.items))):
+        source.names[index[k]] = answers.items[k]
+
+    truth[gold >= 0] = -1  # what was learnt from scores nobody
+    preprocessing = fit(source, train, options.size, options.fit, *_wants(options))
+    inputs, readable = apply(source, preprocessing)
+    if not readable.all():
+        raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
+                        f"{source.names[np.flatnonzero(~readable)[0]]}; expected whole ones, or their answers left out")
+    crowd, annotators = _with_gold(answers, index, train, gold)
+    everything = Items(inputs, torch.from_numpy(truth), source.names)
+    unanswered = everything.select(torch.from_numpy(rest))
+    test = unanswered.select(torch.nonzero(unanswered.truth >= 0)[:, 0])
+    train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
+    train, test = cut(replace(train, crowd=crowd), test, len(answers.classes), options)
+    options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
+    options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS[source.kind]))
+    network, spec = _network(options, preprocessing, inputs, len(answers.classes))
+    finish = partial(leave, unanswered=unanswered, classes=answers.classes, annotators=annotators, network=spec,
+                     preprocessing=preprocessing)
+    dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train),
+                      named=True)
+    em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
+    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
+                            prior=(1 / len(answers.classes),) * len(answers.classes))
+
+
+PROTOCOL = Protocol(
+    name="own",
+    network=None,
+    epochs=None,
+    batch_size=None,
+    classifier_rate=1e-3,
+    aggregator_rate=1e-3,
+    prior=(),
+    methods=METHODS,
+    learn_prior=True,
+    smoothing=1e-2,
+    augment="none",
+)
+
+
+def _wants(options):
+    """(color, imagenet) of sources.fit: what the network needs."""
+    loaded = bool(options.weights or options.pretrained)
+    return loaded or options.network not in ("small", "four-conv", "vgg16"), loaded
+
+
+def _locate(source, names, place):
+    """int array: which of the source's items each name means. place(k) says where the k-th name stands."""
+    index = source.find(names)
+    unknown = np.flatnonzero(index < 0)
+    if len(unknown):
+        more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
+        raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which is not in --{source.kind} "
+                        f"{source.origin}{more}; expected answers to items that are there")
+    order = np.argsort(index, kind="stable")
+    same = np.flatnonzero(np.diff(index[order]) == 0)
+    if len(same):
+        first, second = order[same[0]], order[same[0] + 1]
+        raise UserError(f"{place(second)}: {names[first]!r} and {names[second]!r} both mean {source.names[index[first]]}; "
+                        "expected one name for each item")
+    return index
+
+
+def _labels(file, source, classes, known_by):
+    """int64 (N,): the source's items' labels in a table task,label, -1 where there is none."""
+    labels = np.full(len(source), -1)
+    if file:
+        names, given, lines = read_labels(file, classes, known_by)
+        labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}")] = given
+    return labels
+
+
+def _with_gold(answers, index, train, gold):
+    """(CrowdLabels of the items `train`, annotators' names), with an annotator who is right about the items of `gold`,
+    int (N,) with -1 for the others. Each of its labels is given once more often than the item has others: no vote
+    overrules it, and every method sees an annotator whose labels agree with what comes out."""
+    place = np.full(len(gold), -1)
+    place[train] = np.arange(len(train))
+    item, annotator, label = place[index[answers.item]], answers.annotator, answers.label
+    names = list(answers.annotators)
+    if (gold >= 0).any():
+        known = np.flatnonzero(gold >= 0)
+        times = np.bincount(item, minlength=len(train))[place[known]] + 1
+        item = np.concatenate([item, np.repeat(place[known], times)])
+        label = np.concatenate([label, np.repeat(gold[known], times)])
+        annotator = np.concatenate([annotator, np.full(times.sum(), len(names))])
+        names.append(GOLD if GOLD not in names else f"{GOLD} labels")
+    return CrowdLabels.from_triples(item, annotator, label, len(train), len(names), len(answers.classes)), names
+
+
+def _network(options, preprocessing, inputs, classes):
+    """(precision -> Classifier, its spec)."""
+    if preprocessing["kind"] != "images":
+        if options.network != "small" or options.weights or options.pretrained:
+            raise UserError(f"--network {options.network}, --weights and --pretrained are for images; "
+                            f"{preprocessing['kind']} have a small one")
+        spec = {"name": "small", "features": inputs.features.shape[1], "classes": classes}
+        return partial(build, spec), spec
+    if options.network not in network_names():
+        raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
+    spec = {"name": options.network, "channels": preprocessing["channels"], "size": preprocessing["size"],
+            "classes": classes}
+    try:
+        built = build(spec)
+    except ValueError as error:
+        raise UserError(f"--network {options.network}: {error}; expected another network, or another --size") from None
+    start = _start(options, built)
+
+    def network(precision):
+        classifier = build(spec, precision)
+        if start:
+            load_weights(classifier.body, start)
+        return classifier
+    return network, spec
+
+
+def _start(options, built):
+    """The state dict that the network's body starts from, or None."""
+    if options.weights and options.pretrained:
+        raise UserError("--weights and --pretrained: both say what the network starts from; expected one of them")
+    if not options.weights and not options.pretrained:
+        return None
+    try:
+        state = torch.load(options.weights, map_location="cpu", weights_only=True) if options.weights else pretrained(
+            options.network)
+    except Exception as error:  # torch and the network raise many kinds
+        what = f"--weights {options.weights}" if options.weights else "--pretrained"
+        raise UserError(f"{what}: no weights could be had ({str(error).splitlines()[0][:150] or type(error).__name__}); "
+                        "expected a state dict") from None
+    count, total = load_weights(built.body, state) if isinstance(state, dict) else (0, 0)
+    if not count:
+        raise UserError(f"--weights {options.weights}: not a state dict of {options.network}; expected one")
+    print(f"{count} of the {total} tensors of {options.network} start from {options.weights or 'torchvision'}")
+    return state
+
+
+def _texts_of(source, train):
+    """{item's name: text}, of the training items, for the report."""
+    if source.kind != "texts":
+        return {}
+    texts = dict(zip(source.names, source.raw, strict=True))
+    return {name: texts[name] for name in train.names}
+
+
+def say(dataset, protocol, options):
+    """What --check says of data in which nothing is wrong."""
+    crowd = dataset.train.crowd
+    counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
+    print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
+          f"{len(crowd.label) / len(dataset.train):.1f} an item; {len(dataset.test)} to test on, "
+          f"{len(dataset.finish.keywords['unanswered'])} without answers to predict")
+    print("by majority vote: " + ", ".join(f"{count} {name}" for name, count in zip(dataset.class_names, counts,
+                                                                                   strict=True)))
+    print(f"{options.epochs} epochs, batches of {options.batch_size}, methods {' '.join(options.methods)}\nnothing is wrong")
+    return 0
+
+
+def leave(folder, name, methods, unanswered, classes, annotators, network, preprocessing):
+    """At the end of a run: model.pt of the trained `methods` (one, or one for each fold) of the name, predictions.csv of
+    the items without answers, confusion.csv with names."""
+    precision = folder.config["run"]["precision"]
+    model = Model(name, list(classes), network, preprocessing, precision, [state_of(method) for method in methods])
+    folder.write("model.pt", model.save, "wb")
+    device = next(methods[0].parameters()).device
+    if len(unanswered):
+        probabilities = model.predict(unanswered.inputs, device, "items without answers")
+        folder.write("predictions.csv", lambda file: write_predictions(
+            file, unanswered.names, probabilities, classes, unanswered.truth), newline="")
+    with np.load(folder.path / "confusion.npz") as saved:
+        estimated = saved["estimated"]
+    folder.write("confusion.csv", lambda file: write_confusion(file, estimated, annotators, classes), newline="")
+
+
+def write_confusion(file, estimated, annotators, classes):
+    """A row for each annotator and true class, a column for each class: how often the one says that of the other.
+
+    estimated: (M, C, C), rows the true class.
+    """
+    rows = pd.DataFrame(estimated.reshape(-1, len(classes)), columns=classes)
+    rows.insert(0, "true class", np.tile(classes, len(annotators)), allow_duplicates=True)
+    rows.insert(0, "annotator", np.repeat(annotators, len(classes)), allow_duplicates=True)
+    rows.to_csv(file, index=False, float_format="%.4f")

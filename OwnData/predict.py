@@ -1,0 +1,54 @@
+"""What a run's classifier says of new items: predictions.csv with their names, labels and probabilities.
+
+    python3 OwnData/predict.py RUN --images DIR | --features FILE | --texts FILE [--out predictions.csv]
+"""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
+
+import argparse
+
+import numpy as np
+import torch
+
+from common.data.sources import apply, read_source
+from common.errors import UserError, launch
+from common.files import replace_file
+from common.output.model import load_model, write_predictions
+from common.training.device import choose_device
+from common.training.options import Parser
+
+
+def main(arguments=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="the run's folder, or its model.pt")
+    parser.add_argument("--images", metavar="DIR", help="folder of image files")
+    parser.add_argument("--features", metavar="FILE", help="table with numbers beside the items' names, or .npy")
+    parser.add_argument("--texts", metavar="FILE", help="table task,text")
+    parser.add_argument("--items", metavar="FILE", help="the names of the rows of --features FILE.npy, one on a line")
+    parser.add_argument("--out", metavar="FILE", default="predictions.csv", help="the table to write (default: %(default)s)")
+    parser.add_argument("--device", help="number of a GPU, or cpu; by default GPU 0 where there is one")
+    options = parser.parse_args(arguments)
+    file = Path(options.run) / "model.pt" if Path(options.run).is_dir() else Path(options.run)
+    model = load_model(file)
+    source = read_source(options.images, options.features, options.texts, options.items)
+    inputs, readable = apply(source, model.preprocessing)
+    good = np.flatnonzero(readable)
+    if len(good) < len(source):
+        broken = [source.names[i] for i in np.flatnonzero(~readable)]
+        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {', '.join(broken)}")
+        inputs = inputs.select(torch.from_numpy(good))
+    probabilities = model.predict(inputs, choose_device(options.device))
+    names = [source.names[i] for i in good]
+    try:
+        replace_file(Path(options.out), lambda file: write_predictions(file, names, probabilities, model.classes), "w",
+                     newline="", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {options.out}: cannot be written to ({error.strerror or error})") from None
+    print(f"{len(names)} items, by {model.method}: {options.out}")
+    return 0 if names else 1
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,266 @@
+"""What a crowd answered, as people keep it: a table of answers, a table with a column for each annotator, or
+peerannot's answers.json. Told apart by the content."""
+import difflib
+import gzip
+import json
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from common.crowd import CrowdLabels
+from common.data.tables import GZIP, Column, first_bytes, header_of, read_columns
+from common.errors import UserError
+
+TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
+        "name", "id", "index")
+WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
+          "rater", "labeler", "labeller")
+LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", "truth", "true_label")
+DUPLICATES = ("error", "first", "count")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """L answers: int (L,) each into the names `items`, `annotators` and `classes`; `lines`, the line of `file` that each
+    stands on, None where the file has no lines."""
+    item: np.ndarray
+    annotator: np.ndarray
+    label: np.ndarray
+    items: list
+    annotators: list
+    classes: list
+    file: str
+    lines: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.item)
+
+    def place(self, answer):
+        """Where an answer stands: `answers.csv, line 7`."""
+        if self.lines is None:
+            return f"{self.file}, task {self.items[self.item[answer]]!r}"
+        return f"{self.file}, line {self.lines[answer]}"
+
+    def keep(self, answers):
+        """These answers (a mask, or int (K,)) alone."""
+        lines = None if self.lines is None else self.lines[answers]
+        return replace(self, item=self.item[answers], annotator=self.annotator[answers], label=self.label[answers],
+                       lines=lines)
+
+    def crowd(self, index, items):
+        """CrowdLabels of `items` items: index, int array, says which of them each of self.items is."""
+        return CrowdLabels.from_triples(index[self.item], self.annotator, self.label, items, len(self.annotators),
+                                        len(self.classes))
+
+
+def read_answers(file, columns=None, classes=None, duplicates="error"):
+    """The Answers in a file. columns: the names of the task's, the worker's and the label's column; classes: the classes'
+    names, by default those that occur; duplicates: what becomes of a worker's second answer to an item, `error`,
+    `first` (the first counts) or `count` (each counts).
+
+    Raises UserError for whatever is wrong with it; prints a warning for a class of one answer alone.
+    """
+    start = first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] in (b"{", b"["):
+        item, annotator, label, lines = _read_json(file)
+    else:
+        item, annotator, label, lines = _read_table(file, columns)
+    if not len(label.codes):
+        raise UserError(f"{file}: no answers; expected at least two annotators who answered")
+    label = Column(label.codes, plain(label.values))
+    answers = Answers(item.codes, annotator.codes, label.codes, item.values, annotator.values, label.values, file, lines)
+    answers = _in_order(answers, classes)
+    answers = _once(answers, duplicates)
+    if len(answers.annotators) < 2:
+        raise UserError(f"{file}: one annotator alone, {answers.annotators[0]!r}; expected two or more")
+    if len(answers.classes) < 2:
+        raise UserError(f"{file}: one class alone, {answers.classes[0]!r}; expected two or more")
+    _warn_of_misspellings(answers)
+    return answers
+
+
+def read_labels(file, classes, known_by):
+    """(names, labels, lines) of a table task,label: what each item is, int (N,) into `classes`; lines, int (N,).
+    known_by says in errors where the classes come from."""
+    header = header_of(file)
+    task, label = find_column(header, TASK), find_column(header, LABEL)
+    if task is None or label is None or task == label:
+        raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
+    columns, lines = read_columns(file, (task, label))
+    task, label = _whole(columns[task], "task", file, lines), _whole(columns[label], "label", file, lines)
+    twice = np.flatnonzero(pd.Series(task.codes).duplicated())
+    if len(twice):
+        raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[task.codes[twice[0]]]!r} a second time; "
+                        "expected each task once")
+    number = {name: c for c, name in enumerate(classes)}
+    index = np.array([number.get(name, -1) for name in plain(label.values)], int)
+    unknown = np.flatnonzero(index[label.codes] < 0)
+    if len(unknown):
+        name = label.values[label.codes[unknown[0]]]
+        raise UserError(f"{file}, line {lines[unknown[0]]}: {name!r}, which {known_by}{_nearest(name, classes)}; "
+                        f"expected one of {_some(classes)}")
+    return [task.values[code] for code in task.codes], index[label.codes], lines
+
+
+def sort_classes(names):
+    """By their numbers if all are whole numbers, else by the alphabet."""
+    return sorted(names, key=int if all(re.fullmatch(r"[+-]?\d+", name) for name in names) else None)
+
+
+def plain(names):
+    """Names that are all whole numbers, some with the `.0` that a table with gaps gives them, without it."""
+    if all(re.fullmatch(r"[+-]?\d+(\.0+)?", name) for name in names if name):
+        return [re.sub(r"\.0+$", "", name) for name in names]
+    return list(names)
+
+
+def find_column(header, names):
+    """The column that has one of the names, the earlier the better; None where there is none."""
+    by_name = {column.lower().replace(" ", "_"): column for column in reversed(header)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _read_table(file, columns):
+    """(item, annotator, label, lines): three Columns and int (L,)."""
+    header = header_of(file)
+    if columns:
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; "
+                            f"it has {', '.join(header)}")
+    else:
+        columns = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
+        if columns[1] is None and columns[2] is None:
+            return _read_wide(file, header)
+        kinds = ("task", "worker", "label")
+        missing = [kind for kind, column in zip(kinds, columns, strict=True) if column is None]
+        if missing:
+            raise UserError(f"{file}, line 1: columns {', '.join(header)}, none for the {missing[0]}; expected "
+                            "task, worker and label, or their names in --columns TASK WORKER LABEL")
+    table, lines = read_columns(file, columns)
+    return *(_whole(table[name], name, file, lines) for name in columns), lines
+
+
+def _whole(column, name, file, lines):
+    """The column, after a check that no cell of it is empty."""
+    empty = np.flatnonzero(column.codes == column.values.index("")) if "" in column.values else ()
+    if len(empty):
+        raise UserError(f"{file}, line {lines[empty[0]]}: nothing in column {name!r}; expected a value in every row")
+    return column
+
+
+def _read_wide(file, header):
+    """As _read_table, of a table with a column for each annotator and nothing where there is no answer. The items' names
+    are in the first column if it is called so, or nothing, or holds what no other does; else they are the rows' numbers,
+    from 0."""
+    table, lines = read_columns(file)
+    names = list(table)
+    first = table[names[0]] if names else Column(np.zeros(0, int), [])
+    if len(names) < 2:
+        raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task, worker and label, or one for each "
+                        "annotator")
+    values = [set(column.values) - {"", "nan", "NaN"} for column in table.values()]
+    others = set().union(*values[1:])
+    distinct = len(first.values) == len(first.codes) and "" not in first.values
+    if names[0] == "" or names[0].lower() in TASK or (distinct and not values[0] & others):
+        item = _whole(first, names[0], file, lines)
+        if not distinct:
+            again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
+            raise UserError(f"{file}, line {lines[again]}: {item.values[item.codes[again]]!r} a second time; "
+                            "expected a row for each item")
+        names, values = names[1:], values[1:]
+    else:
+        item = Column(np.arange(len(lines)), [str(row) for row in range(len(lines))])
+    if sum(map(len, values)) == len(set().union(*values)) > 2:  # no two columns have a value in common
+        raise UserError(f"{file}, line 1: columns {', '.join(header)[:120]}; expected task, worker and label, or their "
+                        "names in --columns TASK WORKER LABEL, or a column of labels for each annotator")
+    # one column after another, then sorted by rows
+    labels = pd.Index(sorted(set().union(*values)))
+    codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+    row, annotator = np.nonzero(codes >= 0)
+    if "-1" in plain(list(labels)) and {"0", "1"} <= set(plain(list(labels))):
+        cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[codes[row, annotator]]])[0]
+        raise UserError(f"{file}, line {lines[row[cell]]}: -1 in column {names[annotator[cell]]!r}; expected nothing "
+                        "where there is no answer, or -1 named in a table of task, worker and label")
+    return (Column(item.codes[row], item.values), Column(annotator, names),
+            Column(codes[row, annotator], list(labels)), lines[row])
+
+
+def _read_json(file):
+    """As _read_table, of {task: {worker: label}}; there are no lines."""
+    def once(pairs):
+        found = {}
+        for name, value in pairs:
+            if name in found:
+                raise UserError(f"{file}: {name!r} twice in one object; expected each task once, and each worker once in it")
+            found[name] = value
+        return found
+    try:
+        with open(file, "rb") as opened:
+            opener = gzip.open if opened.read(2) == GZIP else open
+        with opener(file, "rt", encoding="utf-8-sig") as opened:
+            tasks = json.load(opened, object_pairs_hook=once)
+    except (ValueError, OSError, EOFError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON that can be read ({error})") from None
+    if not isinstance(tasks, dict) or not all(isinstance(workers, dict) for workers in tasks.values()):
+        raise UserError(f"{file}: expected an object {{task: {{worker: label}}}}, as peerannot's answers.json is")
+    triples = [(task.strip(), worker.strip(), label) for task, workers in tasks.items()
+               for worker, label in workers.items() if label is not None]
+    for task, worker, label in triples:
+        if not isinstance(label, str | int | float) or isinstance(label, bool) or str(label).strip() == "":
+            raise UserError(f"{file}, task {task!r}, worker {worker!r}: {str(label)[:40]!r}; expected a label")
+    frame = pd.DataFrame(triples, columns=["task", "worker", "label"], dtype=object)
+    columns = [pd.factorize(frame[name].map(lambda value: str(value).strip())) for name in frame]
+    return *(Column(codes, list(values)) for codes, values in columns), None
+
+
+def _in_order(answers, classes):
+    """With the classes in their order: those given, else all that occur. Raises UserError for a label that is not among
+    those given."""
+    names = sort_classes(set(answers.classes)) if classes is None else list(classes)
+    number = {name: c for c, name in enumerate(names)}
+    index = np.array([number.get(name, -1) for name in answers.classes])
+    unknown = np.flatnonzero(index[answers.label] < 0)
+    if len(unknown):
+        name = answers.classes[answers.label[unknown[0]]]
+        raise UserError(f"{answers.place(unknown[0])}: label {name!r}{_nearest(name, names)}; expected one of --classes, "
+                        f"{_some(names)}")
+    return replace(answers, label=index[answers.label], classes=names)
+
+
+def _once(answers, duplicates):
+    """With a worker's second answers to an item treated as `duplicates` says."""
+    if duplicates == "count":
+        return answers
+    again = pd.Series(answers.item.astype(np.int64) * len(answers.annotators) + answers.annotator).duplicated().to_numpy()
+    if not again.any():
+        return answers
+    if duplicates == "error":
+        second = np.flatnonzero(again)[0]
+        raise UserError(f"{answers.place(second)}: {answers.annotators[answers.annotator[second]]!r} answers "
+                        f"{answers.items[answers.item[second]]!r} a second time, {again.sum()} such answers in all; "
+                        "expected one for each, or --duplicates first or count")
+    print(f"notice: {again.sum()} answers of a worker who had answered the item before are left out")
+    return answers.keep(~again)
+
+
+def _warn_of_misspellings(answers):
+    counts = np.bincount(answers.label, minlength=len(answers.classes))
+    for c in np.flatnonzero(counts == 1)[:5]:
+        name = answers.classes[c]
+        others = [other for other in answers.classes if counts[answers.classes.index(other)] > 1]
+        print(f"warning: {answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
+              f"alone{_nearest(name, others)}")
+
+
+def _nearest(name, names):
+    """`, near 'street'` for a name that looks like one of `names`, else nothing."""
+    lower = {other.lower(): other for other in names}
+    near = difflib.get_close_matches(name.lower(), list(lower), 1)
+    return f", near {lower[near[0]]!r}" if near else ""
+
+
+def _some(names):
+    return ", ".join(names[:10]) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")

@@ -1,0 +1,290 @@
+"""Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
+inputs, kept with the model as plain containers and tensors."""
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from common.data.answers import TASK, find_column
+from common.data.features import FeatureSet
+from common.data.images import IMAGENET, Augmentation, ImageSet, decode
+from common.data.tables import header_of, read_columns, read_numbers
+from common.errors import UserError
+
+TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
+FITS = ("crop", "stretch", "pad")
+LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
+SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
+WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
+GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Source:
+    """N items as the user keeps them. kind: images (raw: their paths), features (raw: float64 (N, F)) or texts (raw: str);
+    origin: the file or folder; columns: the features' names, [] where they have none."""
+    kind: str
+    origin: str
+    names: list
+    raw: object
+    columns: list
+
+    def __len__(self):
+        return len(self.names)
+
+    def select(self, items):
+        """These items (int array (K,)), in their order."""
+        raw = self.raw[items] if self.kind == "features" else [self.raw[i] for i in items]
+        return Source(self.kind, self.origin, [self.names[i] for i in items], raw, self.columns)
+
+    def find(self, names):
+        """int array: which item each name means, -1 for none. A file goes by its path in the folder, by its name, by its
+        name without the ending, or by what stands behind the last hyphen of that (peerannot's), if that is one file's."""
+        kinds = [lambda name: name]
+        if self.kind == "images":
+            kinds += [lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
+                      lambda name: PurePosixPath(name).stem.rpartition("-")[2]]
+        found = np.full(len(names), -1)
+        for key in kinds:
+            index = {}
+            for i, name in enumerate(self.names):
+                index[key(name)] = -1 if key(name) in index else i
+            missing = np.flatnonzero(found < 0)
+            found[missing] = [index.get(names[k], -1) for k in missing]
+            if (found >= 0).all():
+                break
+        return found
+
+
+def read_source(images=None, features=None, texts=None, items=None):
+    """The Source of the one of --images, --features and --texts that is given. Raises UserError for bad input."""
+    given = [name for name, value in (("images", images), ("features", features), ("texts", texts)) if value]
+    if len(given) != 1:
+        raise UserError(f"{' and '.join(f'--{name}' for name in given) or 'no items'}: expected one of --images DIR, "
+                        "--features FILE and --texts FILE")
+    if items and not (features and features.endswith(".npy")):
+        raise UserError(f"--items {items}: names the rows of --features FILE.npy; the names are elsewhere here")
+    source = _images(images) if images else _texts(texts) if texts else _features(features, items)
+    twice = sorted({name for name, count in zip(*np.unique(source.names, return_counts=True), strict=True) if count > 1})
+    if twice:
+        raise UserError(f"{items or source.origin}: {str(twice[0])!r} more than once; expected each item once")
+    return source
+
+
+def _images(folder):
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"--images {folder}: {'not a folder' if root.exists() else 'no such folder'}; expected image files")
+    endings = Image.registered_extensions()
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in endings
+                   and not path.name.startswith(".") and path.is_file())
+    if not files:
+        raise UserError(f"--images {folder}: no image files in it")
+    return Source("images", folder, [path.relative_to(root).as_posix() for path in files], files, [])
+
+
+def _features(file, items):
+    if file.endswith(".npy"):
+        try:
+            array = np.load(file, allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{file}: no such file") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(f"{file}: not a whole .npy file of numbers") from None
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 2 or not array.size:
+            raise UserError(f"{file}: shape {getattr(array, 'shape', None)}; expected numbers, (items, features)")
+        names, array = [str(row) for row in range(len(array))], array.reshape(len(array), -1).astype(np.float64)
+        if items:
+            names = _names(items, len(array), file)
+        source = Source("features", file, names, array, [])
+    else:
+        header = header_of(file)
+        names, array, columns = read_numbers(file, find_column(header, TASK) or header[0])
+        if not array.size:
+            raise UserError(f"{file}: {len(array)} rows of {array.shape[1]} features; expected items with features")
+        source = Source("features", file, names, array, columns)
+    bad = np.argwhere(~np.isfinite(source.raw))
+    if len(bad):
+        row, column = bad[0]
+        raise UserError(f"{file}: feature {source.columns[column] if source.columns else column} of item "
+                        f"{source.names[row]!r} is {source.raw[row, column]}, {len(bad)} such in all; "
+                        "expected finite numbers")
+    return source
+
+
+def _names(file, rows, features):
+    try:
+        names = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--items {file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    while names and not names[-1]:
+        names.pop()
+    if len(names) == rows + 1 and names[0].lower() in TASK:
+        names = names[1:]
+    if len(names) != rows:
+        raise UserError(f"--items {file}: {len(names)} names; expected one on a line for each of the {rows} rows of "
+                        f"{features}")
+    return names
+
+
+def _texts(file):
+    header = header_of(file)
+    task = find_column(header, TASK) or header[0]
+    text = find_column([name for name in header if name != task], TEXT)
+    if text is None and len(header) == 2:
+        text = next(name for name in header if name != task)
+    if text is None:
+        raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and text")
+    columns, lines = read_columns(file, (task, text))
+    names, texts = ([column.values[code] for code in column.codes] for column in (columns[task], columns[text]))
+    if "" in names:
+        raise UserError(f"{file}, line {lines[names.index('')]}: nothing in column {task!r}; expected the item's name")
+    return Source("texts", file, names, texts, [])
+
+
+# --- from items to a network's inputs -------------------------------------------------------------------------------
+
+def fit(source, train, size=None, how="crop", color=False, imagenet=False):
+    """The preprocessing, a dictionary of plain containers and tensors, chosen by the training items (int array) of the
+    Source. size: an image's side in pixels; how: crop, stretch or pad; color: three channels even of grey images;
+    imagenet: normalised as torchvision's weights expect."""
+    if source.kind == "images":
+        return _fit_images(source, train, size, how, color, imagenet)
+    return _fit_features(source, source.raw[train]) if source.kind == "features" else _fit_texts(source, train)
+
+
+def apply(source, preprocessing):
+    """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read."""
+    _check(source, preprocessing)
+    if source.kind == "images":
+        mode = "RGB" if preprocessing["channels"] == 3 else "L"
+        images, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
+        return ImageSet(torch.from_numpy(images), tuple(preprocessing["mean"]), tuple(preprocessing["deviation"]),
+                        Augmentation(flip=True, rotation=10)), readable
+    if source.kind == "features":
+        mean, deviation = preprocessing["mean"].numpy(), preprocessing["deviation"].numpy()
+        values = ((source.raw - mean) / deviation).astype(np.float32)
+    else:
+        values = _topics(source.raw, preprocessing)
+    return FeatureSet(torch.from_numpy(values)), np.ones(len(source), bool)
+
+
+def _check(source, preprocessing):
+    """Raises UserError where the items are not of the kind, or the features not those, that the preprocessing is for."""
+    if source.kind != preprocessing["kind"]:
+        raise UserError(f"--{source.kind} {source.origin}: the model is for {preprocessing['kind']}")
+    if source.kind != "features":
+        return
+    width = len(preprocessing["mean"])
+    if source.raw.shape[1] != width:
+        raise UserError(f"{source.origin}: {source.raw.shape[1]} features; expected {width}, as the model was trained on")
+    expected = preprocessing["columns"]
+    if source.columns and expected and source.columns != expected:
+        wrong = next(k for k in range(width) if source.columns[k] != expected[k])
+        raise UserError(f"{source.origin}: feature {wrong + 1} is {source.columns[wrong]!r}; expected {expected[wrong]!r}, "
+                        "as the model was trained on")
+
+
+def _sample(items):
+    return np.random.default_rng(0).permutation(items)[:SAMPLE]
+
+
+def _fit_images(source, train, size, how, color, imagenet):
+    sample = [source.raw[i] for i in _sample(train)]
+    sides, modes = [], set()
+    for path in sample:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+                modes.add(image.mode)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # told of when all are decoded
+    size = size or int(min(np.median(sides), LARGEST)) if sides else LARGEST
+    channels = 1 if modes and modes <= set(GREY) and not color else 3
+    if imagenet:
+        mean, deviation = IMAGENET
+    else:
+        pixels, readable = decode(sample, size, "RGB" if channels == 3 else "L", FITTERS[how], keep=False)
+        pixels = pixels[readable].reshape(-1, channels) / np.float32(255)
+        mean, deviation = (pixels.mean(0), pixels.std(0)) if len(pixels) else ([.5] * channels, [.25] * channels)
+    return {"kind": "images", "size": size, "channels": channels, "fit": how, "mean": [float(m) for m in mean],
+            "deviation": [max(float(d), 1e-3) for d in deviation]}
+
+
+def _fit_features(source, values):
+    mean, deviation = values.mean(0), values.std(0)
+    constant = np.flatnonzero(deviation <= 1e-12 * np.maximum(1, np.abs(mean)))
+    if len(constant) == values.shape[1]:
+        raise UserError(f"{source.origin}: every feature is constant over the items with answers; "
+                        "expected features that vary")
+    if len(constant):
+        name = source.columns[constant[0]] if source.columns else constant[0]
+        print(f"warning: {source.origin}: {len(constant)} features are constant, {name} the first of them; they say nothing")
+    return {"kind": "features", "columns": source.columns, "mean": torch.from_numpy(mean),
+            "deviation": torch.from_numpy(np.where(np.isin(np.arange(len(mean)), constant), 1., deviation))}
+
+
+def _vectorizer(**how):
+    from sklearn.feature_extraction.text import TfidfVectorizer  # a second that only texts need
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **how)
+
+
+def _fit_texts(source, train):
+    from sklearn.decomposition import TruncatedSVD
+    texts = [source.raw[i] for i in train]
+    vectorizer = _vectorizer(max_features=WORDS, min_df=2 if len(texts) >= 200 else 1)
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError:
+        raise UserError(f"{source.origin}: the texts hold no words; expected text to learn from") from None
+    topics = min(TOPICS, counts.shape[1] - 1, counts.shape[0] - 1)
+    if topics < 1:
+        raise UserError(f"{source.origin}: {counts.shape[1]} words in {counts.shape[0]} texts; expected more to learn from")
+    svd = TruncatedSVD(topics, random_state=0).fit(counts)
+    return {"kind": "texts", "vocabulary": vectorizer.get_feature_names_out().tolist(),
+            "idf": torch.from_numpy(vectorizer.idf_), "components": torch.from_numpy(svd.components_)}
+
+
+def _topics(texts, preprocessing):
+    """float32 (N, K): the texts' topics, of length sqrt(K), so that a number is about one in size; 0 without a known
+    word."""
+    vectorizer = _vectorizer(vocabulary=preprocessing["vocabulary"])
+    vectorizer.idf_ = preprocessing["idf"].numpy()
+    values = vectorizer.transform(texts) @ preprocessing["components"].numpy().T
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    return (values / np.maximum(length, 1e-9) * np.sqrt(values.shape[1])).astype(np.float32)
+
+
+def _ready(image, size, mode):
+    """An opened image as it is meant: turned as its camera says, of 8 bits, over white where it is transparent. A large
+    JPEG is decoded no larger than it is needed."""
+    image.draft(mode, (size, size))
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, np.float32)
+        top = 255 if values.max() <= 255 else max(65535, values.max())
+        image = Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def crop(image, size, mode):
+    """The middle of an image, as large a square as there is, as a square of `size` pixels."""
+    return ImageOps.fit(_ready(image, size, mode), (size, size), Image.Resampling.BILINEAR)
+
+
+def stretch(image, size, mode):
+    """All of an image, stretched to a square."""
+    return _ready(image, size, mode).resize((size, size), Image.Resampling.BILINEAR)
+
+
+def pad(image, size, mode):
+    """All of an image in its own proportions, black beside it."""
+    return ImageOps.pad(_ready(image, size, mode), (size, size), Image.Resampling.BILINEAR)
+
+
+FITTERS = dict(zip(FITS, (crop, stretch, pad), strict=True))

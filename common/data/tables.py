@@ -1,0 +1,132 @@
+"""The tables that users write: CSV or TSV, gzipped or not, with a byte order mark, quotes, CRLF, spaces around names."""
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UserError
+
+SEPARATORS = "\t,;"
+GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of text: `codes` int (N,) into its distinct `values`, which are stripped of spaces."""
+    codes: object
+    values: list
+
+
+def first_bytes(file, count=1 << 16):
+    """The beginning of a file's content, gzipped or not. Raises UserError where it cannot be read."""
+    path = Path(file)
+    if path.is_dir():
+        raise UserError(f"{file}: a folder; expected a file")
+    try:
+        with open(path, "rb") as opened:
+            magic = opened.read(2)
+        with (gzip.open if magic == GZIP else open)(path, "rb") as opened:
+            return opened.read(count)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _dialect(file):
+    """(header, keywords for pandas.read_csv) of a table: its columns' names, stripped, and how it is written."""
+    start = first_bytes(file)
+    try:
+        # a character may be cut in two at the end; the first line counts
+        text = start[:start.rfind(b"\n") + 1 or len(start)].decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table with a header") from None
+    line = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
+    if not line:
+        raise UserError(f"{file}: empty; expected a table with a header")
+    blank = len(text) - len(text.lstrip("\r\n"))
+    if blank:
+        raise UserError(f"{file}, line 1: blank; expected the header")
+    separator = max(SEPARATORS, key=line.count)
+    header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    twice = [name for k, name in enumerate(header) if name in header[:k]]
+    if twice:
+        raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected a name for each")
+    with open(file, "rb") as opened:
+        gzipped = opened.read(2) == GZIP
+    return header, {"sep": separator, "names": header, "header": 0, "encoding": "utf-8-sig",
+                    "skipinitialspace": True, "skip_blank_lines": False, "compression": "gzip" if gzipped else None}
+
+
+def _parse(file, how):
+    try:
+        frame = pd.read_csv(file, **how)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise UserError(f"{file}: not a table ({reason}); expected as many cells in each row as in the header") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much as the rows' names
+        raise UserError(f"{file}, line 2: more cells than the header's {len(how['names'])}; expected as many")
+    return frame
+
+
+def header_of(file):
+    """The columns' names."""
+    return _dialect(file)[0]
+
+
+def read_columns(file, names=None):
+    """({name: Column}, lines): these columns of a table, all by default, blank lines left out; lines: int (N,), the line
+    of the file that each row is on."""
+    header, how = _dialect(file)
+    # categories are built while parsing: ten million answers never exist as ten million strings
+    frame = _parse(file, how | {"dtype": "category", "na_filter": False, "low_memory": False})
+    lines = frame.index.to_numpy() + 2
+    columns = {name: _strip(frame[name]) for name in names or header}
+    blank = np.logical_and.reduce([_is_empty(column) for column in columns.values()])
+    if blank.any():
+        columns = {name: _take(column, ~blank) for name, column in columns.items()}
+        lines = lines[~blank]
+    return columns, lines
+
+
+def _take(column, rows):
+    """These rows of a column, and the values that they have."""
+    codes, used = pd.factorize(column.codes[rows])
+    return Column(codes, [column.values[code] for code in used])
+
+
+def _is_empty(column):
+    return column.codes == (column.values.index("") if "" in column.values else -2)
+
+
+def _strip(series):
+    """A categorical series as a Column; values that differ by the spaces around them are one."""
+    codes, values = pd.factorize(pd.Index([str(value).strip() for value in series.cat.categories]))
+    return Column(codes[series.cat.codes.to_numpy()], list(values))
+
+
+def read_numbers(file, name):
+    """(names, numbers, columns): the id column `name` as strings, and all others as float64 (N, F) with their names.
+
+    Raises UserError for a cell that is not a number; NaN stays where a cell is empty.
+    """
+    header, how = _dialect(file)
+    frame = _parse(file, how | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False,
+                                "skip_blank_lines": True})
+    numbers = frame.drop(columns=name)
+    for column in numbers.columns:
+        if not pd.api.types.is_numeric_dtype(numbers[column]) or numbers[column].dtype == bool:
+            values = pd.to_numeric(numbers[column].replace("", None), errors="coerce")
+            bad = (values.isna() & numbers[column].notna() & (numbers[column] != "")).to_numpy().nonzero()[0]
+            if len(bad):
+                raise UserError(f"{file}, line {bad[0] + 2}: {numbers[column].iloc[bad[0]]!r} in column {column!r}; "
+                                "expected a number")
+            numbers[column] = values
+    return [str(item).strip() for item in frame[name]], numbers.to_numpy("float64"), list(numbers.columns)

@@ -1,0 +1,84 @@
+"""model.pt: all that a prediction needs, as plain containers and tensors."""
+import csv
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.networks import build
+
+KIND, BATCH = "a classifier learnt from a crowd", 64  # the batch of the run's own predictions: the same numbers come out
+
+
+@dataclass(frozen=True)
+class Model:
+    """What model.pt holds. networks: [{"classifier": a state dict, "heads": float32 (M,)}], whose probabilities are
+    averaged; the head of each gives M times C logits, and its probabilities are those of the M, weighed by heads."""
+    method: str
+    classes: list
+    network: dict  # networks.build's spec
+    preprocessing: dict  # sources.fit's
+    precision: str
+    networks: list
+
+    def save(self, file):
+        torch.save({"kind": KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, file)
+
+    @torch.no_grad()
+    def predict(self, inputs, device, title="predicting"):
+        """float32 (N, C): the classes' probabilities for an ImageSet or FeatureSet."""
+        total = torch.zeros(len(inputs), len(self.classes))
+        inputs = inputs.to(device)
+        for network in self.networks:
+            classifier, heads = self._classifier(network), network["heads"].to(device)
+            classifier = classifier.to(device).eval()
+            for start in tqdm(range(0, len(inputs), BATCH), title, leave=False, disable=None):
+                logits = classifier(inputs.batch(slice(start, start + BATCH)))
+                shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
+                total[start:start + BATCH] += torch.einsum("bmc,m->bc", shares, heads).cpu()
+        return total / len(self.networks)
+
+    def _classifier(self, network):
+        classifier = build(self.network, self.precision)
+        width = len(network["classifier"]["head.weight"])
+        if width != classifier.head.out_features:
+            classifier.head = torch.nn.Linear(classifier.head.in_features, width)
+        classifier.load_state_dict(network["classifier"])
+        return classifier
+
+
+def state_of(method):
+    """What Model.networks holds of a trained Method: its classifier, and where it has a head for each annotator, their
+    weights."""
+    state = {name: tensor.detach().cpu() for name, tensor in method.classifier.state_dict().items()}
+    heads = method.weight.cpu() if method.name == "doctor-net" else torch.ones(1)
+    return {"classifier": state, "heads": heads}
+
+
+def load_model(file):
+    """The Model in a file. Nothing in it is executed. Raises UserError for what is none."""
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except Exception:  # torch raises many kinds for a file that is not one of its own
+        raise UserError(f"{file}: not a model that can be read; expected model.pt of a run") from None
+    if not isinstance(saved, dict) or saved.pop("kind", None) != KIND or set(saved) != set(Model.__dataclass_fields__):
+        raise UserError(f"{file}: not {KIND}; expected model.pt of a run")
+    return Model(**saved)
+
+
+def write_predictions(file, names, probabilities, classes, truth=None):
+    """A row for each item: its name, its truth where that is known, the label, how sure it is, and a column for each
+    class. probabilities: (N, C); truth: int64 (N,) with -1 where it is unknown."""
+    writer = csv.writer(file)
+    known = truth is not None and bool((truth >= 0).any())
+    writer.writerow(["item", *["truth"] * known, "label", "confidence", *classes])
+    confidence, label = probabilities.max(1) if len(probabilities) else (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    truths = [["" if t < 0 else classes[t]] for t in truth.tolist()] if known else [[]] * len(names)
+    for name, true, c, sure, row in zip(names, truths, label.tolist(), confidence.tolist(), probabilities.tolist(),
+                                        strict=True):
+        writer.writerow([name, *true, classes[c], f"{sure:.6f}", *(f"{p:.6f}" for p in row)])

@@ -1,0 +1,147 @@
+"""report.html: a run's results as one file that needs nothing else, for a desk and a phone."""
+import base64
+import csv
+import heapq
+import io
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import torch
+from PIL import Image
+
+from common.data.images import ImageSet
+from common.output.results import ranked
+
+DOUBTS, MATRICES, ANNOTATORS = 24, 12, 200  # shown: items, confusion matrices, rows of the table of annotators
+LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
+THUMBNAIL, TEXT = 96, 400  # pixels, characters
+
+
+def write(file, folder, summary, dataset, train):
+    """The page of a run's folder (a path), which holds the run's other files already. train: the Items of labels.csv."""
+    curves = folder / "curves.png"
+    with open(folder / "labels.csv", newline="") as labels, open(folder / "annotators.csv", newline="") as annotators, \
+            np.load(folder / "confusion.npz") as confusion:
+        file.write(page(folder.name, summary, csv.DictReader(labels), list(csv.DictReader(annotators)),
+                        curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
+                        train.crowd, confusion["estimated"], thumbnails(train.inputs, dataset.texts, train.names)))
+
+
+def page(title, summary, labels, annotators, curves, classes, names, crowd, confusion, show):
+    """The page, as text.
+
+    summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`
+    (CrowdLabels) in their order; annotators: those of annotators.csv, a list; curves: the bytes of curves.png, or None;
+    classes, names: the classes' and the annotators' names; confusion: array (M, C, C), rows the true class; show(items)
+    gives for a list of items' numbers a list of {"picture": data URI} or {"text": text}, or of {}.
+    """
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+                                     trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "cell": _cell, "title": lambda text: text.replace("_", " ")}
+    doubts = most_doubtful(labels, DOUBTS)
+    shown = show([item for item, _ in doubts])
+    items = [{**row, **{key: _name(row.get(key), classes) for key in ("label", "truth")}, "said": said, **picture}
+             for (_, row), said, picture in zip(
+                 doubts, who_said_what(crowd, [item for item, _ in doubts], classes, names), shown, strict=True)]
+    counts = np.bincount(crowd.annotator.cpu().numpy(), minlength=crowd.annotators)
+    active = np.argsort(-counts, kind="stable")
+    small = len(classes) <= LARGEST_MATRIX
+    matrices = [(names[m], int(counts[m]), confusion[m]) for m in active[:MATRICES] if counts[m]] if small else []
+    rows = [annotators[m] for m in active[:ANNOTATORS]]
+    return environment.get_template("report.html").render(
+        title=title, summary=summary, methods=ranked(summary["methods"]), scored=_scored(summary), items=items,
+        ranked=any("crowd_score" in method for method in summary["methods"].values()), classes=classes,
+        annotators=rows, columns=_columns(rows), hidden=len(annotators) - len(rows), matrices=matrices,
+        curves=_data_uri(curves, "png") if curves else None,
+        known=[key for key in ("items", "labels", "annotators") if key in summary])
+
+
+def most_doubtful(rows, count):
+    """[(item's number, row)]: those where the label is not what most of the crowd says first, the least sure of them before
+    the others; then the least sure. rows: those of labels.csv."""
+    def doubt(entry):
+        row = entry[1]
+        against = row.get("majority_vote") not in (None, "", row.get("label"))
+        return not against, float(row.get("confidence") or 1)
+    return heapq.nsmallest(count, enumerate(rows), key=doubt)
+
+
+def who_said_what(crowd, items, classes, names):
+    """[[(class, [annotators' names])]] for each of the items (a list of numbers), the class that most say first."""
+    chosen = crowd.select(torch.tensor(items, dtype=torch.int64, device=crowd.offsets.device))
+    bounds = chosen.offsets.tolist()
+    annotator, label = chosen.annotator.tolist(), chosen.label.tolist()
+    said = []
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):  # of the few items that the page shows
+        by_class = {}
+        for entry in range(start, stop):
+            by_class.setdefault(classes[label[entry]], []).append(names[annotator[entry]])
+        said.append(sorted(by_class.items(), key=lambda pair: -len(pair[1])))
+    return said
+
+
+def thumbnails(inputs, texts, names):
+    """page's `show` of items (ImageSet or FeatureSet) under their names; texts: {name: text}, where they are texts."""
+    def show(items):
+        if isinstance(inputs, ImageSet):
+            return [{"picture": picture(inputs.images[item].cpu().numpy())} for item in items]
+        return [{"text": _cut(texts[names[item]])} if names[item] in texts else {} for item in items]
+    return show
+
+
+def picture(pixels):
+    """A data URI of a uint8 array (H, W, K), enlarged to a thumbnail's size or reduced to it."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    size = [max(1, round(side * THUMBNAIL / max(image.size))) for side in image.size]
+    image = image.resize(size, Image.Resampling.NEAREST if max(image.size) < THUMBNAIL // 2 else Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    if image.mode == "L" and max(pixels.shape) < THUMBNAIL // 2:
+        image.save(file, "PNG", optimize=True)
+        return _data_uri(file.getvalue(), "png")
+    image.save(file, "JPEG", quality=85)
+    return _data_uri(file.getvalue(), "jpeg")
+
+
+def _data_uri(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _cut(text):
+    return text if len(text) <= TEXT else text[:TEXT].rsplit(" ", 1)[0] + " ..."
+
+
+def _scored(summary):
+    """Which scores the methods have: {heading: function of a method's summary}, those alone that one of them has."""
+    def kept(method):
+        return method.get("selected") or method.get("last") or {}
+    scores = {"test accuracy": lambda method: kept(method).get("test_accuracy"),
+              "test AUC": lambda method: kept(method).get("test_auc"),
+              "labels right": lambda method: method.get("train_label_accuracy")}
+    methods = summary["methods"].values()
+    return {name: value for name, value in scores.items() if any(value(method) is not None for method in methods)}
+
+
+def _name(label, classes):
+    """A class's name where the file has its number."""
+    return classes[int(label)] if label not in classes and (label or "").isdigit() else label
+
+
+def _columns(rows):
+    """The columns of annotators.csv in which something stands."""
+    return [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", None) for row in rows)]
+
+
+def _percent(share):
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _cell(value, column=""):
+    """A cell of a csv file as it is read: shares of one as such, long fractions short."""
+    if column == "annotator":
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return "" if value is None else value
+    return f"{int(number)}" if number == int(number) and "." not in str(value) else f"{number:.2f}"

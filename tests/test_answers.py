@@ -1,0 +1,153 @@
+"""What a crowd answered, as people keep it: each form, and what is wrong with it."""
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from common.data.answers import read_answers, read_labels
+from common.errors import UserError
+
+TABLE = "task,worker,label\na.jpg,ann,cat\nb.jpg,ann,dog\na.jpg,bob,dog\nc.jpg,bob,dog\nc.jpg,ann,cat\n"
+TRIPLES = {("a.jpg", "ann", "cat"), ("b.jpg", "ann", "dog"), ("a.jpg", "bob", "dog"), ("c.jpg", "bob", "dog"),
+           ("c.jpg", "ann", "cat")}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content, name="answers.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return write_file
+
+
+def triples(answers):
+    return {(answers.items[i], answers.annotators[a], answers.classes[c])
+            for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True)}
+
+
+WIDE = "task,ann,bob\na.jpg,cat,dog\nb.jpg,dog,\nc.jpg,cat,dog\n"
+JSON = json.dumps({"a.jpg": {"ann": "cat", "bob": "dog"}, "b.jpg": {"ann": "dog"}, "c.jpg": {"bob": "dog", "ann": "cat"}})
+
+
+@pytest.mark.parametrize("content", [
+    TABLE,
+    TABLE.replace("task,worker,label", "item,annotator,label"),
+    TABLE.replace("task,worker,label", "Image,Worker ID,Answer"),
+    TABLE.replace(",", "\t"),
+    TABLE.replace(",", ";"),
+    TABLE.replace(",", ", ").replace("\n", " \n"),
+    TABLE.replace("\n", "\r\n"),
+    "\ufeff" + TABLE,
+    TABLE.replace("ann", '"ann"').replace("cat", ' "cat "'),
+    TABLE.replace("\n", "\n\n").removesuffix("\n").replace("label\n\n", "label\n"),
+    TABLE.removesuffix("\n"),
+    gzip.compress(TABLE.encode()),
+    gzip.compress(("\ufeff" + TABLE).encode()),
+    WIDE,
+    WIDE.replace("task", ""),
+    WIDE.replace("task", "picture"),
+    WIDE.replace("b.jpg,dog,", "b.jpg,dog,nan"),
+    JSON,
+    "\ufeff" + JSON,
+    gzip.compress(JSON.encode()),
+], ids=str)
+def test_each_form_says_the_same(write, content):
+    answers = read_answers(write(content))
+    assert triples(answers) == TRIPLES and len(answers) == 5 and answers.classes == ["cat", "dog"]
+
+
+def test_other_columns_by_name(write):
+    content = "when,what,who,said\n1,a,x,yes\n2,a,y,no\n"
+    answers = read_answers(write(content), columns=["what", "who", "said"])
+    assert triples(answers) == {("a", "x", "yes"), ("a", "y", "no")}
+    with pytest.raises(UserError, match="--columns what who sayd: .*no column 'sayd'; it has when, what, who, said"):
+        read_answers(write(content), columns=["what", "who", "sayd"])
+
+
+def test_rows_are_items_where_none_is_named(write):
+    assert triples(read_answers(write("ann,bob\n1.0,2.0\n,1.0\n2.0,2.0\n"))) == {
+        ("0", "ann", "1"), ("0", "bob", "2"), ("1", "bob", "1"), ("2", "ann", "2"), ("2", "bob", "2")}
+
+
+def test_classes_are_sorted_by_number_where_they_are_numbers(write):
+    rows = "".join(f"{i},{w},{c}\n" for i, c in enumerate((10, 9, 2)) for w in "xy")
+    assert read_answers(write("task,worker,label\n" + rows)).classes == ["2", "9", "10"]
+    assert read_answers(write("task,worker,label\n" + rows.replace(",9", ",b"))).classes == ["10", "2", "b"]
+    assert read_answers(write("task,worker,label\n" + rows), classes=["10", "2", "9", "11"]).classes == [
+        "10", "2", "9", "11"]
+
+
+def test_odd_names_are_names(write):
+    content = "task,worker,label\nNA,null,None\nNA,nan,NA\n01,null,NA\n1,null,None\n"
+    answers = read_answers(write(content))
+    assert triples(answers) == {("NA", "null", "None"), ("NA", "nan", "NA"), ("01", "null", "NA"), ("1", "null", "None")}
+
+
+def test_crowd_of_answers(write):
+    answers = read_answers(write(TABLE))
+    index = np.array([["c.jpg", "x.jpg", "a.jpg", "b.jpg"].index(name) for name in answers.items])
+    crowd = answers.crowd(index, 4)
+    assert crowd.counts.tolist() == [2, 0, 2, 1] and crowd.annotators == 2 and crowd.classes == 2
+    assert crowd.label.tolist() == [1, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("content, message", [
+    ("", "answers.csv: empty"),
+    ("task,worker,label\n", "no answers"),
+    ("task,worker,answered\na,b,c\n", "line 1: columns task, worker, answered, none for the label; .*--columns"),
+    ("what,worker,label\na,b,c\n", "line 1: .*none for the task"),
+    ("task,who,label\na,b,c\n", "line 1: .*none for the worker"),
+    ("a,b,c\nx1,w1,cat\nx1,w2,dog\n", "line 1: columns a, b, c; expected task, worker and label"),
+    ("task,task,label\na,b,c\n", "line 1: two columns are named 'task'"),
+    (TABLE + "\na.jpg,cas\n", "line 8: nothing in column 'label'"),
+    (TABLE + "\na.jpg,cas,cat,dog\n", "Expected 3 fields in line 8, saw 4"),
+    ("task,worker,label\na,b,c,d\n", "line 2: more cells than the header's 3"),
+    (TABLE.replace("b.jpg,ann", "b.jpg,"), "line 3: nothing in column 'worker'"),
+    (TABLE + "\n a.jpg,ann ,dog\n", "line 8: 'ann' answers 'a.jpg' a second time, 1 such .*--duplicates first or count"),
+    ("task,worker,label\na,x,1\nb,x,2\n", "one annotator alone, 'x'"),
+    ("task,worker,label\na,x,1\na,y,1\n", "one class alone, '1'"),
+    (WIDE + "a.jpg,cat,cat\n", "line 5: 'a.jpg' a second time"),
+    ("task,x,y\na,0,1\nb,1,-1\n", "line 3: -1 in column 'y'; expected nothing where there is no answer"),
+    (TABLE.encode("utf-16"), "not UTF-8 text"),
+    (TABLE.encode() + b"\xff\xfe,x,y\n", "not UTF-8 text"),
+    (gzip.compress(TABLE.encode())[:40], "cannot be read"),
+    ("[1, 2]", "expected an object"),
+    ("{", "not JSON"),
+    ('{"a": {"x": 1, "x": 2}}', "'x' twice in one object"),
+    ('{"a": {"x": [1, 2]}}', r"task 'a', worker 'x': '\[1, 2\]'; expected a label"),
+])
+def test_bad_answers(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read_answers(write(content))
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(UserError, match="nothing.csv: no such file"):
+        read_answers(str(tmp_path / "nothing.csv"))
+    with pytest.raises(UserError, match="a folder; expected a file"):
+        read_answers(str(tmp_path))
+
+
+def test_second_answers(write):
+    file = write(TABLE + "a.jpg,ann,dog\n")
+    assert triples(read_answers(file, duplicates="first")) == TRIPLES
+    assert len(read_answers(file, duplicates="count")) == 6
+
+
+def test_labels_outside_the_classes(write, capsys):
+    with pytest.raises(UserError, match="line 3: label 'dog', near 'dogs'; expected one of --classes, cat, dogs"):
+        read_answers(write(TABLE), classes=["cat", "dogs"])
+    read_answers(write(TABLE + "b.jpg,bob,dgo\n"))
+    assert "answers.csv, line 7: 'dgo' is the label of this answer alone, near 'dog'" in capsys.readouterr().out
+
+
+def test_a_table_of_labels(write):
+    names, labels, lines = read_labels(write("item,class\nb , 2.0\n\na,1\n"), ["1", "2"], "no answer has")
+    assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]
+    for content, message in (("task,label\na,cot\n", "line 2: 'cot', which no answer has, near 'cat'; expected one of cat"),
+                             ("task,label\na,cat\na,cat\n", "line 3: 'a' a second time"),
+                             ("task,lable\na,cat\n", "line 1: columns task, lable; expected task and label")):
+        with pytest.raises(UserError, match=message):
+            read_labels(write(content), ["cat", "dog"], "no answer has")

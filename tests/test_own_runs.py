@@ -1,0 +1,271 @@
+"""OwnData's scripts as users run them, to the last file: the shipped example, features, texts, gold, bad input."""
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.errors import UserError
+from common.output.model import load_model
+from conftest import ROOT, load_script
+
+MAIN, PREDICT = load_script("OwnData"), load_script("OwnData", "predict.py")
+EXAMPLE = ROOT / "OwnData" / "example"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def crowd(tmp_path, kind="features", test=20):
+    """The flags of 80 items of three classes in a table, answered by four people with string names, three answers an item,
+    and `test` items more that nobody answered; the truth of all."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 80 + test)
+    names = [f"item {k}" for k in range(len(truth))]
+    classes, people = np.array(["no", "maybe", "yes"]), ["ann", "bob", "cas", "dee"]
+    answers = [(names[k], person, classes[truth[k] if random.random() < .85 else random.integers(3)])
+               for k in range(80) for person in random.permutation(people)[:3]]
+    if kind == "features":
+        values = 1000 * (2 * np.eye(3)[truth] + random.normal(size=(len(truth), 3)))
+        items = ("task", "x", "y", "z"), [(name, *row) for name, row in zip(names, values.tolist(), strict=True)]
+    else:
+        words = [("bad", "dull", "worst"), ("fair", "so", "middling"), ("good", "fine", "best")]
+        items = ("task", "text"), [(name, " ".join([*random.choice(words[t], 4), *random.choice(["film", "the", "of"], 3)]))
+                                   for name, t in zip(names, truth, strict=True)]
+    for file, header, table in (("answers", ("task", "worker", "label"), answers), (kind, *items),
+                                ("truth", ("task", "label"), list(zip(names, classes[truth], strict=True)))):
+        with open(tmp_path / f"{file}.csv", "w", newline="") as opened:
+            csv.writer(opened).writerows([header, *table])
+    return ["--answers", "answers.csv", f"--{kind}", f"{kind}.csv", "--truth", "truth.csv"]
+
+
+def test_the_readme_s_example(tmp_path):
+    """Exactly the lines of the README, in a shell, where the repository is."""
+    text = (ROOT / "README.md").read_text()
+    lines = re.findall(r"^    (python3 OwnData/(?:main|predict).py .*example.*)$", text, re.M)
+    assert len(lines) >= 2
+    (tmp_path / "OwnData").symlink_to(ROOT / "OwnData")
+    for line in lines:
+        subprocess.run(line.replace("python3", sys.executable, 1), shell=True, check=True)
+    run = tmp_path / "runs" / "example-seed0"
+    assert {"labels.csv", "annotators.csv", "confusion.csv", "predictions.csv", "model.pt", "report.html",
+            "summary.json"} <= {file.name for file in run.iterdir()}
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["items"] == 90 and summary["methods"]["max-mig"]["last"]["test_accuracy"] > .8
+    own = {row["item"]: row for row in rows(run / "predictions.csv")}
+    again = {row["item"]: row for row in rows(tmp_path / "predictions.csv")}
+    assert len(own) == 30 and len(again) == 120 and own.keys() <= again.keys()
+    for name, row in own.items():  # predict.py gives the run's own numbers
+        assert all(abs(float(row[label]) - float(again[name][label])) < 1e-5 for label in ("one", "seven", "zero"))
+        assert row["label"] == again[name]["label"]
+    assert {row["annotator"] for row in rows(run / "annotators.csv")} == {"ada", "ben", "cleo", "dan", "eve", "finn", "gus",
+                                                                          "hana"}
+    html = (run / "report.html").read_text()
+    assert "data:image/png;base64," in html and "gus" in html and "digit-" in html and not re.search(
+        r'(src|href)="(?!data:)', html)
+
+
+def test_the_example_is_made_anew(tmp_path):
+    shutil.copy(EXAMPLE / "make.py", tmp_path)
+    subprocess.run([sys.executable, "make.py"], check=True)
+    for file in ("answers.csv", "truth.csv"):
+        assert (tmp_path / file).read_bytes() == (EXAMPLE / file).read_bytes()
+    made = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert made == sorted(path.name for path in (EXAMPLE / "images").iterdir())
+    first = [np.asarray(Image.open(folder / "images" / made[0])) for folder in (tmp_path, EXAMPLE)]
+    assert np.array_equal(*first)
+
+
+@pytest.mark.parametrize("kind", ["features", "texts"])
+def test_tables(tmp_path, kind, capsys):
+    flags = crowd(tmp_path, kind)
+    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "80 training items, 20 test items, 3 classes, 4 annotators, 240 labels" in said and "reproduce.py" not in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(summary["methods"]) == {*MAIN.own_data.METHODS, "max-mig-forecaster"}
+    assert summary["methods"]["max-mig"]["last"]["test_accuracy"] > .6
+    assert PREDICT.main(["run", f"--{kind}", f"{kind}.csv", "--device", "cpu", "--out", "p.csv"]) == 0
+    again = {row["item"]: row for row in rows("p.csv")}
+    own = rows("run/predictions.csv")
+    assert len(own) == 20 and list(own[0]) == ["item", "truth", "label", "confidence", "maybe", "no", "yes"]
+    assert all(abs(float(row["yes"]) - float(again[row["item"]]["yes"])) < 1e-5 for row in own)
+    matrix = rows("run/confusion.csv")
+    assert len(matrix) == 12 and list(matrix[0]) == ["annotator", "true class", "maybe", "no", "yes"]
+    assert np.isclose([sum(float(row[name]) for name in ("maybe", "no", "yes")) for row in matrix], 1, atol=1e-3).all()
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert ("<blockquote>" in html) == (kind == "texts")
+
+
+@pytest.mark.parametrize("method", ["doctor-net", "crowd-layer"])
+def test_each_method_s_classifier_is_kept(tmp_path, method):
+    flags = crowd(tmp_path)
+    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "4", "--methods", method]) == 0
+    assert load_model("run/model.pt").method == method
+    accuracy = np.mean([row["truth"] == row["label"] for row in rows("run/predictions.csv")])
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert accuracy == pytest.approx(summary["methods"][method]["selected"]["test_accuracy"])
+
+
+def test_labels_from_a_method_of_choice(tmp_path):
+    flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "2", "--methods", "majority-vote,aggnet,max-mig"]
+    assert MAIN.main([*flags, "--out", "run", "--labels-from", "aggnet"]) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels_from"] == "aggnet"
+    assert load_model("run/model.pt").method == "aggnet"
+
+
+def test_several_networks_are_averaged(tmp_path):
+    """model.pt may hold a network for each fold."""
+    from dataclasses import replace
+    flags = crowd(tmp_path)
+    predictions = []
+    for seed in (0, 1):
+        MAIN.main([*flags, "--out", f"run{seed}", "--device", "cpu", "--epochs", "2", "--methods", "majority-vote", "--seed",
+                   str(seed)])
+        predictions.append([float(row["yes"]) for row in rows(f"run{seed}/predictions.csv")])
+    one, two = load_model("run0/model.pt"), load_model("run1/model.pt")
+    with open("both.pt", "wb") as file:
+        replace(one, networks=one.networks + two.networks).save(file)
+    PREDICT.main(["both.pt", "--features", "features.csv", "--device", "cpu"])
+    both = [float(row["yes"]) for row in rows("predictions.csv")][80:]
+    assert np.allclose(both, np.mean(predictions, 0), atol=2e-6) and not np.allclose(*predictions, atol=1e-3)
+
+
+def test_no_truth_and_nothing_to_test_on(tmp_path):
+    flags = crowd(tmp_path, test=0)[:4]
+    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "2"]) == 0
+    assert not (tmp_path / "run" / "predictions.csv").exists() and len(rows("run/labels.csv")) == 80
+    assert load_model("run/model.pt").classes == ["maybe", "no", "yes"]
+
+
+def test_gold_is_learnt_from(tmp_path):
+    """Where everybody is wrong, the gold labels are what the items end up with; they score nobody."""
+    flags = crowd(tmp_path)
+    truth = {row["task"]: row["label"] for row in rows("truth.csv")}
+    answers = rows("answers.csv")
+    for answer in answers[:60]:
+        answer["label"] = "no" if truth[answer["task"]] != "no" else "yes"
+    for file, table in (("answers.csv", answers), ("gold.csv", [{"task": f"item {k}", "label": truth[f"item {k}"]}
+                                                                 for k in [*range(20), 81]])):
+        with open(file, "w", newline="") as opened:
+            writer = csv.DictWriter(opened, table[0])
+            writer.writeheader()
+            writer.writerows(table)
+    options = MAIN.parse(MAIN.own_data.OwnOptions, MAIN.own_data.PROTOCOL, "", [*flags, "--gold", "gold.csv"])
+    dataset, _ = MAIN.own_data.load(options)
+    train = dataset.train
+    assert len(train) == 81 and len(dataset.test) == 19 and dataset.annotator_names[-1] == "gold"
+    known = [name in {f"item {k}" for k in [*range(20), 81]} for name in train.names]
+    votes = [dataset.class_names[label] for label in train.crowd.votes().argmax(1).tolist()]
+    assert all(vote == truth[name] for vote, name, is_known in zip(votes, train.names, known, strict=True) if is_known)
+    assert (train.truth[torch.tensor(known)] == -1).all() and (train.truth >= 0).sum() == 60
+
+
+def test_check_stops_before_the_run(tmp_path, capsys):
+    flags = crowd(tmp_path)
+    assert MAIN.main([*flags, "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "80 items with 240 answers of 4 annotators, 3.0 an item; 20 to test on, 20 without answers" in said
+    assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("change, message", [
+    (("answers.csv", "item 7,", "item 700,"), r"answers.csv, line \d+: item 'item 700', which is not in --features"),
+    (("truth.csv", "item 7,", "item 700,"), r"truth.csv, line 9: item 'item 700', which is not in --features"),
+    (("truth.csv", "item 2,maybe", "item 2,mayby"), "truth.csv, line 4: 'mayby', which no answer has, near 'maybe'"),
+    (["--classes", "no", "yes"], "label 'maybe'; expected one of --classes, no, yes"),
+    (["--images", "."], "--images and --features: expected one"),
+    (["--path", "x"], "--path x: your own data come by"),
+    (["--network", "resnet18"], "--network resnet18, --weights and --pretrained are for images"),
+    (["--columns", "task", "who", "label"], "no column 'who'"),
+    (["--labels-from", "true-label"], "--labels-from true-label: there is no such candidate; choose from majority-vote"),
+    (["--gold", "nothing.csv"], "nothing.csv: no such file"),
+])
+def test_bad_input(tmp_path, change, message):
+    flags = crowd(tmp_path)
+    if isinstance(change, tuple):
+        file, old, new = change
+        path = tmp_path / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+    else:
+        flags += change
+    with pytest.raises(UserError, match=message):
+        MAIN.main(flags)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    shutil.copytree(EXAMPLE / "images", tmp_path / "images")
+    shutil.copy(EXAMPLE / "answers.csv", tmp_path)
+    return ["--answers", "answers.csv", "--images", "images"]
+
+
+def test_bad_images(tmp_path, pictures):
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    answered = [name for name in names if name in (tmp_path / "answers.csv").read_text()]
+    (tmp_path / "images" / answered[3]).write_bytes(b"nothing")
+    (tmp_path / "images" / answered[5]).write_bytes(b"nothing")
+    with pytest.raises(UserError, match=f"2 images cannot be decoded, the first {answered[3]}"):
+        MAIN.main([*pictures, "--check"])
+    (tmp_path / "images" / answered[3]).unlink()
+    (tmp_path / "images" / answered[5]).unlink()
+    with pytest.raises(UserError, match=r"answers.csv, line \d+: item 'digit-\d+.png', .*, and 1 more items"):
+        MAIN.main([*pictures, "--check"])
+    for flags, message in ((["--network", "resnet19"], "no such network; choose from small, four-conv, vgg16"),
+                           (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
+                           (["--weights", "x.pt"], "--weights x.pt: no weights could be had"),
+                           (["--weights", "x.pt", "--pretrained"], "expected one of them")):
+        whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]
+        with pytest.raises(UserError, match=message):
+            MAIN.main([*whole, *flags])
+
+
+def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
+    flags = ["--epochs", "1", "--methods", "majority-vote", "--device", "cpu", "--out", "run"]
+    assert MAIN.main([*pictures, *flags]) == 0
+    (tmp_path / "new").mkdir()
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())[:3]
+    for name in names:
+        shutil.copy(tmp_path / "images" / name, tmp_path / "new")
+    (tmp_path / "new" / "broken.png").write_bytes(b"nothing")
+    assert PREDICT.main(["run", "--images", "new", "--device", "cpu"]) == 0
+    assert "1 images cannot be decoded and are skipped: broken.png" in capsys.readouterr().out
+    assert [row["item"] for row in rows("predictions.csv")] == names
+    with pytest.raises(UserError, match="--features .*: the model is for images"):
+        (tmp_path / "f.csv").write_text("task,a\nx,1\n")
+        PREDICT.main(["run", "--features", "f.csv"])
+    with pytest.raises(UserError, match="nowhere: no such file; a finished run of OwnData/main.py leaves it"):
+        PREDICT.main(["nowhere", "--images", "new"])
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="bad.pt: not a model"):
+        PREDICT.main(["bad.pt", "--images", "new"])
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="other.pt: not a classifier learnt from a crowd"):
+        PREDICT.main(["other.pt", "--images", "new"])
+
+
+def test_weights_start_the_network(tmp_path, pictures, capsys):
+    from torchvision import models
+    torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "resnet.pt")
+    flags = ["--network", "resnet18", "--weights", "resnet.pt", "--epochs", "1", "--methods", "max-mig", "--size", "16"]
+    assert MAIN.main([*pictures, *flags, "--device", "cpu", "--out", "run"]) == 0
+    assert "120 of the 120 tensors of resnet18 start from resnet.pt" in capsys.readouterr().out
+    model = load_model("run/model.pt")
+    assert model.preprocessing["mean"] == [.485, .456, .406] and model.network["name"] == "resnet18"

@@ -1,0 +1,80 @@
+"""report.html: what stands in it, of plain data."""
+import base64
+import io
+import re
+
+import numpy as np
+import torch
+from PIL import Image
+
+from common.crowd import CrowdLabels
+from common.data.features import FeatureSet
+from common.data.images import ImageSet
+from common.output import page
+
+CLASSES, NAMES = ["cat", "dog & <co>"], ["ann", "bob <script>", "cas"]
+
+
+def crowd():
+    return CrowdLabels.from_dense(np.array([[0, 0, 1], [1, 1, -1], [-1, 0, 1], [0, -1, -1]]), 2)
+
+
+def rows():
+    return [{"item": f"<{k}>.png", "truth": "", "majority_vote": vote, "label": label, "confidence": str(confidence),
+             "answers": "3"}
+            for k, (vote, label, confidence) in enumerate([("cat", "cat", .6), ("dog & <co>", "dog & <co>", .99),
+                                                           ("cat", "dog & <co>", .7), ("dog & <co>", "cat", .55)])]
+
+
+def make(show=lambda items: [{} for _ in items], curves=None, methods=None):
+    methods = methods or {
+        "max-mig": {"last": {"test_accuracy": .875, "test_auc": None}, "best": None, "train_label_accuracy": None,
+                    "seconds": 12.3},
+        "aggnet": {"last": None, "best": None, "train_label_accuracy": None, "seconds": 1., "failure": "loss not finite"}}
+    summary = {"methods": methods, "items": 4, "annotators": 3, "labels": 8, "majority_vote_accuracy": None,
+               "labels_from": "max-mig", "seconds": 13.4, "peak_memory_mb": 500.}
+    annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
+                  for name, n in zip(NAMES, (3, 3, 2), strict=True)]
+    return page.page("a run", summary, iter(rows()), annotators, curves, CLASSES, NAMES, crowd(),
+                     np.full((3, 2, 2), .5, np.float32), show)
+
+
+def test_what_stands_in_it():
+    html = make()
+    assert "<script" not in html and "bob &lt;script&gt;" in html and "dog &amp; &lt;co&gt;" in html
+    assert "87.5" in html and "loss not finite" in html and "test AUC" not in html and "labels right" not in html
+    assert "spam" in html and "likely" in html  # a column that it does not know
+    assert "<th>flag</th>" not in html  # one in which nothing stands
+    assert not re.search(r"(src|href)=", html)
+
+
+def test_the_doubtful_come_first():
+    assert [number for number, _ in page.most_doubtful(rows(), 3)] == [3, 2, 0]
+    html = make()
+    places = [html.index(f"&lt;{k}&gt;.png") for k in (3, 2, 0, 1)]
+    assert places == sorted(places)
+
+
+def test_who_said_what():
+    assert page.who_said_what(crowd(), [2, 0], CLASSES, NAMES) == [
+        [("cat", ["bob <script>"]), ("dog & <co>", ["cas"])], [("cat", ["ann", "bob <script>"]), ("dog & <co>", ["cas"])]]
+
+
+def test_pictures_and_texts():
+    pixels = np.zeros((4, 8, 8, 1), np.uint8)
+    pixels[2, :4] = 255
+    show = page.thumbnails(ImageSet(torch.from_numpy(pixels), (.5,), (.5,)), {}, [str(k) for k in range(4)])
+    html = make(show)
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', html)
+    assert len(pictures) == 4
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[1]))))  # of item 2
+    assert image.shape == (96, 96) and image[:48].min() == 255 and image[48:].max() == 0
+    color = Image.open(io.BytesIO(base64.b64decode(page.picture(np.full((200, 100, 3), 7, np.uint8)).split(",")[1])))
+    assert color.size == (48, 96) and color.format == "JPEG"
+    show = page.thumbnails(FeatureSet(torch.zeros(4, 2)), {"1": "a <b> " + "word " * 200}, [str(k) for k in range(4)])
+    html = make(show)
+    assert html.count("<blockquote>") == 1 and "a &lt;b&gt; word" in html and html.count("word") < 100
+
+
+def test_curves_are_in_the_file():
+    assert 'src="data:image/png;base64,' + base64.b64encode(b"curves").decode() in make(curves=b"curves")
