@@ -63,10 +63,10 @@ class RunFolder:
             return
         try:
             there = json.loads(path.read_text())
-            old = {"dataset": there["dataset"], **there["run"], **there.get("data", {})}
+            old = _compared(there)
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not the record of a run; give another --out or --fresh") from None
-        new = {"dataset": self.config["dataset"], **self.config["run"], **self.config.get("data", {})}
+        new = _compared(self.config)
         for name, value in new.items():
             if name in old and old[name] != value:
                 raise UserError(f"{self.path} holds another run: {name.replace('_', '-')} is {_show(old[name])} there "
@@ -110,6 +110,12 @@ class RunFolder:
             return json.loads(path.read_text()) if path.exists() else None
         except ValueError:
             return None
+
+
+def _compared(config):
+    """What must be the same for a run to go on: {name: value}; a flag may have the name of a fact about the data."""
+    return {"dataset": config["dataset"], **config["run"],
+            **{f"{name} of the data": value for name, value in config.get("data", {}).items()}}
 
 
 def _show(value):
