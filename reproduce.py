@@ -9,7 +9,6 @@ may work in one folder: each cell is claimed by a lock that ends with the proces
 listed here go to the script as they are.
 """
 import argparse
-import fcntl
 import json
 import os
 import subprocess
@@ -23,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from common.errors import UserError, launch
-from common.files import replace_file
+from common.files import claim, holder, replace_file
 from common.output import tables
 from common.training.options import Parser, whole
 
@@ -33,7 +32,7 @@ SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py
            "cifar10n": "Cifar10/main.py"}
 PEOPLE = ("cifar10h", "cifar10n")  # crowds of CIFAR-10 other than the synthesized ones
 WITHOUT_CASES = ("labelme", *PEOPLE)  # their crowds are real
-LOCK, ERROR = "claim.lock", "error.txt"
+ERROR = "error.txt"
 
 
 @dataclass(frozen=True)
@@ -56,27 +55,12 @@ class Cell:
     def failed(self):
         return (self.folder / ERROR).exists()
 
-    def claim(self):
-        """An open file that holds the cell's lock, or None if another process works on it. The lock ends with the last
-        process that has the file open: also when that process is killed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = open(self.folder / LOCK, "w")  # noqa: SIM115  the caller closes it
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return None
-        return lock
-
     def state(self):
         """done, running, failed, stopped after an epoch, or not begun."""
         if self.done:
             return "done"
-        if (self.folder / LOCK).exists():
-            lock = self.claim()
-            if lock is None:
-                return "running"
-            lock.close()
+        if holder(self.folder):
+            return "running"
         if self.failed:
             return "failed"
         metrics = self.folder / "metrics.csv"
@@ -102,13 +86,17 @@ def make_cells(options, extra):
     return cells
 
 
-def run_cell(cell, lock, options, show):
-    """Runs the script; show(text) is called with each line it prints. Leaves error.txt if it fails."""
-    environment = os.environ | ({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})
+def run_cell(cell, claimed, options, show):
+    """Runs the script, to which the claim on the cell's folder is passed on; show(text) is called with each line it prints.
+    Leaves error.txt if it fails."""
+    passed_on = claimed.to_child()
+    environment = passed_on["env"] | ({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):  # of this launch, not of the script's
+        environment.pop(name, None)
     process = subprocess.Popen([sys.executable, str(ROOT / SCRIPTS[options.dataset]), *cell.arguments,
                                 *(["--device", options.device] if options.device else [])],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                               pass_fds=(lock.fileno(),))  # the child holds the lock even if we are killed
+                               pass_fds=passed_on["pass_fds"])
     errors = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
     reader.start()
@@ -134,14 +122,14 @@ def work(cells, options, position, rank):
             for cell in order:
                 if cell.done or cell in tried:
                     continue
-                lock = cell.claim()
-                if lock is None:
+                claimed = claim(cell.folder)
+                if claimed is None:
                     busy = True
                     continue
-                with lock:
+                with claimed:
                     if not cell.done:
                         tried.add(cell)
-                        run_cell(cell, lock, options, line.set_description_str)
+                        run_cell(cell, claimed, options, line.set_description_str)
                         tqdm.write(f"{cell.folder.name}: {'done' if cell.done else 'failed'}")
             if not busy or rank:
                 return

@@ -14,7 +14,8 @@ def launch(main):
     except UserError as error:
         status = _say(f"error: {error}", 2)
     except KeyboardInterrupt:
-        status = _say("stopped: nothing is half written; the same command goes on after the last finished epoch", 130)
+        again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
+        status = _say(f"stopped: nothing is half written; {again} goes on after the last finished epoch", 130)
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -13,6 +13,7 @@ import pytest
 
 import reproduce
 from common.errors import UserError
+from common.files import claim
 from conftest import ROOT
 
 TINY = ("--train-size", 100, "--test-size", 60, "--epochs", 1, "--methods", "majority-vote", "max-mig", "true-label")
@@ -63,26 +64,25 @@ def test_killed_in_mid_cell_and_launched_again(start, command, tmp_path):
     process.communicate()
     stopped = command(*arguments, "--list").stdout
     assert re.search(r"case1-high-seed0 +stopped after epoch \d", stopped)
-    config = metrics.with_name("config.json").stat().st_mtime_ns
+    begun = metrics.read_text()
     again = command(*arguments)
     assert again.returncode == 0 and done_lines(again.stdout) == ["case1-high-seed0"]
-    assert metrics.with_name("config.json").stat().st_mtime_ns == config  # the run that there was went on
+    assert metrics.read_text().startswith(begun)  # the seconds too: the run that there was went on
     with open(metrics, newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file) if row["method"] == "max-mig"] == list(map(str, range(1, 13)))
 
 
 def test_a_script_that_outlives_its_launch_keeps_its_claim(tmp_path):
     cell = reproduce.Cell("row", tmp_path / "cell", ())
-    lock = cell.claim()
-    assert cell.claim() is None and cell.state() == "running"
-    child = subprocess.Popen(["sleep", "60"], pass_fds=(lock.fileno(),))
-    lock.close()
-    assert cell.claim() is None
+    mine = claim(cell.folder)
+    assert claim(cell.folder) is None and cell.state() == "running"
+    child = subprocess.Popen(["sleep", "60"], **mine.to_child())
+    mine.file.close()  # as if we were killed
+    assert claim(cell.folder) is None
     child.kill()
     child.wait()
-    again = cell.claim()
-    assert again is not None
-    again.close()
+    with claim(cell.folder) as again:
+        assert again is not None
     assert cell.state() == "not begun"
 
 

@@ -14,6 +14,7 @@ import torch
 from common.errors import UserError
 from common.methods import SYNTHESIZED_METHODS
 from common.methods.label_model import MajorityVote
+from common.training.runfolder import RunFolder
 from conftest import load_script
 
 digits_main = load_script("Digits")
@@ -230,23 +231,31 @@ def test_a_method_that_breaks_stops_and_the_others_go_on(run_in_process, monkeyp
     assert run_in_process("--epochs", 1, "--methods", "majority-vote")[0] == 1  # nothing came through
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
+def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     """A limit on the size of files is met as a full disk is: writing fails half way."""
-    _, folder = run_in_process("--epochs", 1, "--methods", "majority-vote")
-    (folder / "summary.json").unlink()
-    config = json.loads((folder / "config.json").read_text())
-    config["run"]["epochs"] = 2
-    (folder / "config.json").write_text(json.dumps(config))
-    before = (folder / "checkpoint.pt").read_bytes()
+    two_epochs = "--epochs", 2, "--methods", "majority-vote"
+    _, whole = run_in_process(*two_epochs)
+    folder = whole.with_name("full")
+    save, saved = RunFolder.save, []
+
+    def save_to_a_full_disk(self, *state):
+        if saved:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        save(self, *state)
+        saved.append((folder / "checkpoint.pt").read_bytes())
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    monkeypatch.setattr(RunFolder, "save", save_to_a_full_disk)
     try:
         with pytest.raises(UserError, match=r"cannot be written to \(File too large\)"):
-            run_in_process("--epochs", 2, "--methods", "majority-vote", folder=folder)
+            run_in_process(*two_epochs, folder=folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (folder / "checkpoint.pt").read_bytes() == before
+        monkeypatch.undo()
+    assert [(folder / "checkpoint.pt").read_bytes()] == saved
     assert not [file for file in os.listdir(folder) if file.endswith(".tmp")]
+    assert run_in_process(*two_epochs, folder=folder)[0] == 0
+    assert numbers(folder) == numbers(whole) and same_weights(folder, whole)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -265,7 +274,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, capfd):
     (("--test-size", 501), "--test-size 501: there are 500 items of 10 classes"),
     (("--out", "file/run"), "--out file/run: cannot be written to (Not a directory)"),
     (("--out", "foreign"), "foreign/config.json: not the record of a run"),
-    (("--out", "broken"), "broken/checkpoint.pt: not a checkpoint that can be read"),
+    (("--out", "broken"), "broken/checkpoint.pt: damaged, or not a checkpoint of this program"),
     (("--hurry",), "unrecognized arguments: --hurry"),
 ])
 def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):

@@ -113,7 +113,8 @@ def memorization(learners, train, epoch):
 def run(dataset, protocol, options):
     """Trains options.methods on the Dataset as the Protocol says and leaves the results in the run's folder.
 
-    Goes on where an earlier run of the same command stopped. Returns the exit status: 1 if no method came through.
+    Goes on where an earlier run of the same command stopped. Everything is checked before the folder is touched. Returns the
+    exit status: 1 if no method came through.
     """
     if "true-label" in options.methods and not (dataset.train.truth >= 0).any():
         options.methods = [name for name in options.methods if name != "true-label"]
@@ -123,26 +124,39 @@ def run(dataset, protocol, options):
     check_labels_from(options)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
-    folder = RunFolder(options, protocol.name, device, precision)
-    folder.begin(dataset.describe())
-    for name, text in dataset.files.items():
-        folder.write(name, lambda file, text=text: file.write(text))
-    plan = make_plan(dataset.train, options)
-    least = min(len(fold.train) for fold in plan.folds)
+    least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
     if options.batch_size > least:
         raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
-    summary = folder.summary()
-    if summary:
-        print(f"this run is done; --fresh does it anew\n\n{results.table(summary)}\n\nfiles are in {folder.path}")
-        return 0
-    dataset = dataset.to(device)
-    plan = make_plan(dataset.train, options)
-    state = folder.load(device) or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0.,
-                                    "peak_memory_mb": 0., "learners": {}}
-    say_start(dataset, options, device, precision, folder, state)
+    folder = RunFolder(options, protocol.name, device, precision, dataset.describe())
+    with folder.claimed():
+        state, summary = folder.load()
+        if summary:
+            if state:
+                folder.restore(files_of(state, dataset), clean=False)
+            print(f"this run is done; --fresh does it anew\n\n{results.table(summary)}\n\nfiles are in {folder.path}")
+            return 0
+        if state:
+            folder.restore(files_of(state, dataset))
+        return train(dataset.to(device), protocol, options, folder, state, device, precision)
 
+
+def files_of(state, dataset):
+    """{name: function of an open file}: what stands beside the checkpoint after every epoch, written from it."""
+    files = {"metrics.csv": lambda file: results.write_rows(file, state["rows"])}
+    if state["memorization"]:
+        files["memorization.csv"] = lambda file: results.write_rows(file, state["memorization"])
+    return files | {name: lambda file, text=text: file.write(text) for name, text in dataset.files.items()}
+
+
+def train(dataset, protocol, options, folder, state, device, precision):
+    """The rest of `run`, from the state of a checkpoint or, where it is None, from the beginning."""
+    begun = state is not None
+    state = state or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0., "peak_memory_mb": 0.,
+                      "learners": {}}
+    plan = make_plan(dataset.train, options)
+    say_start(dataset, options, device, precision, folder, state)
     started, earlier = time.perf_counter(), state["seconds"]
     staged = any(METHODS[name].teacher for name in options.methods)
     judged = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())  # the annotators' errors can be told
@@ -163,7 +177,7 @@ def run(dataset, protocol, options):
             losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
-            watched = memorization(active, dataset.train, epoch) if staged and judged else []
+            watched = memorization(active, dataset.train, epoch) if staged and judged and active else []
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
             # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file
@@ -174,10 +188,12 @@ def run(dataset, protocol, options):
                      "peak_memory_mb": max(state["peak_memory_mb"], peak_memory_mb(device)),
                      "learners": {learner.key: learner.state(with_optimizer=learning and k == stage)
                                   for k, stage_learners in enumerate(stages) for learner in stage_learners}}
-            folder.save(state)
-            folder.write("metrics.csv", lambda file, rows=state["rows"]: results.write_rows(file, rows), newline="")
+            folder.save(state, files_of(state, dataset))
+            begun = True
         if options.stage_end == "selected":
             restore_best(learners)
+    if not begun:
+        folder.save(state, files_of(state, dataset))
     for learners in stages:
         restore_best(learners)
     return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))

@@ -187,8 +187,9 @@ def write_crowd(team, belief, candidates, believed, train, true, annotator_names
 def write_kd_figures(good, candidates, train, true, annotator_names, folder, memorized, methods):
     """KD-Crowd's two figures and their numbers; the mean of an annotator's error goes into the methods' summaries, by the
     matrices counted from the method's own labels (`annotator_error`) and by those inside it (`annotator_error_held`)."""
-    folder.write("memorization.csv", lambda file: results.write_rows(file, memorized), newline="")
     pairs = taught(good)
+    if not pairs:
+        return
     folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
     errors = {}
     for pair in pairs:
@@ -198,8 +199,7 @@ def write_kd_figures(good, candidates, train, true, annotator_names, folder, mem
             held = results.annotator_error(true, held_confusion(good[name], belief, train.crowd))
             methods[name] |= {"annotator_error": errors[name].nanmean().item(),
                               "annotator_error_held": held.nanmean().item()}
-    if pairs:
-        folder.write("annotator_error.csv", lambda file: results.write_annotator_error(file, annotator_names, errors),
-                     newline="")
-        folder.write("annotator_error.png", lambda file: plots.annotator_error(
-            file, {name: error.cpu().numpy() for name, error in errors.items()}, pairs, folder.path.name), "wb")
+    folder.write("annotator_error.csv", lambda file: results.write_annotator_error(file, annotator_names, errors),
+                 newline="")
+    folder.write("annotator_error.png", lambda file: plots.annotator_error(
+        file, {name: error.cpu().numpy() for name, error in errors.items()}, pairs, folder.path.name), "wb")

@@ -1,7 +1,11 @@
-"""A run's folder: what it was started with, its checkpoint, and files that are never half written."""
+"""A run's folder: what it was started with, its checkpoint, and files that are never half written.
+
+The checkpoint decides: it is one file, holds the config too, and is replaced in one step. All else is written again from it.
+"""
 import json
 import platform
 import subprocess
+import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -9,13 +13,15 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from common.files import replace_file
+from common.files import claim, holder, replace_file
 
-CONFIG, CHECKPOINT = "config.json", "checkpoint.pt"
-FILES = (CONFIG, CHECKPOINT, "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
+CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
+FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.csv", "confusion.npz",
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
          "model.pt", "predictions.csv", "confusion.csv", "report.html")
+STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
+         "learners": dict}
 
 
 def _commit():
@@ -28,56 +34,125 @@ def _commit():
 
 
 class RunFolder:
-    """The folder of one run. Made by what the flags say; refuses to mix two runs."""
+    """The folder of one run, named by what the flags say. Nothing is touched before `claimed`, and nothing of an older run
+    is replaced before the first checkpoint of this one.
 
-    def __init__(self, options, dataset, device, precision):
+    Raises UserError, then and in whatever follows, where the folder holds another run, or cannot be written to.
+    """
+
+    def __init__(self, options, dataset, device, precision, data):
+        """dataset: its name; data: what it is (Dataset.describe)."""
         self.path = Path(options.out or Path("runs") / options.run_name(dataset))
+        self.fresh = options.fresh
         self.config = {
             "dataset": dataset,
             "flags": asdict(options),
             "run": {**options.of_the_run(), "precision": precision, "device": device.type},
+            "data": data,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__,
                          **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
             "commit": _commit(),
         }
+
+    def claimed(self):
+        """A context in which no other process works in the folder."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if options.fresh:
-                for name in FILES:
-                    (self.path / name).unlink(missing_ok=True)
+            mine = claim(self.path)
         except OSError as error:
             raise self.cannot_write(error) from None
-        self.refuse_another()
+        if mine is None:
+            raise UserError(f"--out {self.path}: {holder(self.path) or 'another process'} works in it; wait for its end, or "
+                            "give another folder")
+        return mine
 
     def cannot_write(self, error):
         """The UserError for an OSError (or what torch makes of one) on a file of this folder."""
         return UserError(f"--out {self.path}: cannot be written to ({getattr(error, 'strerror', None) or error}); "
                          "give a folder that can")
 
-    def refuse_another(self):
-        """Raises UserError if the folder holds a run of other flags or data."""
-        path = self.path / CONFIG
-        if not path.exists():
-            return
+    def load(self):
+        """(state, summary): the last checkpoint of this run, or None, and what it left in summary.json when it was done, or
+        None. With --fresh both are None: the old run stands until `save`."""
+        if self.fresh:
+            return None, None
+        state = self._read_checkpoint()
+        there = state.pop("config", None) if state else None
+        config = json.loads(there) if there else self._read_json(CONFIG)
+        if config is None:
+            return None, None
+        self.refuse_another(config)
+        if config.get("threads") not in (None, self.config["threads"]):
+            print(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
+                  "last digits will differ from those of a run that was not stopped")
+        self.config = config  # what the run began with
+        return state, self._read_json(SUMMARY)
+
+    def refuse_another(self, config):
+        """Raises UserError if the config, a dictionary, is not that of a run of these flags and data."""
         try:
-            there = json.loads(path.read_text())
-            old = _compared(there)
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{path}: not the record of a run; give another --out or --fresh") from None
-        new = _compared(self.config)
-        for name, value in new.items():
-            if name in old and old[name] != value:
+            old = _compared(config)
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
+        for name, value in _compared(self.config).items():
+            if name in old and old[name] != json.loads(json.dumps(value)):
                 raise UserError(f"{self.path} holds another run: {name.replace('_', '-')} is {_show(old[name])} there "
                                 f"and {_show(value)} here; give another --out, or --fresh to begin anew")
 
-    def begin(self, data):
-        """Adds what the data are (Dataset.describe) to the config and writes it, if it is not there yet."""
-        self.config["data"] = data
-        self.refuse_another()
-        if not (self.path / CONFIG).exists():
-            self.write_json(CONFIG, self.config)
+    def _read_json(self, name):
+        """The dictionary in a file, or None where there is no file. An unfinished or foreign summary is as none."""
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            return value
+        if name == SUMMARY:
+            return None
+        raise UserError(f"{path}: not the record of a run; give another --out or --fresh")
+
+    def _read_checkpoint(self):
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():  # torch itself does not look at the checksums that it writes
+                    raise ValueError("a checksum does not hold")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
+                raise ValueError("something is missing in it")
+        except Exception:  # torch and zipfile raise many kinds for a file that is not one of their own
+            raise UserError(f"{path}: damaged, or not a checkpoint of this program; --fresh begins anew") from None
+        return state
+
+    def save(self, state, files):
+        """Replaces the checkpoint, and writes files beside it, {name: function of an open text file}. The first time all
+        that is left of an older run goes."""
+        try:
+            if self.fresh or not (self.path / CHECKPOINT).exists():
+                (self.path / SUMMARY).unlink(missing_ok=True)  # without it the old run is one that can go on
+        except OSError as error:
+            raise self.cannot_write(error) from None
+        self.write(CHECKPOINT, lambda file: torch.save({**state, "config": json.dumps(self.config)}, file), "wb")
+        self.restore(files, clean=self.fresh)
+        self.fresh = False
+
+    def restore(self, files, clean=True):
+        """Writes config.json and the files again, of what the checkpoint holds; with `clean` all others of a run go."""
+        try:
+            for name in FILES if clean else ():
+                if name not in (CONFIG, CHECKPOINT, SUMMARY, *files):
+                    (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self.cannot_write(error) from None
+        self.write_json(CONFIG, self.config)
+        for name, write in files.items():
+            self.write(name, write, newline="")
 
     def write(self, name, write, mode="w", **how):
         """replace_file in this folder; raises UserError where that fails, a full disk for one."""
@@ -89,27 +164,6 @@ class RunFolder:
 
     def write_json(self, name, value):
         self.write(name, lambda file: file.write(json.dumps(value, indent=2) + "\n"))
-
-    def save(self, state):
-        self.write(CHECKPOINT, lambda file: torch.save(state, file), "wb")
-
-    def load(self, device):
-        """The checkpoint, or None where there is none."""
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            return torch.load(path, map_location=device, weights_only=True)
-        except Exception:  # torch raises many kinds for a file that is not one of its own
-            raise UserError(f"{path}: not a checkpoint that can be read; --fresh begins anew") from None
-
-    def summary(self):
-        """What a finished run left in summary.json, or None."""
-        path = self.path / "summary.json"
-        try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except ValueError:
-            return None
 
 
 def _compared(config):
