@@ -9,6 +9,8 @@ may work in one folder: each cell is claimed by a lock that ends with the proces
 listed here go to the script as they are.
 """
 import argparse
+import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -25,13 +27,14 @@ from common.errors import UserError, launch
 from common.files import claim, holder, replace_file
 from common.output import tables
 from common.training.options import Parser, whole
+from common.training.runfolder import CONFIG, SUMMARY, read_record, read_summary
 
 ROOT = Path(__file__).resolve().parent
 SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py", "luna16": "LUNA16/main.py",
            "dogs-vs-cats": "DogsVsCats/main.py", "cifar10": "Cifar10/main.py", "cifar10h": "Cifar10/main.py",
-           "cifar10n": "Cifar10/main.py"}
+           "cifar10n": "Cifar10/main.py", "own": "OwnData/main.py"}
 PEOPLE = ("cifar10h", "cifar10n")  # crowds of CIFAR-10 other than the synthesized ones
-WITHOUT_CASES = ("labelme", *PEOPLE)  # their crowds are real
+WITHOUT_CASES = ("labelme", "own", *PEOPLE)  # their crowds are real
 ERROR = "error.txt"
 
 
@@ -43,17 +46,29 @@ class Cell:
     arguments: tuple
 
     @property
-    def done(self):
-        return (self.folder / "summary.json").exists()
+    def summary(self):
+        """What a finished run left in summary.json, or None."""
+        return read_summary(self.folder)
 
     @property
-    def summary(self):
-        """What a finished run left in summary.json."""
-        return json.loads((self.folder / "summary.json").read_text())
+    def done(self):
+        return self.summary is not None
+
+    @property
+    def config(self):
+        """The record of the run that the folder holds, or None."""
+        try:
+            return read_record(self.folder / CONFIG)
+        except ValueError:
+            return None  # the script will say so
 
     @property
     def failed(self):
         return (self.folder / ERROR).exists()
+
+    def failed_since(self, started):
+        """Whether a script has failed in this launch, begun at that time, whichever worker started it."""
+        return self.failed and (self.folder / ERROR).stat().st_mtime >= started
 
     def state(self):
         """done, running, failed, stopped after an epoch, or not begun."""
@@ -86,15 +101,39 @@ def make_cells(options, extra):
     return cells
 
 
-def run_cell(cell, claimed, options, show):
+def load_script(dataset):
+    """The module of the data set's script: it knows its flags."""
+    path = ROOT / SCRIPTS[dataset]
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(f"script_of_{dataset}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def refuse_others(cells, script):
+    """Raises UserError for flags that the script does not take, and for a cell that holds a run of other flags."""
+    for cell in cells:
+        asked = json.loads(json.dumps(script.read_options(cell.arguments).of_the_run()))
+        there = (cell.config or {}).get("run", {})
+        for name, value in asked.items():
+            filled_in = value is None or name == "precision" and value == "auto"  # by the script, once it knows the data
+            if not filled_in and name in there and there[name] != value:
+                raise UserError(f"{cell.folder} holds a run with {name.replace('_', '-')} {tables.words(there[name])}, not "
+                                f"{tables.words(value)}; give its flags, or another --out")
+
+
+def run_cell(cell, claimed, options, number, show):
     """Runs the script, to which the claim on the cell's folder is passed on; show(text) is called with each line it prints.
-    Leaves error.txt if it fails."""
+    Leaves error.txt if it fails. Where there are GPUs, each worker has one, by its number."""
     passed_on = claimed.to_child()
     environment = passed_on["env"] | ({"OMP_NUM_THREADS": str(options.threads)} if options.threads else {})
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):  # of this launch, not of the script's
         environment.pop(name, None)
+    device = options.device or (str(number % options.gpus) if options.gpus else None)
     process = subprocess.Popen([sys.executable, str(ROOT / SCRIPTS[options.dataset]), *cell.arguments,
-                                *(["--device", options.device] if options.device else [])],
+                                *(["--device", device] if device else [])],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                                pass_fds=passed_on["pass_fds"])
     errors = []
@@ -104,39 +143,57 @@ def run_cell(cell, claimed, options, show):
         if line.strip():
             show(f"{cell.folder.name}: {line.strip()[:100]}")
     reader.join()
-    error = cell.folder / ERROR
     if process.wait():
-        error.write_text("".join(errors[-30:]) or f"exit status {process.returncode}\n")
+        text = "".join(errors[-30:]) or f"exit status {process.returncode}\n"
+        replace_file(cell.folder / ERROR, lambda file: file.write(text), "w")
     else:
-        error.unlink(missing_ok=True)
+        (cell.folder / ERROR).unlink(missing_ok=True)
 
 
-def work(cells, options, position, rank):
-    """Takes one cell after another that is neither done, nor claimed, nor failed in this launch."""
-    tried = set()
+def work(cells, options, number, started):
+    """Takes one cell after another that is neither done, nor claimed, nor failed in this launch. The workers of all
+    processes are numbered."""
     # each worker begins at another place, so that they seldom ask for the same cell
-    order = cells[rank % len(cells):] + cells[:rank % len(cells)]
-    with tqdm(total=0, position=position, bar_format="{desc}", leave=False, disable=None) as line:
+    order = cells[number % len(cells):] + cells[:number % len(cells)]
+    with tqdm(total=0, position=number, bar_format="{desc}", leave=False, disable=None) as line:
         while True:
             busy = False
             for cell in order:
-                if cell.done or cell in tried:
+                if cell.done or cell.failed_since(started):
                     continue
                 claimed = claim(cell.folder)
                 if claimed is None:
                     busy = True
                     continue
                 with claimed:
-                    if not cell.done:
-                        tried.add(cell)
-                        run_cell(cell, claimed, options, line.set_description_str)
+                    if not cell.done and not cell.failed_since(started):
+                        run_cell(cell, claimed, options, number, line.set_description_str)
                         tqdm.write(f"{cell.folder.name}: {'done' if cell.done else 'failed'}")
-            if not busy or rank:
+            if not busy or number:
                 return
             time.sleep(1)  # the first worker stays until all is done: it takes over what another leaves
 
 
-def write_tables(cells, options):
+def work_side_by_side(cells, options):
+    """options.jobs workers of this process. Raises what the first of them has raised."""
+    started, raised = time.time(), []
+
+    def worker(number):
+        try:
+            work(cells, options, number, started)
+        except Exception as error:  # of a thread it would be printed and forgotten
+            raised.append(error)
+    threads = [threading.Thread(target=worker, args=(options.rank * options.jobs + k,), daemon=True)
+               for k in range(options.jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def write_tables(cells, options, script):
     """table.md, table.tex, table.csv and the figures from what is finished; says what is missing."""
     finished = [cell for cell in cells if cell.done]
     missing = [cell.folder.name for cell in cells if cell not in finished]
@@ -147,8 +204,12 @@ def write_tables(cells, options):
     rows = {cell.row: [] for cell in cells}  # in the table's order
     for cell in finished:
         rows[cell.row].append(cell)
-    table = tables.gather([(row, cell.summary) for row, theirs in rows.items() for cell in theirs])
-    text = tables.markdown(table, options.dataset)
+    in_order = [cell for theirs in rows.values() for cell in theirs]
+    summaries = [(cell.row, cell.summary) for cell in in_order]
+    table, choices, published = tables.gather(summaries), tables.gather_choices(summaries), tables.read_published(ROOT)
+    configs = [cell.config for cell in in_order if cell.config]
+    how = tables.provenance(configs, command_of(configs, script))
+    text = tables.markdown(table, choices, options.dataset, how, published)
 
     def write(name, draw, mode="wb", **how):
         replace_file(options.out / name, draw, mode, **how)
@@ -158,6 +219,25 @@ def write_tables(cells, options):
     folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items() if theirs}
     tables.figures(write, table, folders, options.dataset)
     print(f"\n{text}\ntables and figures are in {options.out}")
+    if options.record:
+        for cell in finished:
+            for name in (CONFIG, SUMMARY):
+                copied = options.record / cell.folder.name / name
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(copied, lambda file, source=cell.folder / name: file.write(source.read_bytes()))
+        print(f"the {len(finished)} runs' {CONFIG} and {SUMMARY} are in {options.record}")
+    for document in tables.fill(ROOT, options.out, table, choices, how, published):
+        print(f"{document} has these tables now")
+
+
+def command_of(configs, script):
+    """The command that makes the table again, by the records of its runs."""
+    if not configs:
+        return None
+    kind = type(script.read_options([]))
+    known = {f.name for f in dataclasses.fields(kind)}
+    flags = kind(**{name: value for name, value in configs[0]["flags"].items() if name in known})
+    return flags.reproduce(script.PROTOCOL, seeds=len({config["flags"]["seed"] for config in configs}))
 
 
 def list_cells(cells):
@@ -177,9 +257,10 @@ def list_cells(cells):
 def numbers(choices):
     """An argparse type: numbers with commas between them."""
     def read(text):
-        if not all(word.isdigit() and int(word) in choices for word in text.split(",")):
-            raise argparse.ArgumentTypeError(f"expected some of {', '.join(map(str, choices))}, not {text!r}")
-        return [int(word) for word in text.split(",")]
+        words = text.split(",")
+        if not set(words) <= set(map(str, choices)) or len(set(words)) < len(words):
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(map(str, choices))}, each once, not {text!r}")
+        return list(map(int, words))
     return read
 
 
@@ -195,41 +276,46 @@ def parse(arguments):
     parser.add_argument("--jobs", type=whole(1), default=1, help="cells side by side in this process (default: 1)")
     parser.add_argument("--list", action="store_true", help="show the cells, their state and what they take")
     parser.add_argument("--tables-only", action="store_true", help="make the tables from what there is")
+    parser.add_argument("--record", type=Path, metavar="DIR", help="copy each finished cell's config.json and summary.json "
+                        "there, of which --tables-only --out DIR makes the tables")
     options, extra = parser.parse_known_args(arguments)
-    if {"--out", "--seed", "--case", "--fresh"} & set(extra):
-        raise UserError(f"{' '.join(extra)}: reproduce.py sets --seed, --case and the folders itself; "
+    if {word.split("=")[0] for word in extra} & {"--seed", "--case", "--fresh", "--crowd"}:
+        raise UserError(f"{' '.join(extra)}: reproduce.py sets --seed, --case, --crowd and the folders itself; "
                         "give --seeds, --cases and --out")
     options.out = options.out or Path("runs") / f"reproduce-{options.dataset}"
-    options.rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) * options.jobs
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if options.device is None and gpus:
-        options.device = str(local % gpus)
+    launched = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))}
+    for name, value in launched.items():
+        if not value.isdecimal():
+            raise UserError(f"{name}={value} in the environment: expected a whole number, as torchrun sets it")
+    options.rank, beside = int(launched["RANK"]), int(launched["LOCAL_WORLD_SIZE"]) * options.jobs
+    options.gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     # processes that share a CPU share its threads: two with two threads each slow one another
-    options.threads = max(1, len(os.sched_getaffinity(0)) // beside) if beside > 1 and not gpus else None
+    options.threads = max(1, len(os.sched_getaffinity(0)) // beside) if beside > 1 and not options.gpus else None
     return options, extra
 
 
 def main(arguments=None):
     options, extra = parse(arguments)
-    cells = make_cells(options, extra)
+    cells, script = make_cells(options, extra), load_script(options.dataset)
+    try:
+        return launch_cells(cells, options, script, check=extra or not options.tables_only)
+    except OSError as error:
+        raise UserError(f"--out {options.out}: cannot be written to or read ({error.strerror or error})") from None
+
+
+def launch_cells(cells, options, script, check):
+    """The rest of main; raises OSError where a folder cannot be written to."""
+    if check:
+        refuse_others(cells, script)
     if options.list:
         list_cells(cells)
         return 0
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {options.out}: cannot be written to ({error.strerror})") from None
+    options.out.mkdir(parents=True, exist_ok=True)
     if not options.tables_only:
-        workers = [threading.Thread(target=work, args=(cells, options, k, options.rank * options.jobs + k), daemon=True)
-                   for k in range(options.jobs)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+        work_side_by_side(cells, options)
         if options.rank:
             return 0
-    write_tables(cells, options)
+    write_tables(cells, options, script)
     failed = [cell for cell in cells if cell.failed and not cell.done]
     for cell in failed:
         print(f"{cell.folder.name} failed: {(cell.folder / ERROR).read_text().strip().splitlines()[-1]}", file=sys.stderr)

@@ -51,8 +51,12 @@ class Options(SynthesizedOptions):
         return f"{self.table_name(dataset)}{f'-hardest{self.hardest}' if self.hardest else ''}-seed{self.seed}"
 
 
+def read_options(arguments=None):
+    return parse(Options, PROTOCOL, __doc__, arguments)
+
+
 def main(arguments=None):
-    options = parse(Options, PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     train, test, files = cifar10.load(options.path, options.download)
     if options.crowd == "synthesized":
         experts = cifar10.EXPERTS[options.expertise]

@@ -28,8 +28,12 @@ PROTOCOL = Protocol(
 )
 
 
+def read_options(arguments=None):
+    return parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+
+
 def main(arguments=None):
-    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     train, test = digits.load()
     classes = [str(digit) for digit in range(10)]
     return run(synthesized(train, test, classes, digits.EXPERTS[options.expertise], options), PROTOCOL, options)

@@ -29,8 +29,12 @@ PROTOCOL = Protocol(
 )
 
 
+def read_options(arguments=None):
+    return parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+
+
 def main(arguments=None):
-    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     train, test, files = dogs_vs_cats.load(options.path)
     experts = dogs_vs_cats.EXPERTS[options.expertise]
     return run(synthesized(train, test, dogs_vs_cats.CLASSES, experts, options, files), PROTOCOL, options)

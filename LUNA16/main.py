@@ -28,8 +28,12 @@ PROTOCOL = Protocol(
 )
 
 
+def read_options(arguments=None):
+    return parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+
+
 def main(arguments=None):
-    options = parse(SynthesizedOptions, PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     train, test, files = luna16.load(options.path)
     experts = luna16.EXPERTS[options.expertise]
     return run(synthesized(train, test, luna16.CLASSES, experts, options, files), PROTOCOL, options)

@@ -13,10 +13,15 @@ import own_data
 from common.errors import launch
 from common.training.experiment import run
 from common.training.options import parse
+from own_data import PROTOCOL
+
+
+def read_options(arguments=None):
+    return parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
 
 
 def main(arguments=None):
-    options = parse(own_data.OwnOptions, own_data.PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     dataset, protocol = own_data.load(options)
     if options.check:
         return own_data.say(dataset, protocol, options)

@@ -56,9 +56,8 @@ class OwnOptions(Options):
                        choices=("crowd", "none"))
     check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
 
-    def reproduce(self, protocol):
-        """A data set of one's own has no row in a table."""
-        return ""
+    def table_name(self, dataset):
+        return "own"
 
 
 def name_of(options):

@@ -39,8 +39,12 @@ class LabelMeOptions(Options):
                        "the one that foretells held-out crowd labels best", choices=("none", "valid", "crowd"))
 
 
+def read_options(arguments=None):
+    return parse(LabelMeOptions, PROTOCOL, __doc__, arguments)
+
+
 def main(arguments=None):
-    options = parse(LabelMeOptions, PROTOCOL, __doc__, arguments)
+    options = read_options(arguments)
     dataset = labelme.load(options)
     train = dataset.train
     print(f"{len(train)} training rows" + (f", {train.copies} copies of each of {len(train) // train.copies} images"

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import reproduce
 from common.errors import UserError
 from common.files import claim
-from conftest import ROOT
+from conftest import ROOT, load_script
 
 TINY = ("--train-size", 100, "--test-size", 60, "--epochs", 1, "--methods", "majority-vote", "max-mig", "true-label")
 CELLS = ("digits", "--seeds", 2, "--cases", "1,2", "--expertise", "1")
@@ -162,11 +163,118 @@ def test_kd_crowd_figures_are_means_over_the_seeds(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("mnist",), "dataset: invalid choice: 'mnist'"), (("digits", "--cases", "4"), "--cases: expected some of 1, 2, 3"),
-    (("digits", "--seed", "3"), "reproduce.py sets --seed"), (("digits", "--jobs", "0"), "--jobs: expected a whole number"),
+    (("digits", "--cases", "1,1,1"), "--cases: expected some of 1, 2, 3, each once, not '1,1,1'"),
+    (("digits", "--seed", "3"), "reproduce.py sets --seed"), (("digits", "--seed=3"), "reproduce.py sets --seed"),
+    (("digits", "--see", "5"), "unrecognized arguments: --see 5"),
+    (("digits", "--cas=3"), "unrecognized arguments: --cas=3"), (("digits", "--fresh"), "--fresh: reproduce.py sets"),
+    (("cifar10h", "--crowd=cifar10n"), "reproduce.py sets --seed, --case, --crowd"),
+    (("digits", "--epochs", "none"), "--epochs: expected a whole number"),
+    (("digits", "--jobs", "0"), "--jobs: expected a whole number"),
 ])
-def test_bad_flags(arguments, message):
+def test_bad_flags(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=re.escape(message)):
         reproduce.main(list(arguments))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def two_cells(tmp_path_factory):
+    """A folder with two finished cells, and the flags that made it."""
+    out = tmp_path_factory.mktemp("cells")
+    flags = ["digits", "--seeds", "2", "--cases", "1", "--expertise", "1", "--out", str(out)]
+    assert reproduce.main([*flags, *map(str, TINY), "--device", "cpu"]) == 0
+    return out, flags
+
+
+def test_a_folder_made_with_other_flags_is_refused(two_cells, tmp_path, capsys):
+    out, flags = two_cells
+    assert reproduce.main([*flags, *map(str, TINY)]) == 0  # nothing runs again
+    assert "done" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="case1-high-seed0 holds a run with train-size 100, not 90; give its flags"):
+        reproduce.main([*flags, *map(str, TINY), "--train-size", "90"])
+    with pytest.raises(UserError, match="holds a run with methods majority-vote max-mig true-label, not"):
+        reproduce.main(flags)
+    assert reproduce.main([*flags, "--tables-only"]) == 0  # of what there is, whatever its flags
+    text = (out / "table.md").read_text()
+    assert "python3 reproduce.py digits --seeds 2 --epochs 1 --train-size 100 --test-size 60 --methods majority-vote" in text
+    assert time.strftime("Measured %Y") in text
+
+    mixed = tmp_path / "mixed"
+    shutil.copytree(out, mixed)
+    config = json.loads((mixed / "case1-high-seed1" / "config.json").read_text())
+    config["run"]["epochs"] = 2
+    (mixed / "case1-high-seed1" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="runs with epochs 2 and 1 in one table"):
+        reproduce.main([*flags[:-1], str(mixed), "--tables-only"])
+
+
+def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
+    """config.json and summary.json alone are enough; documents are filled in between their marks."""
+    out, flags = two_cells
+    assert reproduce.main([*flags, "--tables-only", "--record", str(tmp_path / "results" / "digits")]) == 0
+    kept = tmp_path / "results" / "digits"
+    assert {file.name for file in (kept / "case1-high-seed1").iterdir()} == {"config.json", "summary.json"}
+    (tmp_path / "results" / "published.csv").write_text("row,method,accuracy,rule,source\n"
+                                                        "\"case 1, high\",max-mig,99.0,the best epoch,a paper\n")
+    (tmp_path / "README.md").write_text(
+        "# Here\n\n<!-- results/digits: last_accuracy, published -->\nold\n<!-- end -->\nmore\n")
+    (tmp_path / "RESULTS.md").write_text("<!-- results/other: last_accuracy -->\nold\n<!-- end -->\n")
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(reproduce, "load_script", lambda dataset: load_script("Digits"))
+    assert reproduce.main([*flags[:-1], str(kept), "--tables-only"]) == 0
+    filled = (tmp_path / "README.md").read_text()
+    assert filled.startswith(
+        "# Here\n\n<!-- results/digits: last_accuracy, published -->\n\n**last epoch, test accuracy (%)**")
+    assert filled.endswith("<!-- end -->\nmore\n") and "\nold\n" not in filled
+    assert "| max-mig | 99.0 | the best epoch | a paper |" in filled and "best test epoch, test accuracy" not in filled
+    assert "\nold\n" in (tmp_path / "RESULTS.md").read_text()
+    first = (out / "table.md").read_text()
+    assert (kept / "table.md").read_text().startswith(first[:first.index("**published")] if "published" in first else first)
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(UserError, match="cannot be written to"):
+            reproduce.main(["digits", "--seeds", "1", *map(str, TINY), "--out", str(out)])
+
+
+def test_what_a_worker_raises_is_raised(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(reproduce, "run_cell", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        reproduce.main(["digits", "--seeds", "2", "--jobs", "2", "--out", str(tmp_path / "out")])
+
+
+def test_a_failing_cell_is_tried_once_by_all_workers(tmp_path, monkeypatch):
+    tried = []
+
+    def fail(cell, *_):
+        tried.append(cell.folder.name)
+        time.sleep(.05)
+        (cell.folder / "error.txt").write_text("error: broken\n")
+    monkeypatch.setattr(reproduce, "run_cell", fail)
+    flags = ["digits", "--seeds", "2", "--cases", "1", "--jobs", "3", "--out", str(tmp_path / "out")]
+    assert reproduce.main(flags) == 1
+    assert len(tried) == 4 and len(set(tried)) == 4
+    assert reproduce.main(flags) == 1
+    assert len(tried) == 8  # a new launch tries again
+
+
+def test_what_was_chosen_without_the_truth():
+    method = {"selected": {"test_accuracy": .8}}
+    run = {"methods": {"max-mig": method, "aggnet": {"selected": {"test_accuracy": .9}},
+                       "true-label": {"selected": {"test_accuracy": .99}}, "max-mig-forecaster": method},
+           "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05,
+           "candidates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-joined": .88}}
+    labels, put_first = reproduce.tables.gather_choices([("row", run), ("row", run | {"label_accuracy": .87}),
+                                                         ("row", run | {"best_method": None})]).values()
+    assert labels["row"]["labels.csv"].mean == pytest.approx(.86) and labels["row"]["labels.csv"].seeds == 2
+    assert labels["row"]["best candidate"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
+    assert put_first["row"]["put first"].mean == pytest.approx(.8)
+    assert put_first["row"]["best method"].mean == pytest.approx(.9)
 
 
 def test_every_script_names_the_command_of_its_row(command):

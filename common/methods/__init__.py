@@ -21,6 +21,7 @@ METHODS = {method.name: method for base in BASE
 PAPER_METHODS = ("majority-vote", "crowd-layer", "doctor-net", "aggnet", "mbem", "max-mig", "true-label")  # LabelMe's table
 SYNTHESIZED_METHODS = tuple(name for name in PAPER_METHODS if name != "mbem")  # and on synthesized crowds
 FIELD_METHODS = tuple(method.name for method in BASE)  # what else is compared with, and the papers' own
+UPPER_BOUND = TrueLabel.name  # no rival: it is told the truth
 FORECASTER = "-forecaster"  # a method's forecaster is reported under the method's name with this behind it
 
 
@@ -30,4 +31,4 @@ def taught(names):
 
 
 __all__ = ["FIELD_METHODS", "FORECASTER", "LABEL_MODELS", "METHODS", "PAPER_METHODS", "SYNTHESIZED_METHODS", "Batch",
-           "Method", "Setting", "taught"]
+           "Method", "Setting", "UPPER_BOUND", "taught"]

@@ -1,11 +1,14 @@
 """The papers' tables and figures, from the summaries of many runs: means and standard deviations over seeds."""
 import csv
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 
-from common.methods import FORECASTER, METHODS, taught
+from common.errors import UserError
+from common.files import replace_file
+from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
 from common.output import plots
 
 MEASURES = {  # name in table.csv: where it is in a method's summary
@@ -14,10 +17,26 @@ MEASURES = {  # name in table.csv: where it is in a method's summary
     "train_label_accuracy": ("train_label_accuracy",), "annotator_error": ("annotator_error",), "seconds": ("seconds",),
 }
 TITLES = {"last_accuracy": "last epoch, test accuracy (%)", "best_accuracy": "best test epoch, test accuracy (%)",
-          "selected_accuracy": "epoch selected on the validation items, test accuracy (%)",
+          "selected_accuracy": "selected epoch, test accuracy (%)",
           "last_auc": "last epoch, test AUC (%)", "best_auc": "best test epoch, its AUC (%)",
           "train_label_accuracy": "labels of the training items, accuracy (%)",
           "annotator_error": "mean error of the annotators' confusion matrices (lower is better)"}
+# Of a run as a whole, where all was chosen by the crowd's labels (--select crowd): {title: {column: function of a summary}}.
+# What is called best is told by the truth, afterwards.
+CHOICES = {
+    "labels of the training items, right (%)": {
+        **{name: lambda summary, name=name: summary["candidates"].get(name) for name in LABEL_MODELS},
+        "labels.csv": lambda summary: summary["label_accuracy"],
+        "best candidate": lambda summary: max(accuracy for name, accuracy in summary["candidates"].items()
+                                              if not name.startswith(UPPER_BOUND)),
+        "calibration error": lambda summary: summary["calibration_error"]},
+    "the method put first, its selected epoch's test accuracy (%)": {
+        "put first": lambda summary: _selected(summary)[summary["best_method"]],
+        "best method": lambda summary: max(accuracy for name, accuracy in _selected(summary).items()
+                                           if name != UPPER_BOUND)},
+}
+PUBLISHED = "published.csv"  # in results/: row, method, accuracy, rule, source
+BLOCK = re.compile(r"(<!-- (results/[^\s:]+): ([\w, -]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,25 @@ def gather(summaries):
                   for method, measures in methods.items()} for row, methods in values.items()}
 
 
+def _selected(summary):
+    """{method: test accuracy at its selected epoch}, forecasters apart."""
+    return {name: method["selected"]["test_accuracy"] for name, method in summary["methods"].items()
+            if not name.endswith(FORECASTER) and (method.get("selected") or {}).get("test_accuracy") is not None}
+
+
+def gather_choices(summaries):
+    """{title: {row: {column: Number}}} of summaries [(row, summary)], of those runs that have chosen without the truth."""
+    chosen = [(row, summary) for row, summary in summaries if summary.get("best_method") and summary.get("candidates")
+              and summary.get("label_accuracy") is not None and _selected(summary)]
+    found = {}
+    for title, columns in CHOICES.items():
+        for row in dict.fromkeys(row for row, _ in chosen):
+            values = {name: [value(summary) for there, summary in chosen if there == row] for name, value in columns.items()}
+            found.setdefault(title, {})[row] = {name: Number.of(numbers) for name, numbers in values.items()
+                                                if None not in numbers}
+    return found
+
+
 def slug(row):
     """A row's name as part of a file's: case2-high for `case 2, high`."""
     return row.replace(", ", "-").replace(" ", "")
@@ -79,7 +117,7 @@ def blocks(table):
         rows = []
         for row in table:
             numbers = [table[row].get(name, {}).get(measure) for name in methods]
-            rivals = [number and name != "true-label"
+            rivals = [number and name != UPPER_BOUND
                       and (measure == "train_label_accuracy" or not name.endswith(FORECASTER))
                       for name, number in zip(methods, numbers, strict=True)]
             means = [number.mean for number, rival in zip(numbers, rivals, strict=True) if rival]
@@ -95,17 +133,94 @@ def _seeds(cells):
     return "-".join(map(str, counts[::max(len(counts) - 1, 1)])) if counts else "0"
 
 
-def markdown(table, title):
-    lines = [f"# {title}", "", "Mean ± standard deviation over seeds; the best of each row in bold, true-label and the "
-             "forecasters on test items apart."]
+def markdown(table, choices, title, provenance, published):
+    """The whole page; provenance: how it was measured (see `provenance`); published: rows of published.csv."""
+    parts = [f"# {title}", "Mean ± standard deviation over seeds; the best of each row in bold, true-label and the "
+             "forecasters on test items apart.", provenance]
+    return "\n\n".join([part for part in parts if part] + sections(table, choices, published)) + "\n"
+
+
+def sections(table, choices, published, measures=None):
+    """The tables, each with its title, of these measures or of all that there are."""
+    found = []
     for measure, methods, rows in blocks(table):
-        lines += ["", f"**{TITLES[measure]}**", "", "| | " + " | ".join(methods) + " | seeds |",
-                  "| --- |" + " --- |" * (len(methods) + 1)]
-        for row, cells in rows:
-            texts = [number.text(measure != "annotator_error", "±") if number else "" for number, _ in cells]
-            texts = [f"**{text}**" if best else text for text, (_, best) in zip(texts, cells, strict=True)]
-            lines.append(f"| {row} | " + " | ".join(texts) + f" | {_seeds(cells)} |")
-    return "\n".join(lines) + "\n"
+        if measures is None or measure in measures:
+            found.append(_table(TITLES[measure], methods, rows, measure != "annotator_error"))
+    if measures is None or "choices" in measures:
+        for title, rows in choices.items():
+            columns = list(next(iter(rows.values())))
+            found.append(_table(title, columns, [(row, [(numbers.get(name), False) for name in columns])
+                                                 for row, numbers in rows.items()], True))
+    theirs = [line for line in published if line["row"] in table]
+    if theirs and (measures is None or "published" in measures):
+        lines = ["**published, test accuracy (%)**", "", "| method | published | its rule of selection | source "
+                 "| here, last epoch | here, selected epoch | here, best test epoch |", "| --- |" + " --- |" * 6]
+        for line in theirs:
+            here = [table[line["row"]].get(line["method"], {}).get(measure)
+                    for measure in ("last_accuracy", "selected_accuracy", "best_accuracy")]
+            lines.append(f"| {line['method']} | {line['accuracy']} | {line['rule']} | {line['source']} | "
+                         + " | ".join(number.text(True, "±") if number else "" for number in here) + " |")
+        found.append("\n".join(lines))
+    return found
+
+
+def _table(title, columns, rows, percent):
+    lines = [f"**{title}**", "", "| | " + " | ".join(columns) + " | seeds |", "| --- |" + " --- |" * (len(columns) + 1)]
+    for row, cells in rows:
+        texts = [number.text(percent, "±") if number else "" for number, _ in cells]
+        texts = [f"**{text}**" if best else text for text, (_, best) in zip(texts, cells, strict=True)]
+        lines.append(f"| {row} | " + " | ".join(texts) + f" | {_seeds(cells)} |")
+    return "\n".join(lines)
+
+
+def words(value):
+    """A flag's value as on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def provenance(configs, command):
+    """How the runs with these records were measured, in Markdown; "" without any. Raises UserError where they differ in more
+    than case, expertise and seed."""
+    if not configs:
+        return ""
+    runs = [{name: value for name, value in config["run"].items() if name not in ("case", "expertise", "seed", "device")}
+            for config in configs]
+    for run in runs:
+        for name in sorted(run.keys() | runs[0].keys()):
+            if run.get(name) != runs[0].get(name):
+                raise UserError(f"runs with {name.replace('_', '-')} {words(run.get(name))} and {words(runs[0].get(name))} "
+                                "in one table; give each an --out of its own")
+
+    def of_all(value):
+        return ", ".join(sorted({str(value(config)) for config in configs}))
+    return (f"    {command}\n\nMeasured {of_all(lambda config: config.get('date', 'without a date'))} at commit "
+            f"{of_all(lambda config: (config['commit'] or 'unknown')[:7])} on {of_all(lambda config: config['device'])}, "
+            f"{of_all(lambda config: config['threads'])} threads, {of_all(lambda config: config['run']['precision'])}, "
+            f"torch {of_all(lambda config: config['versions']['torch'])}.")
+
+
+def fill(root, folder, table, choices, how, published):
+    """Writes the tables of a folder under results/ into README.md and RESULTS.md, between the lines
+    `<!-- results/digits: last_accuracy, choices -->` and `<!-- end -->` that name it. Returns the documents changed."""
+    changed = []
+    for name in ("README.md", "RESULTS.md"):
+        def filled(block):
+            if (root / block[2]).resolve() != folder.resolve():
+                return block[0]
+            measures = block[3].split(", ")
+            parts = [*([how] if "how" in measures else []), *sections(table, choices, published, measures)]
+            return block[1] + "\n" + "\n\n".join(parts) + "\n\n" + block[4]
+        old = (root / name).read_text(encoding="utf-8")
+        new = BLOCK.sub(filled, old)
+        if new != old:
+            replace_file(root / name, lambda file, text=new: file.write(text), "w", encoding="utf-8")
+            changed.append(name)
+    return changed
+
+
+def read_published(root):
+    """The rows of results/published.csv, [{name: text}]."""
+    return _rows(root / "results" / PUBLISHED)
 
 
 def latex(table, title):
@@ -134,7 +249,7 @@ def write_csv(file, table):
 
 
 def _rows(file):
-    with open(file, newline="") as rows:
+    with open(file, newline="", encoding="utf-8") as rows:
         return list(csv.DictReader(rows))
 
 

@@ -5,7 +5,7 @@ import torch
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.methods import FORECASTER, METHODS, Batch
+from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb
 from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
@@ -116,8 +116,8 @@ def run(dataset, protocol, options):
     Goes on where an earlier run of the same command stopped. Everything is checked before the folder is touched. Returns the
     exit status: 1 if no method came through.
     """
-    if "true-label" in options.methods and not (dataset.train.truth >= 0).any():
-        options.methods = [name for name in options.methods if name != "true-label"]
+    if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
+        options.methods = [name for name in options.methods if name != UPPER_BOUND]
         if not options.methods:
             raise UserError("--methods true-label: no training item's true label is known")
         print("true-label is left out: no training item's true label is known")

@@ -1,12 +1,16 @@
 """The command line's flags as a dataclass. Parsed in main(), never at import."""
 import argparse
 import re
+import shlex
 from dataclasses import dataclass, field, fields
 
 from common.divergences import DIVERGENCES, SURROGATES
 from common.errors import UserError
 from common.methods import FIELD_METHODS, FORECASTER, METHODS
 from common.robust import ROBUST
+
+# what no command for a whole row of a table names
+OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download")
 
 
 def flag(default, text, same_run=True, **how):
@@ -91,16 +95,16 @@ class Options:
         """The flags, {name: value}, by which reproduce.py picks this run's row of the table."""
         return {}
 
-    def reproduce(self, protocol):
-        """The command that makes this run's row of the table, over several seeds."""
-        words = ["python3 reproduce.py", self.table_name(protocol.name)]
-        words += [f"--{name} {value}" for name, value in self.row().items()]
+    def reproduce(self, protocol, seeds=None):
+        """The command that makes this run's row of the table, over several seeds, or the whole table of so many seeds."""
+        words = ["python3 reproduce.py", self.table_name(protocol.name), *([f"--seeds {seeds}"] if seeds else [])]
+        words += [] if seeds else [f"--{name} {value}" for name, value in self.row().items()]
         for f in fields(self):
             value, default = getattr(self, f.name), f.default if f.default is not None else getattr(protocol, f.name, None)
-            if value != default and f.metadata["how"].get("action") is None and f.name not in (
-                    "case", "expertise", "methods", "seed", "out", "device", "crowd"):
-                words.append(f"--{f.name.replace('_', '-')} {value}")
-        if self.methods != list(protocol.methods):
+            if value != default and f.name not in OF_ONE_RUN:
+                value = () if value is True else value if isinstance(value, list) else (value,)
+                words.append(shlex.join([f"--{f.name.replace('_', '-')}", *map(str, value)]))
+        if self.methods != _methods(("all",), protocol.methods):
             words += ["--methods", *self.methods]
         return " ".join(words)
 
@@ -133,7 +137,7 @@ def parse(kind, protocol, description, arguments=None):
 
     Raises UserError for whatever is wrong with a flag.
     """
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
         shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"

@@ -5,13 +5,12 @@ from common.annotators import copies
 from common.crowd import confusion_from, majority_vote
 from common.errors import UserError
 from common.label_models import dawid_skene, one_coin, shrunk_confusion
-from common.methods import FORECASTER, LABEL_MODELS, METHODS, taught
+from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
 from common.output import page, plots, results
 from common.training.learners import STAGES, predict_all, teams
 from common.training.selection import mean
 
 CONSENSUS, JOINED = "consensus", "-joined"
-UPPER_BOUND = "true-label"
 
 
 def per_image(belief, train):

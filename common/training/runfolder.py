@@ -4,7 +4,9 @@ The checkpoint decides: it is one file, holds the config too, and is replaced in
 """
 import json
 import platform
+import re
 import subprocess
+import time
 import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
@@ -33,6 +35,38 @@ def _commit():
     return done.stdout.strip() or None
 
 
+def _processor():
+    """The processor's name, "" where the system does not tell it."""
+    try:
+        named = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        named = None
+    return named[1] if named else platform.processor()
+
+
+def read_record(path):
+    """The JSON dictionary in a file, or None where there is no file. Raises ValueError where there is something else."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError("not a dictionary")
+    return value
+
+
+def read_summary(folder):
+    """What a finished run left in summary.json; None where there is none, or no such thing."""
+    try:
+        summary = read_record(folder / SUMMARY)
+    except ValueError:
+        return None
+    whole = summary and isinstance(summary.get("methods"), dict) and isinstance(summary.get("seconds"), (int, float))
+    return summary if whole else None
+
+
 class RunFolder:
     """The folder of one run, named by what the flags say. Nothing is touched before `claimed`, and nothing of an older run
     is replaced before the first checkpoint of this one.
@@ -49,11 +83,12 @@ class RunFolder:
             "flags": asdict(options),
             "run": {**options.of_the_run(), "precision": precision, "device": device.type},
             "data": data,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor() or device.type,
             "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__,
                          **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
             "commit": _commit(),
+            "date": time.strftime("%Y-%m-%d"),
         }
 
     def claimed(self):
@@ -79,7 +114,10 @@ class RunFolder:
             return None, None
         state = self._read_checkpoint()
         there = state.pop("config", None) if state else None
-        config = json.loads(there) if there else self._read_json(CONFIG)
+        try:
+            config = json.loads(there) if there else read_record(self.path / CONFIG)
+        except ValueError:
+            raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
         if config is None:
             return None, None
         self.refuse_another(config)
@@ -87,7 +125,7 @@ class RunFolder:
             print(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
                   "last digits will differ from those of a run that was not stopped")
         self.config = config  # what the run began with
-        return state, self._read_json(SUMMARY)
+        return state, read_summary(self.path)
 
     def refuse_another(self, config):
         """Raises UserError if the config, a dictionary, is not that of a run of these flags and data."""
@@ -99,21 +137,6 @@ class RunFolder:
             if name in old and old[name] != json.loads(json.dumps(value)):
                 raise UserError(f"{self.path} holds another run: {name.replace('_', '-')} is {_show(old[name])} there "
                                 f"and {_show(value)} here; give another --out, or --fresh to begin anew")
-
-    def _read_json(self, name):
-        """The dictionary in a file, or None where there is no file. An unfinished or foreign summary is as none."""
-        path = self.path / name
-        try:
-            value = json.loads(path.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict):
-            return value
-        if name == SUMMARY:
-            return None
-        raise UserError(f"{path}: not the record of a run; give another --out or --fresh")
 
     def _read_checkpoint(self):
         path = self.path / CHECKPOINT
