@@ -1,8 +1,6 @@
 """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, and their crowd."""
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from common.crowd import pair_experts
 from common.data.dataset import Items
@@ -17,6 +15,8 @@ EXPERTS = pair_experts(PAIRS)
 
 def load():
     """(train, test): 1,297 and 500 Items, a fixed split with every digit's share kept. Names are load_digits' indices."""
+    from sklearn.datasets import load_digits  # takes a second, which --help need not wait for
+    from sklearn.model_selection import train_test_split
     digits = load_digits()
     pixels = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[..., None]
     truth = torch.from_numpy(digits.target.astype(np.int64))

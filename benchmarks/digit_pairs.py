@@ -20,7 +20,7 @@ import digits
 def count_confusions():
     """(10, 10): how often the nearest mean image takes one training digit for another, or it for the one."""
     train, _ = digits.load()
-    pixels, truth = train.inputs.images.flatten(1).numpy(), train.truth.numpy()
+    pixels, truth = train.inputs.raw(slice(None)).flatten(1).numpy(), train.truth.numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the border pixels are the same in all images of a digit
         counts = confusion_matrix(truth, cross_val_predict(NearestCentroid(), pixels, truth, cv=10))

@@ -1,7 +1,7 @@
 """What can be told of each annotator: who copies whom, how much a label of theirs says, what is odd about them."""
 import numpy as np
 import torch
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from common.label_models import FLOOR, shrunk_confusion
 
@@ -82,7 +82,7 @@ def interval(accuracy, count):
     """(low, high): the 95 % interval of an accuracy (M,) that rests on `count` (M,) labels, by Jeffreys' prior; NaN where
     the accuracy is."""
     right, wrong = accuracy * count + .5, (1 - accuracy) * count + .5
-    return stats.beta.ppf(1 - SURE, right, wrong), stats.beta.ppf(SURE, right, wrong)
+    return special.betaincinv(right, wrong, 1 - SURE), special.betaincinv(right, wrong, SURE)
 
 
 def flags(crowd, apart, same_as, names):

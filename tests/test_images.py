@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.images import Augmentation, ImageSet, cache_folder, decode
+from common.data.images import Augmentation, ImageSet, Pixels, ahead, cache_folder, decode
 
 PIXELS = torch.randint(0, 256, (6, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 MEAN, DEVIATION = (.5, .4, .3), (.2, .25, .3)
@@ -65,27 +65,54 @@ def test_decode_resizes_leaves_out_and_caches(tmp_path, monkeypatch):
     Image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8)).save(files[0])
     Image.fromarray(np.full((20, 14), 77, np.uint8)).save(files[1])
     files[2].write_bytes(files[1].read_bytes()[:60])
-    images, readable = decode(files, 8)
-    assert images.shape == (3, 8, 8, 3) and readable.tolist() == [True, True, False]
+    pixels, readable = decode(files, 8)
+    images = pixels.images.numpy().copy()
+    assert pixels.mapped and images.shape == (3, 8, 8, 3) and readable.tolist() == [True, True, False]
     assert (images[0] == (200, 100, 50)).all() and (abs(images[1].astype(int) - 77) <= 1).all()
 
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
     again, readable = decode(files, 8)
-    np.testing.assert_array_equal(again, images)
+    np.testing.assert_array_equal(again.images, images)
     assert readable.tolist() == [True, True, False] and len(list(cache_folder().iterdir())) == 1
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     os.utime(files[0], ns=(1, 1))  # a file has changed: another key
     decode(files, 8)
     assert len(list(cache_folder().iterdir())) == 2
-    for cache in cache_folder().iterdir():
-        cache.write_bytes(cache.read_bytes()[:300])  # broken caches are made again
-    np.testing.assert_array_equal(decode(files, 8)[0], images)
+    for broken in (lambda data: data[:300], lambda data: data[:-9] + b"?" + data[-8:], lambda data: b""):
+        for cache in cache_folder().iterdir():
+            cache.write_bytes(broken(cache.read_bytes()))  # broken caches are made again
+        np.testing.assert_array_equal(decode(files, 8)[0].images, images)
 
 
 def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch, capsys):
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    images, _ = decode([tmp_path / "a.png"], 8, "L")
-    assert images.shape == (1, 8, 8, 1) and "could not be kept" in capsys.readouterr().out
+    pixels, _ = decode([tmp_path / "a.png"], 8, "L")
+    assert pixels.images.shape == (1, 8, 8, 1) and not pixels.mapped and "could not be kept" in capsys.readouterr().out
+
+
+def test_a_map_gives_the_batches_that_memory_gives(tmp_path):
+    """The map of a file, selected from twice, read ahead or brought into memory, against the same images in memory."""
+    PIXELS.numpy().tofile(tmp_path / "pixels")
+    images = torch.from_numpy(np.memmap(tmp_path / "pixels", np.uint8, "c", shape=PIXELS.shape))
+    mapped = image_set(Augmentation(True, 20), Pixels(images, torch.arange(6)))
+    chosen, again = torch.tensor([5, 3, 1, 0]), torch.tensor([2, 0, 1])
+    mapped, plain = (images.select(chosen).select(again) for images in (mapped, image_set(Augmentation(True, 20))))
+    assert mapped.pixels.images.data_ptr() == images.data_ptr() and len(mapped) == len(plain) == 3
+    maps = plain.draw(torch.Generator().manual_seed(0))
+    parts = [torch.tensor([1, 0]), slice(1, 3), torch.tensor([2])] * 3  # more than are read ahead
+    kept = mapped.to(torch.device("cpu"), "device")
+    assert not kept.pixels.mapped and mapped.to(torch.device("cpu")).pixels.mapped
+    for images in (mapped.to(torch.device("cpu"), "disk"), kept):
+        for a, b, part in zip(images.batches(parts, maps), plain.batches(parts, maps), parts, strict=True):
+            assert a.equal(b) and b.equal(plain.batch(part, maps[part]))
+    assert mapped.checksum() != mapped.select(torch.tensor([1, 0, 2])).checksum()
+
+
+def test_what_reading_ahead_raises_is_raised():
+    def broken(_):
+        raise ValueError("here")
+    with pytest.raises(ValueError, match="here"):
+        list(ahead(broken, range(9)))

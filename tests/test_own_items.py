@@ -52,8 +52,8 @@ def test_images_of_any_mode(folder, how):
     preprocessing = fit(source, everything(source), how=how)
     assert preprocessing["size"] == 20 and preprocessing["channels"] == 3
     inputs, readable = apply(source, preprocessing)
-    assert readable.all() and inputs.images.shape == (9, 20, 20, 3)
-    for name, image in zip(source.names, inputs.images.float(), strict=True):
+    assert readable.all() and inputs.raw(slice(None)).shape == (9, 20, 20, 3)
+    for name, image in zip(source.names, inputs.raw(slice(None)).float(), strict=True):
         dark, bright = (0, 255) if name in ("bits.png", "more/clear.png") else (50, 200)
         middle = image[8:12].mean((0, 2))
         assert abs(middle[4] - dark) < 12 and abs(middle[-5] - bright) < 12, name

@@ -81,7 +81,8 @@ def test_luna_prior_stays_and_crops_of_any_size_are_read(tmp_path):
     assert status == 0 and summary["items"] == 15
     assert summary["methods"]["max-mig"]["prior"] == pytest.approx([.8, .2])
     train, test, files = luna16.load(tmp_path / "data")
-    assert train.inputs.images.shape == (15, 150, 150, 1) and train.inputs.batch(slice(2)).shape == (2, 3, 150, 150)
+    assert train.inputs.raw(slice(None)).shape == (15, 150, 150, 1)
+    assert train.inputs.batch(slice(2)).shape == (2, 3, 150, 150)
     assert train.truth.tolist() == [0] * 10 + [1] * 5 and len(test) == 15 and files == {}
     assert train.names[0] == "LUNA16/data/train/image_00.jpg"
 

@@ -37,9 +37,9 @@ class Items:
             return self
         return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
-    def to(self, device):
+    def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
-        return replace(self, inputs=self.inputs.to(device), truth=self.truth.to(device), crowd=crowd)
+        return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd)
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Dataset:
     texts: dict = field(default_factory=dict)
     named: bool = False  # whether the results have the classes' names in place of their numbers
 
-    def to(self, device):
-        valid = self.valid.to(device) if self.valid else None
-        return replace(self, train=self.train.to(device), test=self.test.to(device), valid=valid)
+    def to(self, device, keep="auto"):
+        valid = self.valid.to(device, keep) if self.valid else None
+        return replace(self, train=self.train.to(device, keep), test=self.test.to(device, keep), valid=valid)
 
     def describe(self):
         """Counts and checksums: a run that is resumed must meet the data it began with."""

@@ -17,7 +17,7 @@ class FeatureSet:
     def select(self, items):
         return FeatureSet(self.features[items])
 
-    def to(self, device):
+    def to(self, device, keep=None):
         return FeatureSet(self.features.to(device))
 
     def checksum(self, start=0):
@@ -28,6 +28,10 @@ class FeatureSet:
         return self.features[items]
 
     view = batch
+
+    def batches(self, parts, maps=None):
+        """Yields `batch` for each of the parts."""
+        return map(self.batch, parts)
 
 
 def flat(array):

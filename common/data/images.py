@@ -3,8 +3,8 @@ import csv
 import hashlib
 import math
 import os
-import zipfile
 import zlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.files import replace_file
 
 IMAGENET = (.485, .456, .406), (.229, .224, .225)  # mean and deviation
+AHEAD = 4  # batches that are read from a map before they are asked for
 
 
 @dataclass(frozen=True)
@@ -36,45 +37,114 @@ class Augmentation:
         return torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(-1, 2, 3).to(device)
 
 
-class ImageSet:
-    """N images, decoded once and kept as uint8 (N, H, W, K) on the device; normalised there, a batch at a time."""
+@dataclass(frozen=True)
+class Pixels:
+    """uint8 (N, H, W, K), in memory or as the map of a file. A map has checksums, int64 (N,), of each image, since to read
+    all of it would take longer than anything else at the start."""
+    images: torch.Tensor
+    checksums: torch.Tensor | None = None
 
-    def __init__(self, images, mean, deviation, augmentation=None):
-        """images: uint8 (N, H, W, K), or with one channel for K equal ones; mean, deviation: K numbers each, of pixels
-        between 0 and 1."""
-        self.images, self.mean, self.deviation, self.augmentation = images, mean, deviation, augmentation
-        self.scale = 1 / (255 * torch.tensor(deviation, device=images.device))
-        self.shift = -torch.tensor(mean, device=images.device) / torch.tensor(deviation, device=images.device)
+    @property
+    def mapped(self):
+        return self.checksums is not None
+
+
+class ImageSet:
+    """N images, decoded once and kept as uint8, in the device's memory or as the map of a file; normalised on the device, a
+    batch at a time."""
+
+    def __init__(self, pixels, mean, deviation, augmentation=None, rows=None, device=None):
+        """pixels: Pixels, or uint8 (N, H, W, K), with one channel for K equal ones; mean, deviation: K numbers each, of
+        pixels between 0 and 1; rows: int64 (N,), which of the pixels are the set's, all for None."""
+        self.pixels = pixels if isinstance(pixels, Pixels) else Pixels(pixels)
+        self.mean, self.deviation, self.augmentation, self.rows = mean, deviation, augmentation, rows
+        self.device = device or self.pixels.images.device
+        self.scale = 1 / (255 * torch.tensor(deviation, device=self.device))
+        self.shift = -torch.tensor(mean, device=self.device) / torch.tensor(deviation, device=self.device)
 
     def __len__(self):
-        return len(self.images)
+        return len(self.pixels.images if self.rows is None else self.rows)
+
+    def _with(self, pixels, rows=None, device=None):
+        return ImageSet(pixels, self.mean, self.deviation, self.augmentation, rows, device)
 
     def select(self, items):
-        return ImageSet(self.images[items], self.mean, self.deviation, self.augmentation)
+        """The images of `items` (int64 (K,)); of a map nothing is copied."""
+        if self.pixels.mapped:
+            return self._with(self.pixels, self._rows(items), self.device)
+        return self._with(self.pixels.images[items])
 
-    def to(self, device):
-        return ImageSet(self.images.to(device), self.mean, self.deviation, self.augmentation)
+    def to(self, device, keep="auto"):
+        """The set for a device. keep: device, with its pixels in the device's memory; disk, where those of a map stay in
+        their file; auto: on a GPU if they take half of its free memory at the most, while on a CPU a map is as good."""
+        if not self.pixels.mapped:
+            return self._with(self.pixels.images.to(device))
+        if keep == "auto":
+            size = len(self) * self.pixels.images[0].numel() if len(self) else 0
+            fits = device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] // 2
+            keep = "device" if fits else "disk"
+        if keep == "disk":
+            return self._with(self.pixels, self.rows, device)
+        rows = slice(None) if self.rows is None else self.rows
+        return self._with(self.pixels.images[rows].clone().to(device))
 
     def checksum(self, start=0):
-        return zlib.crc32(self.images.numpy(), start)
+        if not self.pixels.mapped:
+            return zlib.crc32(self.pixels.images.numpy(), start)
+        sums = self.pixels.checksums
+        return zlib.crc32((sums if self.rows is None else sums[self.rows]).numpy(), start)
 
     def draw(self, generator):
         """The random maps of one pass over the set, float32 (N, 2, 3)."""
-        return self.augmentation.draw(len(self), generator, self.images.device)
+        return self.augmentation.draw(len(self), generator, self.device)
 
     def view(self, items):
         """`batch` with maps of its own, drawn from torch's global generator."""
-        return self.batch(items, self.augmentation.draw(len(items), None, self.images.device))
+        return self.batch(items, self.augmentation.draw(len(items), None, self.device))
 
     def batch(self, items, maps=None):
         """float32 (B, K, H, W), channels last: the normalised images of `items` (int64 (B,) or a slice), each
         moved by its map in `maps` (B, 2, 3)."""
-        pixels = self.images[items].float()
+        return self._normalised(self.raw(items), maps)
+
+    def batches(self, parts, maps=None):
+        """Yields `batch` for each of the parts, an iterable of int64 (B,) or slices; maps: (N, 2, 3) of all images. What is
+        mapped is read ahead by a thread."""
+        read = ahead(lambda items: (items, self.raw(items)), parts) if self.pixels.mapped else (
+            (items, self.raw(items)) for items in parts)
+        for items, raw in read:
+            yield self._normalised(raw, None if maps is None else maps[items])
+
+    def _rows(self, items):
+        """int64 (B,) or a slice of the pixels, for one of the set; on the CPU, where the pixels of a map are."""
+        items = items.cpu() if isinstance(items, torch.Tensor) else items
+        return items if self.rows is None else self.rows[items]
+
+    def raw(self, items):
+        """uint8 (B, H, W, K) on the device."""
+        if not self.pixels.mapped:
+            return self.pixels.images[items]
+        return self.pixels.images[self._rows(items)].to(self.device)
+
+    def _normalised(self, raw, maps):
+        pixels = raw.float()
         if maps is not None:
             pixels = pixels.permute(0, 3, 1, 2)
             grid = functional.affine_grid(maps, pixels.shape, align_corners=False)
             pixels = functional.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1)
         return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
+
+
+def ahead(function, arguments):
+    """Yields function(argument) for each argument, worked out by a thread that is AHEAD of the reader."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque()
+        for argument in arguments:
+            waiting.append(pool.submit(function, argument))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def cache_folder():
@@ -88,52 +158,85 @@ def _resize(image, size, mode):
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def decode(files, size, mode="RGB", fit=_resize, keep=True):
-    """Decodes image files on all cores: uint8 (N, size, size, K) and bool (N,), which of them could be read.
+def decode(files, size, mode="RGB", fit=_resize):
+    """Decodes image files on all cores: Pixels (N, size, size, K) and bool (N,), which of them could be read.
 
-    fit(image, size, mode) makes an opened image one of `size`. The result is kept in one file of cache_folder(), named by
-    the list of files with their sizes and times, and read back from there the next time, unless not `keep`.
+    fit(image, size, mode) makes an opened image one of `size`. What comes out is the map of a file in cache_folder(), named
+    by the list of files with their sizes and times, which is there the next time: the pixels, for each image whether it
+    could be read and its checksum, and a checksum of these.
     """
+    shape = len(files), size, size, len(mode)
     stats = [(str(file), status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]]
-    cache = cache_folder() / f"{hashlib.sha256(repr((stats, size, mode, fit.__name__)).encode()).hexdigest()[:24]}.npz"
+    key = hashlib.sha256(repr((stats, size, mode, fit.__name__)).encode()).hexdigest()[:24]
+    cache = cache_folder() / f"{key}.pixels"
+    end = math.prod(shape)
+    total = end + 5 * len(files) + 4
+
+    def parts(raw):
+        """(pixels, readable, checksums) of all bytes, (total,)."""
+        return (raw[:end].reshape(shape), raw[end:end + len(files)].view(bool), raw[end + len(files):-4].view("<u4"))
+
+    def fill(file):
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, total)  # a disk that is full must not be found out through the map
+        file.truncate(total)
+        raw = np.memmap(file, np.uint8, "r+", shape=(total,))
+        decode_into(*parts(raw), files, size, mode, fit)
+        raw[-4:] = np.frombuffer(zlib.crc32(raw[end:-4]).to_bytes(4, "little"), np.uint8)
+        raw.flush()
+
+    def read():
+        if cache.stat().st_size != total:
+            raise ValueError("of another length")
+        raw = np.memmap(cache, np.uint8, "c")  # copy on write: what torch may take as its own
+        if zlib.crc32(raw[end:-4]).to_bytes(4, "little") != raw[-4:].tobytes():
+            raise ValueError("its checksum does not hold")
+        images, readable, checksums = parts(raw)
+        return Pixels(torch.from_numpy(images), torch.from_numpy(checksums.astype(np.int64))), np.array(readable)
+
     try:
-        with np.load(cache) as saved:
-            return saved["images"], saved["readable"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return read()
+    except (OSError, ValueError):
         pass  # not there yet, or broken: decode
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(cache, fill, "w+b")
+        return read()
+    except OSError as error:
+        print(f"the decoded images could not be kept in {cache}: {error.strerror}")
+    images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), None, files, size, mode, fit)
+    return Pixels(torch.from_numpy(images)), readable
 
-    images = np.zeros((len(files), size, size, len(mode)), np.uint8)
 
+def decode_into(images, readable, checksums, files, size, mode, fit):
+    """Decodes files on all cores into images, uint8 (N, size, size, K), and readable, bool (N,); where it is not None also
+    each image's checksum, uint32 (N,). Returns the first two."""
     def read(index):
         try:
             with Image.open(files[index]) as image:
                 images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
-            return True
+            readable[index] = True
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for bad files
-            return False
+            readable[index] = False
+        if checksums is not None:
+            checksums[index] = zlib.crc32(images[index])
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside the interpreter's lock
-        readable = np.fromiter(tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None), bool)
-    if not keep:
-        return images, readable
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(cache, lambda file: np.savez(file, images=images, readable=readable))
-    except OSError as error:
-        print(f"the decoded images could not be kept in {cache}: {error.strerror}")
+        for _ in tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None):
+            pass
     return images, readable
 
 
 def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
     """(Items, left_out): the images of these files, and the names of those that cannot be decoded, also on the screen."""
-    images, readable = decode(files, size, mode)
+    pixels, readable = decode(files, size, mode)
+    images = ImageSet(pixels, mean, deviation, augmentation)
     left_out = [name for name, good in zip(names, readable, strict=True) if not good]
     if left_out:
         print(f"notice: {len(left_out)} images could not be decoded and are left out: {', '.join(left_out[:5])}"
               + (" ..." if len(left_out) > 5 else ""))
-        images, truth = images[readable], np.asarray(truth)[readable]
+        images, truth = images.select(torch.from_numpy(np.flatnonzero(readable))), np.asarray(truth)[readable]
         names = [name for name, good in zip(names, readable, strict=True) if good]
-    images = ImageSet(torch.from_numpy(images), mean, deviation, augmentation)
     return Items(images, torch.from_numpy(np.asarray(truth, np.int64)), list(names)), left_out
 
 

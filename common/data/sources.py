@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from common.data.answers import TASK, find_column
 from common.data.features import FeatureSet
-from common.data.images import IMAGENET, Augmentation, ImageSet, decode
+from common.data.images import IMAGENET, Augmentation, ImageSet, decode, decode_into
 from common.data.tables import header_of, read_columns, read_numbers
 from common.errors import UserError
 
@@ -160,8 +160,8 @@ def apply(source, preprocessing):
     _check(source, preprocessing)
     if source.kind == "images":
         mode = "RGB" if preprocessing["channels"] == 3 else "L"
-        images, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
-        return ImageSet(torch.from_numpy(images), tuple(preprocessing["mean"]), tuple(preprocessing["deviation"]),
+        pixels, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
+        return ImageSet(pixels, tuple(preprocessing["mean"]), tuple(preprocessing["deviation"]),
                         Augmentation(flip=True, rotation=10)), readable
     if source.kind == "features":
         mean, deviation = preprocessing["mean"].numpy(), preprocessing["deviation"].numpy()
@@ -206,7 +206,8 @@ def _fit_images(source, train, size, how, color, imagenet):
     if imagenet:
         mean, deviation = IMAGENET
     else:
-        pixels, readable = decode(sample, size, "RGB" if channels == 3 else "L", FITTERS[how], keep=False)
+        pixels, readable = decode_into(np.zeros((len(sample), size, size, channels), np.uint8), np.zeros(len(sample), bool),
+                                       None, sample, size, "RGB" if channels == 3 else "L", FITTERS[how])
         pixels = pixels[readable].reshape(-1, channels) / np.float32(255)
         mean, deviation = (pixels.mean(0), pixels.std(0)) if len(pixels) else ([.5] * channels, [.25] * channels)
     return {"kind": "images", "size": size, "channels": channels, "fit": how, "mean": [float(m) for m in mean],

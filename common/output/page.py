@@ -85,7 +85,8 @@ def thumbnails(inputs, texts, names):
     """page's `show` of items (ImageSet or FeatureSet) under their names; texts: {name: text}, where they are texts."""
     def show(items):
         if isinstance(inputs, ImageSet):
-            return [{"picture": picture(inputs.images[item].cpu().numpy())} for item in items]
+            images = inputs.raw(torch.tensor(items, dtype=torch.int64)).cpu().numpy()
+            return [{"picture": picture(image)} for image in images]
         return [{"text": _cut(texts[names[item]])} if names[item] in texts else {} for item in items]
     return show
 

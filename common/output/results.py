@@ -3,7 +3,6 @@ import csv
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from common.annotators import flags, information, interval, label_counts
 from common.crowd import CrowdLabels, confusion_from, majority_vote
@@ -24,6 +23,7 @@ def scores(probabilities, truth):
     known = truth >= 0
     auc = None
     if probabilities.shape[1] == 2 and len(truth[known].unique()) == 2 and probabilities.isfinite().all():
+        from sklearn.metrics import roc_auc_score  # takes a second, which most runs need not wait for
         auc = float(roc_auc_score(truth[known].cpu(), probabilities[known, 1].cpu()))
     return {"test_accuracy": accuracy(probabilities.argmax(1), truth), "test_auc": auc}
 

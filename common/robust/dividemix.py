@@ -1,7 +1,6 @@
 """DivideMix (Li, Socher & Hoi, ICLR 2020): two networks sort out each other's noisy labels and learn the rest from
 each other's guesses."""
 import torch
-from sklearn.mixture import GaussianMixture
 from torch.nn import functional
 
 from common.methods.method import one_hot
@@ -20,6 +19,7 @@ def clean_probability(losses):
     if not high > low:
         return torch.ones_like(losses)
     scaled = ((losses - low) / (high - low)).double().cpu().numpy()[:, None]
+    from sklearn.mixture import GaussianMixture  # takes a second, which only this student need wait for
     mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(scaled)
     return torch.from_numpy(mixture.predict_proba(scaled)[:, mixture.means_.argmin()]).to(losses)
 

@@ -9,7 +9,6 @@ from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb
 from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
-from common.training.report import check_labels_from, finish
 from common.training.runfolder import RunFolder
 from common.training.selection import make_plan, mean, predict_teams
 
@@ -116,6 +115,7 @@ def run(dataset, protocol, options):
     Goes on where an earlier run of the same command stopped. Everything is checked before the folder is touched. Returns the
     exit status: 1 if no method came through.
     """
+    from common.training.report import check_labels_from  # with matplotlib, for which --help need not wait
     if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
         options.methods = [name for name in options.methods if name != UPPER_BOUND]
         if not options.methods:
@@ -139,7 +139,7 @@ def run(dataset, protocol, options):
             return 0
         if state:
             folder.restore(files_of(state, dataset))
-        return train(dataset.to(device), protocol, options, folder, state, device, precision)
+        return train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision)
 
 
 def files_of(state, dataset):
@@ -196,6 +196,7 @@ def train(dataset, protocol, options, folder, state, device, precision):
         folder.save(state, files_of(state, dataset))
     for learners in stages:
         restore_best(learners)
+    from common.training.report import finish
     return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
 
 

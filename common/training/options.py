@@ -60,6 +60,9 @@ class Options:
     seed: int = flag(0, "of the weights, the batches and the augmentation; the crowd has its own", type=whole(0))
     precision: str = flag("auto", "auto is bfloat16 where the hardware has it, else float32",
                           choices=("auto", "bfloat16", "float32"))
+    keep: str = flag("auto", "decoded image files: in the device's memory, or in a file on disk that is read ahead of the "
+                     "training; auto: on a GPU by size, on a CPU the file", same_run=False,
+                     choices=("auto", "device", "disk"))
     augment: str = flag(None, "flip and turn training images: not at all, once for all, or afresh each epoch",
                         choices=("none", "once", "fresh"))
     train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
