@@ -97,7 +97,7 @@ def test_tables(tmp_path, kind, capsys):
     said = capsys.readouterr().out
     assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "30"]) == 0
     assert "this run is done" in capsys.readouterr().out
-    assert "80 training items, 20 test items, 3 classes, 4 annotators, 240 labels" in said 
+    assert "80 training items, 20 test items, 3 classes, 4 annotators, 240 labels" in said
     assert "python3 reproduce.py own --epochs 30" in said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert set(summary["methods"]) == {*MAIN.own_data.METHODS, "max-mig-forecaster"}
