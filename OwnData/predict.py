@@ -16,7 +16,7 @@ from common.data.sources import apply, read_source
 from common.errors import UserError, launch
 from common.files import replace_file
 from common.output.model import load_model, write_predictions
-from common.training.device import choose_device
+from common.training.device import choose_device, settle
 from common.training.options import Parser
 
 
@@ -39,7 +39,9 @@ def main(arguments=None):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
         print(f"notice: {len(broken)} images cannot be decoded and are skipped: {', '.join(broken)}")
         inputs = inputs.select(torch.from_numpy(good))
-    probabilities = model.predict(inputs, choose_device(options.device))
+    device = choose_device(options.device)
+    settle(device)
+    probabilities = model.predict(inputs, device)
     names = [source.names[i] for i in good]
     try:
         replace_file(Path(options.out), lambda file: write_predictions(file, names, probabilities, model.classes), "w",

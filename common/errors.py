@@ -15,7 +15,7 @@ def launch(main):
         status = _say(f"error: {error}", 2)
     except KeyboardInterrupt:
         again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
-        status = _say(f"stopped: nothing is half written; {again} goes on after the last finished epoch", 130)
+        status = _say(f"stopped: nothing is half written; {again} goes on; at most a minute of finished epochs is lost", 130)
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -16,6 +16,17 @@ for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "Dogs
     sys.path.insert(0, str(folder))
 
 
+EACH_EPOCH = f"""
+import runpy, sys
+sys.path.insert(0, {str(ROOT)!r})
+from common.training import experiment
+experiment.CHECKPOINT_SECONDS = 0
+del sys.argv[0]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def load_script(folder, name="main.py"):
     """The module of a data set's script: each has one of the name main.py."""
     spec = importlib.util.spec_from_file_location(f"{folder}_script", ROOT / folder / name)
@@ -27,11 +38,13 @@ def load_script(folder, name="main.py"):
 
 @pytest.fixture
 def start(tmp_path):
-    """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path; one thread, its own cache folder."""
-    def start_script(script, *arguments, cwd=tmp_path, **how):
+    """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path; one thread, its own cache folder. With each_epoch it
+    writes a checkpoint after every epoch."""
+    def start_script(script, *arguments, cwd=tmp_path, each_epoch=False, **how):
         script = ROOT / script if script.endswith(".py") else ROOT / script / "main.py"
         environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        return subprocess.Popen([sys.executable, str(script), *map(str, arguments)], cwd=cwd, env=environment, text=True,
+        program = [sys.executable, *(["-c", EACH_EPOCH] if each_epoch else []), str(script)]
+        return subprocess.Popen([*program, *map(str, arguments)], cwd=cwd, env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
     return start_script
 

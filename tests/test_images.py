@@ -46,6 +46,7 @@ def test_maps_mirror_and_turn_exactly(degrees, mirror):
     plain, moved = image_set().batch(items), image_set().batch(items, turn(degrees, mirror))
     expected = plain.flip(3) if mirror else torch.rot90(plain, degrees // 90, (2, 3))
     torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-3)
+    assert moved.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_draws_stay_within_the_rotation_and_are_about_even():

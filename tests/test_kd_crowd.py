@@ -285,7 +285,7 @@ def test_the_command_and_its_figures(command, tmp_path):
 @pytest.mark.parametrize("robust", ROBUST)
 def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
     arguments = ("Digits", "--case", 1, "--epochs", 5, *SMALL, "--methods", "kd-crowd-max-mig", "--robust", robust)
-    process = start(*arguments, "--out", "killed")
+    process = start(*arguments, "--out", "killed", each_epoch=True)
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     while not checkpoint.exists() or torch.load(checkpoint, weights_only=True)["stage"] < 1:
         assert process.poll() is None, process.communicate()

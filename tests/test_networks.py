@@ -1,9 +1,14 @@
-"""Sizes and types of the classifiers."""
+"""Sizes and types of the classifiers, and what they run on."""
+import os
+
 import pytest
 import torch
 
+from common.data.dataset import prediction_batch
+from common.data.features import FeatureSet
+from common.data.images import ImageSet
 from common.networks import digits_net, four_conv, vgg16
-from common.training.device import choose_device, choose_precision
+from common.training.device import choose_device, choose_precision, seed_generators, settle
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -78,3 +83,50 @@ def test_devices_that_do_not_exist(monkeypatch):
     assert choose_device("1") == torch.device("cuda", 1)
     with pytest.raises(UserError, match=r"--device 7: there is no such GPU, there is 0 \(GPU A\), 1 \(GPU B\)"):
         choose_device("7")
+
+
+def test_a_gpu_is_made_the_current_one_and_repeatable(monkeypatch):
+    """Every switch is seen to be turned, without a GPU; a CPU turns none."""
+    matmul, cudnn, made_current = torch.backends.cuda.matmul, torch.backends.cudnn, []
+    switches = [(cudnn, "deterministic", True), (cudnn, "benchmark", False), (cudnn, "allow_tf32", False),
+                (matmul, "allow_tf32", False), (torch.utils.deterministic, "fill_uninitialized_memory", False)]
+    monkeypatch.setattr(torch.cuda, "set_device", made_current.append)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = [getattr(owner, name) for owner, name, _ in switches]
+    try:
+        for owner, name, value in switches:
+            setattr(owner, name, not value)
+        settle(torch.device("cpu"))
+        assert not made_current and not torch.are_deterministic_algorithms_enabled()
+        assert all(getattr(owner, name) != value for owner, name, value in switches)
+        settle(torch.device("cuda", 1))
+        assert made_current == [torch.device("cuda", 1)] and torch.are_deterministic_algorithms_enabled()
+        assert all(getattr(owner, name) == value for owner, name, value in switches)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        for (owner, name, _), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
+
+
+def test_the_generators_are_seeded_as_by_manual_seed():
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.rand(1)
+    seed_generators(5, torch.device("cpu"))
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize(("shape", "at_once"), [((512,), 1024), ((25_088,), 125), ((10**6,), 64), ((0,), 1024)])
+def test_rows_are_predicted_so_many_at_once_as_fit(shape, at_once):
+    assert prediction_batch(FeatureSet(torch.zeros(3, *shape))) == at_once
+    assert prediction_batch(FeatureSet(torch.zeros(0, *shape))) == at_once
+
+
+def test_images_are_predicted_in_batches_of_their_device():
+    images = ImageSet(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), (.5,) * 3, (.25,) * 3)
+    assert prediction_batch(images) == 64
+    for side, at_once in ((8, 1024), (32, 1024), (64, 256), (150, 64)):  # on a GPU, which "meta" stands for here
+        images = ImageSet(torch.zeros(2, side, side, 3, dtype=torch.uint8, device="meta"), (.5,) * 3, (.25,) * 3)
+        assert prediction_batch(images) == at_once

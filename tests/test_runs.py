@@ -14,6 +14,7 @@ import torch
 from common.errors import UserError
 from common.methods import SYNTHESIZED_METHODS
 from common.methods.label_model import MajorityVote
+from common.training import experiment
 from common.training.runfolder import RunFolder
 from conftest import load_script
 
@@ -127,9 +128,10 @@ def test_a_run_leaves_its_files(command, tmp_path):
     assert fresh.returncode == 0 and len(numbers(folder)) == 3
 
 
-def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
+@pytest.mark.parametrize("each_epoch", [False, True])
+def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path, each_epoch):
     arguments = ("Digits", "--case", 1, "--epochs", 6, "--augment", "fresh", *SMALL)
-    process = start(*arguments, "--out", "killed")
+    process = start(*arguments, "--out", "killed", each_epoch=each_epoch)
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     while not checkpoint.exists():
         assert process.poll() is None, process.communicate()
@@ -145,6 +147,35 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
     for name in ("labels.csv", "annotators.csv"):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0, [1, 2, 3, 4]), (60, [1, 4])])
+def test_checkpoints_and_what_stands_beside_them(run_in_process, tmp_path_factory, monkeypatch, seconds, epochs):
+    """The first epoch, the last, and between them what is older than the interval; metrics.csv is of the same epoch."""
+    folder, saved, save = tmp_path_factory.mktemp("run"), [], RunFolder.save
+
+    def spy(self, state, files):
+        save(self, state, files)
+        there = torch.load(folder / "checkpoint.pt", weights_only=True)
+        assert there["rows"] == state["rows"] and len(numbers(folder)) == there["epoch"]
+        saved.append(there["epoch"])
+    monkeypatch.setattr(RunFolder, "save", spy)
+    monkeypatch.setattr(experiment, "CHECKPOINT_SECONDS", seconds)
+    run_in_process("--epochs", 4, "--methods", "majority-vote", folder=folder)
+    assert saved == epochs
+
+
+def test_the_last_checkpoint_has_the_failure_that_ended_a_run(run_in_process, monkeypatch):
+    calls, loss = [], MajorityVote.loss_from
+
+    def broken(self, *arguments):
+        calls.append(1)
+        return loss(self, *arguments) * (float("nan") if len(calls) == 9 + 4 else 1)  # nine batches an epoch
+    monkeypatch.setattr(MajorityVote, "loss_from", broken)
+    status, folder = run_in_process("--epochs", 3, "--methods", "majority-vote")
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert status == 1 and state["epoch"] == 2
+    assert state["learners"]["0/majority-vote/0"]["failure"] == "loss not finite in epoch 2, batch 4"
 
 
 def test_control_c_says_how_to_go_on(start, tmp_path):
@@ -195,7 +226,6 @@ def test_flags_have_an_effect(run_in_process, flags, capsys):
 
 def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
     """Both draw maps in the first epoch; `once` keeps them."""
-    from common.training import experiment
     views = {}
     for augment in ("once", "fresh"):
         with pytest.MonkeyPatch.context() as patch:

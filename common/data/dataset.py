@@ -1,4 +1,5 @@
 """What a data set's folder hands to the experiment: its items, its crowd and the paper's constants."""
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from common.crowd import CrowdLabels, annotator_names, synthesize
 from common.errors import UserError
 
 TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the synthesized crowds
+FEW, MANY, PREDICTED = 64, 1024, 12 * 2**20  # items that are predicted at once: the least, the most, their bytes
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class Items:
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
         return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd)
+
+
+def prediction_batch(inputs):
+    """How many items of an ImageSet or FeatureSet are predicted at once: so many that they take 12 MiB, from 64 to 1,024.
+
+    Of images on a CPU 64: what the layers make of more of them no longer fits its cache, and takes longer.
+    """
+    item = inputs.batch(slice(0, 1))
+    if item.dim() > 2 and item.device.type == "cpu":
+        return FEW
+    return min(MANY, max(FEW, PREDICTED // max(1, math.prod(item.shape[1:]) * item.element_size())))
 
 
 @dataclass(frozen=True)

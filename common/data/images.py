@@ -34,7 +34,8 @@ class Augmentation:
         angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(self.rotation)
         mirror = torch.where(torch.rand(count, generator=generator) < .5, -1., 1.) if self.flip else torch.ones(count)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(count)
-        return torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(-1, 2, 3).to(device)
+        maps = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(-1, 2, 3)
+        return maps.to(device, non_blocking=True)  # nobody waits for the device
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ class ImageSet:
             pixels = pixels.permute(0, 3, 1, 2)
             grid = functional.affine_grid(maps, pixels.shape, align_corners=False)
             pixels = functional.grid_sample(pixels, grid, align_corners=False).permute(0, 2, 3, 1)
-        return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
+        pixels = torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
+        return pixels.contiguous(memory_format=torch.channels_last)  # moved ones are not: one copy for all methods
 
 
 def ahead(function, arguments):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
+from common.data.dataset import prediction_batch
 from common.errors import UserError
 from common.networks import build
 
-KIND, BATCH = "a classifier learnt from a crowd", 64  # the batch of the run's own predictions: the same numbers come out
+KIND = "a classifier learnt from a crowd"
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,14 @@ class Model:
         """float32 (N, C): the classes' probabilities for an ImageSet or FeatureSet."""
         total = torch.zeros(len(inputs), len(self.classes))
         inputs = inputs.to(device)
+        size = prediction_batch(inputs)  # as the run's own predictions: the same numbers come out
         for network in self.networks:
             classifier, heads = self._classifier(network), network["heads"].to(device)
             classifier = classifier.to(device).eval()
-            for start in tqdm(range(0, len(inputs), BATCH), title, leave=False, disable=None):
-                logits = classifier(inputs.batch(slice(start, start + BATCH)))
+            for start in tqdm(range(0, len(inputs), size), title, leave=False, disable=None):
+                logits = classifier(inputs.batch(slice(start, start + size)))
                 shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
-                total[start:start + BATCH] += torch.einsum("bmc,m->bc", shares, heads).cpu()
+                total[start:start + size] += torch.einsum("bmc,m->bc", shares, heads).cpu()
         return total / len(self.networks)
 
     def _classifier(self, network):

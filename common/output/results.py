@@ -35,8 +35,8 @@ def calibration_error(belief, truth):
     if not known.any():
         return None
     confidence, label = belief[known].double().max(1)
-    gap = confidence - (label == truth[known]).double()
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    gap = (confidence - (label == truth[known]).double()).cpu()  # on a GPU a weighted sum has another order every time
+    place = (confidence.cpu() * BINS).long().clamp(max=BINS - 1)
     return (torch.bincount(place, gap, BINS).abs().sum() / len(gap)).item()
 
 
@@ -108,12 +108,18 @@ def true_confusion(items):
     return torch.where(seen, confusion_from(crowd, truth), torch.nan)
 
 
+def share_of(part, whole, crowd):
+    """float64 (M,): for each annotator how many labels are in the part, by how many are in the whole; NaN for none. part,
+    whole: bool (L,)."""
+    part, whole = (torch.bincount(crowd.annotator[mask], minlength=crowd.annotators).double() for mask in (part, whole))
+    return part / whole
+
+
 def agreement(crowd: CrowdLabels, labels):
     """(M,): how often each annotator's labels are those in `labels` (N,), where these are not -1; NaN for none."""
     reference = labels[crowd.item]
     known = reference >= 0
-    right = torch.bincount(crowd.annotator, (crowd.label == reference).double() * known, crowd.annotators)
-    return right / torch.bincount(crowd.annotator, known.double(), crowd.annotators)
+    return share_of(known & (crowd.label == reference), known, crowd)
 
 
 def write_annotators(file, items, names, belief, confusion, apart, same_as, class_names=None):
@@ -128,7 +134,7 @@ def write_annotators(file, items, names, belief, confusion, apart, same_as, clas
     given = label_counts(crowd)
     count = torch.from_numpy(given.sum(1))
     both = (belief[crowd.item, label] + apart[torch.arange(len(label), device=label.device), label]) / 2
-    estimated = torch.bincount(crowd.annotator, both.double(), crowd.annotators).cpu() / count
+    estimated = torch.bincount(crowd.annotator.cpu(), both.double().cpu(), crowd.annotators) / count
     low, high = interval(estimated.numpy(), count.numpy())
     most = _named(torch.from_numpy(np.where(count > 0, given.argmax(1), -1)), class_names)
     columns = [count.long(), agreement(crowd, belief.argmax(1)), estimated, low, high,
@@ -153,8 +159,7 @@ def memorized(predicted, items):
     truth = items.truth[item]
     wrong = (truth >= 0) & (crowd.label != truth)
     repeated = wrong & (crowd.label == predicted[item])
-    count = [torch.bincount(crowd.annotator, mask.double(), crowd.annotators) for mask in (repeated, wrong)]
-    return count[0] / count[1]
+    return share_of(repeated, wrong, crowd)
 
 
 def annotator_error(true, estimated):

@@ -72,9 +72,10 @@ class DivideMix(Student):
     def mix_match(self, network, inputs, target, used):
         """The loss of one network on mixed items: the label_loss where the label is used, the squared error of the
         guess elsewhere, and the divergence of the mean prediction from the prior."""
-        share = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
-        share = max(share, 1 - share)
-        other = torch.randperm(len(inputs)).to(inputs.device)
+        # drawn on the CPU; without its checks of ALPHA and with non_blocking nobody waits for the device
+        share = torch.distributions.Beta(ALPHA, ALPHA, validate_args=False).sample().double()
+        share = torch.maximum(share, 1 - share)
+        other = torch.randperm(len(inputs)).to(inputs.device, non_blocking=True)
         log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
         mixed = share * target + (1 - share) * target[other]
         guessed = torch.where(used, 0, ((log_p.exp() - mixed) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)

@@ -1,4 +1,5 @@
 """Where a run computes, in which precision, and what it costs in seconds and memory."""
+import os
 import resource
 import sys
 import time
@@ -36,6 +37,33 @@ def choose_device(text):
         except (RuntimeError, NotImplementedError, AssertionError):
             raise UserError(f"--device {text}: this machine has no such device; try cpu") from None
     return device
+
+
+def settle(device):
+    """Before the first use of a device: makes a GPU the current one and its results the same in every run, in float32 where
+    that is asked for, not TF32. On a CPU all of this is so.
+
+    What has no deterministic kernel on a GPU runs nevertheless: torch warns of it, once.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; without it sums may differ
+    torch.cuda.set_device(device)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def seed_generators(seed, device):
+    """Seeds the generators that a step on the device draws from: the CPU's, which torch's functions take by default, and
+    the device's own. torch.manual_seed does the same for all devices there might be, and takes fifty times as long."""
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
 
 
 def choose_precision(name, device):

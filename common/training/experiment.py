@@ -7,10 +7,12 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
-from common.training.device import choose_device, choose_precision, peak_memory_mb
+from common.training.device import choose_device, choose_precision, peak_memory_mb, settle
 from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
 from common.training.runfolder import RunFolder
 from common.training.selection import make_plan, mean, predict_teams
+
+CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
 
 
 def train_epoch(learners, train, fold, epoch, options, stage=0):
@@ -123,6 +125,7 @@ def run(dataset, protocol, options):
         print("true-label is left out: no training item's true label is known")
     check_labels_from(options)
     device = choose_device(options.device)
+    settle(device)
     precision = choose_precision(options.precision, device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
     if options.batch_size > least:
@@ -143,7 +146,7 @@ def run(dataset, protocol, options):
 
 
 def files_of(state, dataset):
-    """{name: function of an open file}: what stands beside the checkpoint after every epoch, written from it."""
+    """{name: function of an open file}: what stands beside each checkpoint, written from it."""
     files = {"metrics.csv": lambda file: results.write_rows(file, state["rows"])}
     if state["memorization"]:
         files["memorization.csv"] = lambda file: results.write_rows(file, state["memorization"])
@@ -151,8 +154,11 @@ def files_of(state, dataset):
 
 
 def train(dataset, protocol, options, folder, state, device, precision):
-    """The rest of `run`, from the state of a checkpoint or, where it is None, from the beginning."""
-    begun = state is not None
+    """The rest of `run`, from the state of a checkpoint or, where it is None, from the beginning.
+
+    A checkpoint is written after the first epoch, when a minute has passed since the last one, and at the end of a stage.
+    """
+    saved, clock = state is not None, float("-inf")  # whether the checkpoint has the state; when it was written
     state = state or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0., "peak_memory_mb": 0.,
                       "learners": {}}
     plan = make_plan(dataset.train, options)
@@ -188,11 +194,13 @@ def train(dataset, protocol, options, folder, state, device, precision):
                      "peak_memory_mb": max(state["peak_memory_mb"], peak_memory_mb(device)),
                      "learners": {learner.key: learner.state(with_optimizer=learning and k == stage)
                                   for k, stage_learners in enumerate(stages) for learner in stage_learners}}
-            folder.save(state, files_of(state, dataset))
-            begun = True
+            saved = epoch == options.epochs or time.perf_counter() - clock >= CHECKPOINT_SECONDS
+            if saved:
+                folder.save(state, files_of(state, dataset))
+                clock = time.perf_counter()
         if options.stage_end == "selected":
             restore_best(learners)
-    if not begun:
+    if not saved:
         folder.save(state, files_of(state, dataset))
     for learners in stages:
         restore_best(learners)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from common.data.dataset import prediction_batch
 from common.methods import METHODS, Setting
 from common.robust import ROBUST
-from common.training.device import Stopwatch
+from common.training.device import Stopwatch, seed_generators
 
-EVALUATION_BATCH = 64
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model taught by it; all else is trained in stage 0
 
 
@@ -62,7 +62,7 @@ class Learner:
     def step(self, batch, seed):
         """One step of Adam on the batch. `seed` is for the method's dropout. Returns the loss, still on the device."""
         with self.watch:
-            torch.manual_seed(seed)
+            seed_generators(seed, self.watch.device)
             loss = self.method.loss(batch)
             self.optimizer.zero_grad()
             loss.backward()
@@ -137,8 +137,9 @@ def predict_all(learners, inputs, function=None, items=None):
         learner.method.eval()
     parts = [[] for _ in learners]
     count = len(inputs) if items is None else len(items)
-    for start in range(0, max(count, 1), EVALUATION_BATCH):  # an empty batch of an empty set: (0, C) comes out
-        place = slice(start, start + EVALUATION_BATCH)
+    size = prediction_batch(inputs)
+    for start in range(0, max(count, 1), size):  # an empty batch of an empty set: (0, C) comes out
+        place = slice(start, start + size)
         batch = inputs.batch(place if items is None else items[place])
         for learner, part in zip(learners, parts, strict=True):
             with learner.watch:
