@@ -23,5 +23,7 @@ def launch(main):
 
 
 def _say(sentence, status):
+    if os.environ.get("RANK", "0") != "0":  # of several processes of torchrun
+        sentence = f"process {os.environ['RANK']}: {sentence}"
     print(sentence, file=sys.stderr)
     return status

@@ -2,6 +2,8 @@
 import torch
 from torch import nn
 
+from common import processes
+
 
 class Classifier(nn.Module):
     """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
@@ -11,11 +13,16 @@ class Classifier(nn.Module):
 
     def __init__(self, body, head, precision="float32"):
         super().__init__()
-        self.body, self.head, self.precision = body, head, precision
+        self.body, self.head, self.precision = processes.with_whole_batch_norm(body), head, precision
         self.to(memory_format=torch.channels_last)
 
     def features(self, inputs):
-        """float32 (B, F)."""
+        """float32 (B, F); in training each of several processes works out its share of the rows."""
+        if self.training and processes.count() > 1:
+            return processes.shared(self._features, inputs)
+        return self._features(inputs)
+
+    def _features(self, inputs):
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self.body(inputs).float()
 

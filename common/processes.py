@@ -6,6 +6,7 @@ network; those of the network are summed. In a process that was started alone no
 """
 import datetime
 import os
+import sys
 
 import torch
 from torch import distributed
@@ -43,6 +44,21 @@ def join(device):
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of torchrun did not find one another: {str(error).splitlines()[0][:200]}") from None
+    if rank():  # one process prints; what goes wrong is told by each
+        sys.stdout, sys.stderr = open(os.devnull, "w"), _NoTerminal(sys.stderr)  # noqa: SIM115
+
+
+class _NoTerminal:
+    """A stream on which no progress bar is drawn."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def isatty(self):
+        return False
 
 
 def leave():
@@ -64,8 +80,8 @@ def from_first(value):
 def same_state(module):
     """Puts the first process's parameters and buffers into a module."""
     if count() > 1:
-        with torch.no_grad():
-            for tensor in module.state_dict().values():
+        for tensor in module.state_dict().values():
+            if tensor.numel():
                 distributed.broadcast(tensor, 0)
 
 
@@ -81,10 +97,8 @@ def sum_gradients(parameters):
 
 
 def shared(function, inputs):
-    """function(inputs), (B, F), of which this process works out its share of the rows; random numbers within it, dropout's,
-    are its own, and leave the generators as they are on all processes. Raises UserError for fewer rows than processes."""
-    if len(inputs) < count():
-        raise UserError(f"a batch of {len(inputs)} for {count()} processes: expected one item for each at least")
+    """function(inputs), (B, F), of which this process works out its share of the B rows, as many as processes at least;
+    random numbers within it, dropout's, are its own, and leave the generators as they are on all processes."""
     shares = inputs.tensor_split(count())
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     seed = torch.randint(2**62, ()).item() + rank()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from common import processes
 from common.errors import UserError
 
 
@@ -16,6 +17,9 @@ def choose_device(text):
     A GPU where there is no CUDA: says so and gives the CPU. Raises UserError for what does not exist.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    several, local = processes.launched()
+    if several > 1 and count and text != "cpu":  # a GPU for each
+        text = str(local)
     if text is None:
         return torch.device("cuda", 0) if count else torch.device("cpu")
     try:

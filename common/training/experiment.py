@@ -4,12 +4,13 @@ import time
 import torch
 from tqdm import tqdm
 
+from common import processes
 from common.errors import UserError
 from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb, settle
 from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
-from common.training.runfolder import RunFolder
+from common.training.runfolder import Follower, RunFolder
 from common.training.selection import make_plan, mean, predict_teams
 
 CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
@@ -37,9 +38,9 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
     if len(fold.train) < len(train):
         title += f", fold {fold.number + 1}"
-    for step, crowd in enumerate(tqdm(crowds, title, steps, leave=False, disable=None)):
-        items = order[step * size:(step + 1) * size]
-        inputs = train.inputs.batch(items, None if maps is None else maps[items])
+    parts = order[:steps * size].split(size)
+    fetched = zip(parts, train.inputs.batches(parts, maps), crowds, strict=True)
+    for step, (items, inputs, crowd) in enumerate(tqdm(fetched, title, steps, leave=False, disable=None)):
         batch = Batch(items, inputs, crowd, lambda items=items: train.inputs.view(items))
         for k, learner in enumerate(learners):
             losses[k, step] = learner.step(batch, (seeds[k] + step) % 2**63)
@@ -126,23 +127,29 @@ def run(dataset, protocol, options):
     check_labels_from(options)
     device = choose_device(options.device)
     settle(device)
+    processes.join(device)
     precision = choose_precision(options.precision, device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
     if options.batch_size > least:
         raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
-    folder = RunFolder(options, protocol.name, device, precision, dataset.describe())
+    if options.batch_size < processes.count():
+        raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
+    folder = (Follower if processes.rank() else RunFolder)(options, protocol.name, device, precision, dataset.describe())
     with folder.claimed():
-        state, summary = folder.load()
+        state, summary = processes.from_first(folder.load())
         if summary:
             if state:
                 folder.restore(files_of(state, dataset), clean=False)
             print(f"this run is done; --fresh does it anew\n\n{results.table(summary)}\n\nfiles are in {folder.path}")
-            return 0
-        if state:
-            folder.restore(files_of(state, dataset))
-        return train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision)
+            status = 0
+        else:
+            if state:
+                folder.restore(files_of(state, dataset))
+            status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision)
+        processes.leave()
+        return status
 
 
 def files_of(state, dataset):

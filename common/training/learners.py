@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from common import processes
 from common.data.dataset import prediction_batch
 from common.methods import METHODS, Setting
+from common.networks import Classifier
 from common.robust import ROBUST
 from common.training.device import Stopwatch, seed_generators
 
@@ -34,6 +36,8 @@ class Learner:
     def __init__(self, name, stage, fold, method, protocol, device):
         self.name, self.stage, self.fold = name, stage, fold
         self.method = method.to(device)
+        processes.same_state(self.method)
+        self.shared = [p for part in method.modules() if isinstance(part, Classifier) for p in part.body.parameters()]
         slow = method.aggregator_parameters()
         fast = [p for p in method.parameters() if all(p is not q for q in slow)]
         groups = [{"params": fast, "lr": protocol.classifier_rate}]
@@ -66,6 +70,7 @@ class Learner:
             loss = self.method.loss(batch)
             self.optimizer.zero_grad()
             loss.backward()
+            processes.sum_gradients(self.shared)
             self.optimizer.step()
         return loss.detach()
 
@@ -135,13 +140,17 @@ def predict_all(learners, inputs, function=None, items=None):
     batch is fetched once for all learners."""
     for learner in learners:
         learner.method.eval()
-    parts = [[] for _ in learners]
     count = len(inputs) if items is None else len(items)
     size = prediction_batch(inputs)
-    for start in range(0, max(count, 1), size):  # an empty batch of an empty set: (0, C) comes out
-        place = slice(start, start + size)
-        batch = inputs.batch(place if items is None else items[place])
+    places = [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]  # one, empty, of no items
+    shared_out = 1 < processes.count() <= len(places)
+    mine = range(processes.rank(), len(places), processes.count()) if shared_out else range(len(places))
+    fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
+    parts = [[None] * len(places) for _ in learners]
+    for k, batch in zip(mine, fetched, strict=True):
         for learner, part in zip(learners, parts, strict=True):
             with learner.watch:
-                part.append((function or learner.method.predict)(batch))
+                part[k] = (function or learner.method.predict)(batch)
+    if shared_out:
+        return [processes.gathered(part, [place.stop - place.start for place in places]) for part in parts]
     return [torch.cat(part) for part in parts]

@@ -1,6 +1,7 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
 import torch
 
+from common import processes
 from common.annotators import copies
 from common.crowd import confusion_from, majority_vote
 from common.errors import UserError
@@ -122,7 +123,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
                     "calibration_error": results.calibration_error(belief, train.truth)}
         write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
                     dataset.class_names if dataset.named else None, folder, label_from)
-        if dataset.finish:
+        if dataset.finish and not processes.rank():
             dataset.finish(folder, leader, [learner.method for learner in good[leader]])
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:

@@ -2,6 +2,7 @@
 
 The checkpoint decides: it is one file, holds the config too, and is replaced in one step. All else is written again from it.
 """
+import contextlib
 import json
 import platform
 import re
@@ -187,6 +188,25 @@ class RunFolder:
 
     def write_json(self, name, value):
         self.write(name, lambda file: file.write(json.dumps(value, indent=2) + "\n"))
+
+
+class Follower(RunFolder):
+    """The folder of a process that is not the first of several: the first one writes."""
+
+    def claimed(self):
+        return contextlib.nullcontext()
+
+    def load(self):
+        return None, None
+
+    def save(self, state, files):
+        pass
+
+    def restore(self, files, clean=True):
+        pass
+
+    def write(self, name, write, mode="w", **how):
+        pass
 
 
 def _compared(config):
