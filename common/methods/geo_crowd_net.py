@@ -24,7 +24,7 @@ class GeoCrowdNetF(Coupled):
         return identity
 
     def regularisation(self, h, matrices, crowd):
-        used = h[crowd.counts > 0]
+        used = torch.where((crowd.counts > 0)[:, None], h, 0)  # no mask: its length would have to be asked for
         return STRENGTH * minus_log_volume(used.T @ used)
 
 
