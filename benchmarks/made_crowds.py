@@ -148,7 +148,7 @@ def main():
         best = max(said, key=said.get)
         numbers = [said["majority-vote"], said["dawid-skene"], said["one-coin"], summary["label_accuracy"]]
         tested = {name: method["selected"]["test_accuracy"] for name, method in summary["methods"].items()
-                  if method.get("selected") and not name.endswith("forecaster")}
+                  if (method.get("selected") or {}).get("test_accuracy") is not None and not name.endswith("forecaster")}
         first = summary["best_method"]
         tests = [f"{100 * tested[first]:.1f} ({first})", f"{100 * max(tested.values()):.1f}"] if tested else ["", ""]
         print("| " + " | ".join([name, *(f"{100 * number:.1f}" for number in numbers), f"{summary['calibration_error']:.3f}",

@@ -8,11 +8,13 @@ from common import processes
 class Classifier(nn.Module):
     """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
 
-    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32.
+    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32. ours: whether all
+    random numbers within come from a Dropout of this module.
     """
 
-    def __init__(self, body, head, precision="float32"):
+    def __init__(self, body, head, precision="float32", ours=True):
         super().__init__()
+        self.ours = ours
         self.body, self.head, self.precision = processes.with_whole_batch_norm(body), head, precision
         self.to(memory_format=torch.channels_last)
 
@@ -29,6 +31,35 @@ class Classifier(nn.Module):
     def forward(self, inputs):
         """Logits, float32 (B, C)."""
         return self.head(self.features(inputs))
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose masks come from `generator` where there is one, the same as from torch's own with that seed. So networks
+    can be trained side by side in threads."""
+    generator = None
+
+    def forward(self, inputs):
+        if self.generator is None or not self.training:
+            return super().forward(inputs)
+        keep = 1 - self.p
+        return inputs * torch.empty_like(inputs).bernoulli_(keep, generator=self.generator).div_(keep)
+
+
+@torch.no_grad()
+def multiplications(classifier, inputs):
+    """How many multiplications the convolutions and linear layers of a Classifier take for inputs (B, ...)."""
+    count = 0
+
+    def add(layer, _, out):
+        nonlocal count
+        count += out.numel() * layer.weight[0].numel()
+    hooks = [layer.register_forward_hook(add) for layer in classifier.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    training = classifier.training
+    classifier.eval()(inputs)
+    classifier.train(training)
+    for hook in hooks:
+        hook.remove()
+    return count
 
 
 def _convolution(channels, out):
@@ -51,7 +82,7 @@ def vgg16(precision):
 def digits_net(precision):
     """Three convolutions for 8 x 8 grey images, one linear layer 256-10."""
     body = nn.Sequential(*_convolution(1, 32), *_convolution(32, 64), nn.MaxPool2d(2),
-                         *_convolution(64, 64), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(.5))
+                         *_convolution(64, 64), nn.MaxPool2d(2), nn.Flatten(), Dropout(.5))
     return Classifier(body, nn.Linear(256, 10), precision)
 
 
@@ -66,13 +97,13 @@ def four_conv(precision):
         layers += [nn.Conv2d(channels, out, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
         channels = out
     layers.insert(3, nn.BatchNorm2d(32))
-    body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Dropout(.5))
+    body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), Dropout(.5))
     return Classifier(body, nn.Linear(128, 2), precision)
 
 
 def feature_net(size, classes, precision):
     """For rows of `size` features: linear to 128, ReLU, dropout 0.5, linear to the classes."""
-    return Classifier(nn.Sequential(nn.Linear(size, 128), nn.ReLU(), nn.Dropout(.5)), nn.Linear(128, classes), precision)
+    return Classifier(nn.Sequential(nn.Linear(size, 128), nn.ReLU(), Dropout(.5)), nn.Linear(128, classes), precision)
 
 
 # --- networks for anybody's items: `spec` is what a model's file says of its network ---------------------------------
@@ -93,7 +124,7 @@ def small(channels, size):
         channels, size = out, size // 2
     out = next(widths)
     layers += _convolution(channels, out)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(.5)), 4 * out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), Dropout(.5)), 4 * out
 
 
 def network_names():
@@ -124,7 +155,7 @@ def build(spec, precision="float32"):
         body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)
     body = _headless(name)
-    return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision)
+    return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision, ours=False)
 
 
 def _headless(name, weights=None):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from common import processes
+from common import networks, processes
 from common.crowd import CrowdLabels
 from common.errors import UserError
 from common.methods import FIELD_METHODS, METHODS, Batch, Setting
@@ -30,7 +30,7 @@ ALL, SOME = ("field", "kd-crowd-max-mig"), ("aggnet", "kd-crowd-max-mig")
 
 def without_dropout():
     """Its masks are drawn for the rows that a process has."""
-    nn.Dropout.forward = lambda self, inputs: inputs
+    nn.Dropout.forward = networks.Dropout.forward = lambda self, inputs: inputs
 
 
 def make_gradients(file):
@@ -94,7 +94,8 @@ def two(what):
 @pytest.fixture
 def alone(monkeypatch):
     """What without_dropout does is undone afterwards."""
-    monkeypatch.setattr(nn.Dropout, "forward", nn.Dropout.forward)
+    for kind in (nn.Dropout, networks.Dropout):
+        monkeypatch.setattr(kind, "forward", kind.forward)
 
 
 def test_gradients_are_those_of_one_process(tmp_path, alone):
@@ -128,8 +129,9 @@ def test_a_run_of_all_methods_and_its_resumption(tmp_path, alone):
         if a["epoch"] == "1" and a["stage"] == "0" and a["loss"]:
             assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=2e-3), a["method"]
 
-    status, *_ = two(call.format("train_until_epoch_2", FLAGS + SOME, str(tmp_path / "stopped")))
-    assert status == [9, 9] and not (tmp_path / "stopped" / "summary.json").exists()
+    status, _, _, errors = two(call.format("train_until_epoch_2", FLAGS + SOME, str(tmp_path / "stopped")))
+    assert status == [9, 9], errors
+    assert not (tmp_path / "stopped" / "summary.json").exists()
     status, _, _, errors = two(call.format("train", FLAGS + SOME, str(tmp_path / "stopped")))
     assert status == [0, 0], errors
     whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("both", "stopped"))

@@ -37,6 +37,7 @@ class DivideMix(Student):
 
     Where there are no images to augment, an item's two views differ by dropout alone.
     """
+    draws = True
 
     def __init__(self, setting):
         super().__init__(setting)

@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
 from common.training.device import choose_device, choose_precision, peak_memory_mb, settle
-from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
+from common.training.learners import STAGES, build_stage, fail, generator, make_crew, predict_all, random_seed, teams
 from common.training.runfolder import Follower, RunFolder
 from common.training.selection import make_plan, mean, predict_teams
 
@@ -31,7 +31,7 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
         view = place if options.augment == "fresh" else [0]
         maps = train.inputs.draw(generator(options.seed, "augmentation", *view))
     losses = torch.zeros(len(learners), steps, device=device)
-    seeds = [random_seed(options.seed, "dropout", learner.name, *place) for learner in learners]
+    seeds = {learner.name: random_seed(options.seed, "dropout", learner.name, *place) for learner in learners}
     for learner in learners:
         learner.method.train()
     crowds = train.crowd.select(order).batches(size)
@@ -42,8 +42,10 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     fetched = zip(parts, train.inputs.batches(parts, maps), crowds, strict=True)
     for step, (items, inputs, crowd) in enumerate(tqdm(fetched, title, steps, leave=False, disable=None)):
         batch = Batch(items, inputs, crowd, lambda items=items: train.inputs.view(items))
-        for k, learner in enumerate(learners):
-            losses[k, step] = learner.step(batch, (seeds[k] + step) % 2**63)
+        found = learners[0].crew.map(lambda learner, batch=batch, step=step: learner.step(
+            batch, (seeds[learner.name] + step) % 2**63), learners)
+        for row, loss in zip(losses, found, strict=True):
+            row[step] = loss
     for learner, row in zip(learners, losses.cpu(), strict=True):
         broken = torch.nonzero(~row.isfinite())
         if len(broken):
@@ -129,6 +131,15 @@ def run(dataset, protocol, options):
     settle(device)
     processes.join(device)
     precision = choose_precision(options.precision, device)
+    threads = torch.get_num_threads()
+    try:
+        return run_on(dataset, protocol, options, device, precision)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_on(dataset, protocol, options, device, precision):
+    """The rest of `run`, on a device."""
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
     if options.batch_size > least:
         raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
@@ -136,6 +147,7 @@ def run(dataset, protocol, options):
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
     if options.batch_size < processes.count():
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
+    crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods))
     folder = (Follower if processes.rank() else RunFolder)(options, protocol.name, device, precision, dataset.describe())
     with folder.claimed():
         state, summary = processes.from_first(folder.load())
@@ -147,7 +159,7 @@ def run(dataset, protocol, options):
         else:
             if state:
                 folder.restore(files_of(state, dataset))
-            status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision)
+            status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision, crew)
         processes.leave()
         return status
 
@@ -160,7 +172,7 @@ def files_of(state, dataset):
     return files | {name: lambda file, text=text: file.write(text) for name, text in dataset.files.items()}
 
 
-def train(dataset, protocol, options, folder, state, device, precision):
+def train(dataset, protocol, options, folder, state, device, precision, crew):
     """The rest of `run`, from the state of a checkpoint or, where it is None, from the beginning.
 
     A checkpoint is written after the first epoch, when a minute has passed since the last one, and at the end of a stage.
@@ -169,7 +181,7 @@ def train(dataset, protocol, options, folder, state, device, precision):
     state = state or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0., "peak_memory_mb": 0.,
                       "learners": {}}
     plan = make_plan(dataset.train, options)
-    say_start(dataset, options, device, precision, folder, state)
+    say_start(dataset, options, device, precision, folder, state, crew)
     started, earlier = time.perf_counter(), state["seconds"]
     staged = any(METHODS[name].teacher for name in options.methods)
     judged = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())  # the annotators' errors can be told
@@ -177,7 +189,7 @@ def train(dataset, protocol, options, folder, state, device, precision):
         print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages = []
     for stage in range(STAGES if staged else 1):
-        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds)
+        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, crew)
         stages.append(learners)
         for learner in learners:
             if learner.key in state["learners"]:
@@ -220,10 +232,11 @@ def restore_best(learners):
         learner.restore_best()
 
 
-def say_start(dataset, options, device, precision, folder, state):
+def say_start(dataset, options, device, precision, folder, state, crew):
     train = dataset.train
     print(f"{len(train)} training items, {len(dataset.test)} test items, {len(dataset.class_names)} classes, "
-          f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}")
+          f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}"
+          + (f", {crew.count} methods at a time with a thread each" if crew.count > 1 else ""))
     if options.divergence == "total-variation":
         print("total variation has no gradient: training takes its smooth surrogate, "
               "f(t) = t - 2 arctan t + pi/2 - 1")

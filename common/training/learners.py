@@ -1,5 +1,6 @@
 """Methods in training: their random numbers, their optimisers, the three stages of KD-Crowd, predictions for a set."""
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 from common import processes
 from common.data.dataset import prediction_batch
 from common.methods import METHODS, Setting
-from common.networks import Classifier
+from common.networks import Classifier, Dropout, multiplications
 from common.robust import ROBUST
 from common.training.device import Stopwatch, seed_generators
 
+LITTLE = 5e8  # multiplications forward in a step: some ten milliseconds of one core
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model taught by it; all else is trained in stage 0
 
 
@@ -29,15 +31,53 @@ def generator(seed, *keys):
     return torch.Generator().manual_seed(random_seed(seed, *keys))
 
 
+class Crew:
+    """`count` threads, one core each, that work on learners side by side."""
+
+    def __init__(self, count):
+        self.pool = ThreadPoolExecutor(count - 1) if count > 1 else None
+        self.count = count
+
+    def map(self, function, learners):
+        """[function(learner)]: the learners that draw from torch's global generator by the caller, one after another, the
+        others by all threads."""
+        if self.pool is None or len(learners) < 2:
+            return [function(learner) for learner in learners]
+        grad = torch.is_grad_enabled()  # each thread has its own
+
+        def work(places):
+            with torch.set_grad_enabled(grad):
+                return [(k, function(learners[k])) for k in places]
+        parts = [[] for _ in range(self.count)]  # the first is the caller's
+        for k in sorted(range(len(learners)), key=lambda k: learners[k].generator is not None):
+            (min(parts, key=len) if learners[k].generator else parts[0]).append(k)
+        waiting = [self.pool.submit(work, places) for places in parts[1:] if places]
+        found = dict(work(parts[0]))
+        for future in waiting:
+            found |= dict(future.result())
+        return [found[k] for k in range(len(learners))]
+
+
+ALONE = Crew(1)
+
+
 class Learner:
     """A method in training under the name of what it is trained for, in a stage and on a fold of the training items: its
     optimiser, its clock, what became of it, the weights of the best epoch where one is selected."""
 
-    def __init__(self, name, stage, fold, method, protocol, device):
+    def __init__(self, name, stage, fold, method, protocol, device, crew=ALONE):
         self.name, self.stage, self.fold = name, stage, fold
         self.method = method.to(device)
+        self.crew = crew
         processes.same_state(self.method)
-        self.shared = [p for part in method.modules() if isinstance(part, Classifier) for p in part.body.parameters()]
+        networks = [part for part in method.modules() if isinstance(part, Classifier)]
+        self.shared = [p for network in networks for p in network.body.parameters()]
+        self.generator = None  # torch's global one, if it is not its own
+        if device.type == "cpu" and processes.count() == 1 and not method.draws and all(part.ours for part in networks):
+            self.generator = torch.Generator()
+            for part in method.modules():
+                if isinstance(part, Dropout):
+                    part.generator = self.generator
         slow = method.aggregator_parameters()
         fast = [p for p in method.parameters() if all(p is not q for q in slow)]
         groups = [{"params": fast, "lr": protocol.classifier_rate}]
@@ -66,7 +106,10 @@ class Learner:
     def step(self, batch, seed):
         """One step of Adam on the batch. `seed` is for the method's dropout. Returns the loss, still on the device."""
         with self.watch:
-            seed_generators(seed, self.watch.device)
+            if self.generator:
+                self.generator.manual_seed(seed)
+            else:
+                seed_generators(seed, self.watch.device)
             loss = self.method.loss(batch)
             self.optimizer.zero_grad()
             loss.backward()
@@ -85,6 +128,18 @@ class Learner:
         self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
 
 
+def make_crew(protocol, inputs, batch_size, precision, device, methods):
+    """The Crew for a run of so many methods. Where a step is so little work that threads would stand in one another's way
+    within it, each has one core, so torch's number of threads is set to one; else one learner at a time has all threads."""
+    if device.type != "cpu" or processes.count() > 1:
+        return ALONE
+    if multiplications(protocol.network(precision), inputs.batch(slice(0, 1))) * batch_size > LITTLE:
+        return ALONE
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return Crew(min(threads, methods))
+
+
 def teams(learners):
     """{name: [Learner]}: the learners of one name, one for each fold."""
     found = {}
@@ -99,7 +154,7 @@ def fail(learners, name, failure):
         learner.failure = learner.failure or failure
 
 
-def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds):
+def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds, crew=ALONE):
     """[Learner] of a stage, for each fold ([selection.Fold]). `earlier` are those of the stages before, [[Learner], ...].
 
     All classifiers of stage 0 start from the same weights in a fold. A student of stage 1 is taught the predictions of
@@ -123,13 +178,13 @@ def build_stage(stage, earlier, dataset, protocol, options, device, precision, f
             kind = METHODS[name]
             torch.manual_seed(random_seed(options.seed, "weights", *([stage] if stage else []), *key))
             if stage == 0 and not kind.teacher:
-                learners.append(Learner(name, 0, fold.number, kind(setting), protocol, device))
+                learners.append(Learner(name, 0, fold.number, kind(setting), protocol, device, crew))
             elif stage == 1 and kind.teacher in before[0]:
                 taught = replace(setting, targets=predict_all([before[0][kind.teacher]], train.inputs)[0])
-                learners.append(Learner(name, 1, fold.number, ROBUST[options.robust](taught), protocol, device))
+                learners.append(Learner(name, 1, fold.number, ROBUST[options.robust](taught), protocol, device, crew))
             elif stage == 2 and name in before[1]:
                 taught = replace(setting, targets=predict_all([before[1][name]], train.inputs)[0])
-                learners.append(Learner(name, 2, fold.number, kind(taught), protocol, device))
+                learners.append(Learner(name, 2, fold.number, kind(taught), protocol, device, crew))
                 learners[-1].method.load_state_dict(before[0][kind.teacher].method.state_dict())
     return learners
 
@@ -148,9 +203,12 @@ def predict_all(learners, inputs, function=None, items=None):
     fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
     parts = [[None] * len(places) for _ in learners]
     for k, batch in zip(mine, fetched, strict=True):
-        for learner, part in zip(learners, parts, strict=True):
+        def predict(learner, batch=batch):
             with learner.watch:
-                part[k] = (function or learner.method.predict)(batch)
+                return (function or learner.method.predict)(batch)
+        crew = learners[0].crew if learners else ALONE
+        for part, said in zip(parts, crew.map(predict, learners), strict=True):
+            part[k] = said
     if shared_out:
         return [processes.gathered(part, [place.stop - place.start for place in places]) for part in parts]
     return [torch.cat(part) for part in parts]
