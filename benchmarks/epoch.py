@@ -26,6 +26,7 @@ from common.training.device import choose_device, choose_precision
 from common.training.experiment import train_epoch
 from common.training.learners import build_stage
 from common.training.options import Options
+from common.training.selection import make_plan
 
 SHAPES = {"vgg16": (32, 32, 3), "digits_net": (8, 8, 1)}
 
@@ -107,9 +108,10 @@ def main():
         for _ in range(steps):
             step()
     print(f"{precision}; the loop's epoch against the bare step\n{'method':15}{'images/s':>10}{'bare':>10}{'on top':>9}")
-    for learner in build_stage(0, [], dataset, protocol, options, device, precision):
+    folds = make_plan(train, options).folds
+    for learner in build_stage(0, [], dataset, protocol, options, device, precision, folds):
         def epoch(learner=learner):
-            train_epoch([learner], train, 1, options)
+            train_epoch([learner], train, folds[0], 1, options)
         bare_round(), epoch()
         pairs = [(seconds(device, bare_round), seconds(device, epoch)) for _ in range(arguments.rounds)]
         bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))

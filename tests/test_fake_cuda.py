@@ -25,6 +25,7 @@ aten, CPU, GPU = torch.ops.aten, torch.device("cpu"), torch.device("meta")
 CLASSES, SIDE = 3, 4
 DENSE = np.array([[0, 0, 1], [1, -1, 1], [-1, -1, -1], [2, 1, -1], [0, 2, 2]])  # item 2 has no labels
 KINDS = METHODS | ROBUST
+PROTOCOL = Protocol("fake", None, 1, 2, 1e-3, 1e-3, (1 / CLASSES,) * CLASSES, ())
 
 
 class FakeGPU(dispatch.TorchDispatchMode):
@@ -56,10 +57,6 @@ def network():
                       nn.Linear(4 * SIDE**2, CLASSES))
 
 
-def protocol(kind):
-    return Protocol("fake", network, 1, 2, 1e-3, 1e-3, (1 / CLASSES,) * CLASSES, ())
-
-
 def make(kind):
     """(Learner, Batch, inputs, CrowdLabels) of five images on the GPU."""
     crowd = CrowdLabels.from_dense(DENSE, CLASSES).to(GPU)
@@ -68,7 +65,7 @@ def make(kind):
                       torch.full((CLASSES,), 1 / CLASSES, device=GPU), True, 1e-4, "aggregator", "kl", epochs=10,
                       input_size=3 * SIDE**2, targets=torch.zeros(5, CLASSES, device=GPU))
     items = torch.arange(5, device=GPU)
-    return (Learner(kind.name or "student", 0, 0, kind(setting), protocol(kind), GPU),
+    return (Learner(str(kind.name), 0, 0, kind(setting), PROTOCOL, GPU),
             Batch(items, images.batch(items, images.draw(None)), crowd, lambda: images.view(items)), images, crowd)
 
 
@@ -149,8 +146,8 @@ class Beside(MajorityVote):
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    (OfTheCPU, "of two devices"), (Beside, "of two devices"), (Reading, "a value is read"), (Waiting, "waits for the device"),
-    (Masking, "nonzero")])
+    (OfTheCPU, "of two devices"), (Beside, "of two devices"), (Reading, "a value is read"),
+    (Waiting, "waits for the device"), (Masking, "nonzero")])
 def test_the_mistakes_that_this_is_to_find_are_found(gpu, kind, message):
     with pytest.raises((AssertionError, NotImplementedError), match=message):
         step(gpu, kind)

@@ -1,0 +1,343 @@
+"""The stages of gpu.py: functions of a Bench that yield their rows, dictionaries, as they come."""
+import csv
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import reproduce
+from common.crowd import CrowdLabels, vote_shares
+from common.data.dataset import Dataset, Items, Protocol
+from common.data.images import Augmentation, ImageSet
+from common.methods import METHODS, SYNTHESIZED_METHODS, Batch, Setting
+from common.networks import Classifier, four_conv, vgg16
+from common.robust import ROBUST
+from common.training import experiment
+from common.training.device import choose_precision, seed_generators
+from common.training.learners import Learner
+from common.training.options import Options
+from common.training.runfolder import CHECKPOINT, RunFolder
+
+KINDS = METHODS | ROBUST
+TIMED = (*SYNTHESIZED_METHODS, "kd-crowd-max-mig", "elr", "dividemix")
+ANNOTATORS = 10
+
+
+def tiny(precision):
+    """What stands for the networks where all is cut down."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1, bias=False), nn.BatchNorm2d(4), nn.Flatten())
+    return Classifier(body, nn.Linear(64, 10), precision)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network, its batch, the side of its images, its classes."""
+    name: str
+    network: object
+    batch: int
+    side: int
+    classes: int
+
+    @property
+    def protocol(self):
+        return Protocol(self.name, self.network, 1, self.batch, 1e-3, 1e-4, (1 / self.classes,) * self.classes,
+                        SYNTHESIZED_METHODS, crowd_layer_start="aggregator")
+
+    def items(self, count, seed=0):
+        """Items of random images; ten annotators are right seven times of ten."""
+        random = np.random.default_rng(seed)
+        truth = np.arange(count) % self.classes
+        labels = np.where(random.random((count, ANNOTATORS)) < .7, truth[:, None],
+                          random.integers(0, self.classes, (count, ANNOTATORS)))
+        images = torch.from_numpy(random.integers(0, 256, (count, self.side, self.side, 3), np.uint8))
+        return Items(ImageSet(images, (.5,) * 3, (.25,) * 3, Augmentation(True, 15)), torch.from_numpy(truth),
+                     list(map(str, range(count))), CrowdLabels.from_dense(labels, self.classes))
+
+    def learner(self, name, train, device, precision):
+        """A Learner of the method or student, taught the shares of the votes; the same weights every time."""
+        torch.manual_seed(0)
+        setting = Setting(lambda: self.network(precision), train.crowd, train.truth,
+                          torch.tensor(self.protocol.prior, device=device), False, 1e-4, "aggregator", "kl", epochs=50,
+                          input_size=3 * self.side**2, targets=vote_shares(train.crowd), kd_weight=3.)
+        learner = Learner(name, 0, 0, KINDS[name](setting), self.protocol, device)
+        learner.method.train()
+        return learner
+
+    def batches(self, train, count):
+        """[Batch] of augmented images, in turn."""
+        maps = train.inputs.draw(torch.Generator().manual_seed(0))
+        order = torch.arange(count * self.batch, device=train.truth.device) % len(train)
+        crowds = train.crowd.select(order).batches(self.batch)
+        return [Batch(items, train.inputs.batch(items, maps[items]), crowd, lambda items=items: train.inputs.view(items))
+                for items, crowd in zip(order.split(self.batch), crowds, strict=True)]
+
+
+TINY = Workload("tiny", tiny, 8, 8, 10)
+VGG, FOUR = Workload("vgg16", vgg16, 64, 32, 10), Workload("four-conv", four_conv, 16, 150, 2)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where, and how much: everything on a GPU, cut down elsewhere."""
+    device: torch.device
+    out: Path
+    path: str | None
+
+    @property
+    def whole(self):
+        return self.device.type == "cuda"
+
+    @property
+    def workloads(self):
+        return (VGG, FOUR) if self.whole else (TINY,)
+
+    def seconds(self, work, times):
+        """Of one work() in so many, after three that do not count."""
+        for k in range(3 + times):
+            if k == 3:
+                self.wait()
+                started = time.perf_counter()
+            work(k)
+        self.wait()
+        return (time.perf_counter() - started) / times
+
+    def wait(self):
+        if self.whole:
+            torch.cuda.synchronize(self.device)
+
+
+def body(learner, batch):
+    """What a step launches; the gradients are set to None before."""
+    loss = learner.method.loss(batch)
+    loss.backward()
+    learner.optimizer.step()
+    return loss.detach()
+
+
+def agreement(bench):
+    work = VGG if bench.whole else TINY
+    items = work.items(work.batch)
+    for name in (*KINDS, "dividemix, warm"):
+        found = []
+        for device in (torch.device("cpu"), bench.device):
+            train = items.to(device)
+            learner = work.learner(name.split(",")[0], train, device, "float32")
+            if name.endswith("warm"):
+                learner.method.epoch = learner.method.warm_up
+            loss = learner.step(work.batches(train, 1)[0], 0)
+            gradients = [p.grad.flatten().cpu().double() for p in learner.method.parameters() if p.grad is not None]
+            found.append((loss.item(), torch.cat(gradients)))
+        (loss, gradient), (other_loss, other) = found
+        yield {"method": name, "loss": loss, "loss_error": abs(loss - other_loss) / abs(loss),
+               "gradient_error": ((gradient - other).norm() / gradient.norm()).item()}
+
+
+def stop_after(saves):
+    """A RunFolder.save that ends the run after so many."""
+    save, done = RunFolder.save, []
+
+    def saving(self, *arguments):
+        save(self, *arguments)
+        done.append(1)
+        if len(done) == saves:
+            raise KeyboardInterrupt
+    return saving
+
+
+def repeat(bench):
+    stops = ("again", None), ("stopped in stage 0", 2), ("stopped in stage 1", 4)
+    if bench.whole:
+        yield from repeat_one(bench, VGG, 640, ["max-mig", "kd-crowd-max-mig"], stops)
+        yield from repeat_one(bench, TINY, 40, [*METHODS], stops)
+    else:
+        yield from repeat_one(bench, TINY, 40, ["kd-crowd-max-mig"], stops[2:])
+
+
+def repeat_one(bench, work, count, methods, stops):
+    """The runs of a workload: after so many checkpoints, one each epoch, they are stopped, and go on."""
+    dataset = Dataset(work.items(count), work.items(count // 2, 1), [*map(str, range(10))], [*map(str, range(ANNOTATORS))])
+    said, save = [], RunFolder.save
+    experiment.CHECKPOINT_SECONDS = 0
+
+    def run(name):
+        out = bench.out / "repeat" / f"{work.name}-{name.replace(' ', '-')}"
+        options = Options(methods=methods, batch_size=work.batch, epochs=3, augment="fresh", robust="dividemix", fresh=True,
+                          device=str(bench.device), out=str(out))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                experiment.run(dataset, work.protocol, options)
+            except KeyboardInterrupt:
+                RunFolder.save = save
+                experiment.run(dataset, work.protocol, replace(options, fresh=False))
+        said.extend(str(w.message).split(". You can")[0] for w in caught if "determinis" in str(w.message))
+        with open(out / "metrics.csv", newline="") as file:
+            rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        learners = torch.load(out / CHECKPOINT, weights_only=True)["learners"]
+        return rows, {(key, name): tensor for key, state in learners.items() for name, tensor in state["method"].items()}
+    rows, weights = run("first")
+    for name, saves in stops:
+        RunFolder.save = stop_after(saves) if saves else save
+        other_rows, other = run(name)
+        differ = sorted({key for (key, part), tensor in weights.items() if not torch.equal(tensor, other[key, part])})
+        yield {"network": work.name, "run": name, "same_metrics": rows == other_rows, "same_weights": not differ,
+               "differ": differ[:9], "warnings": sorted(set(said))}
+
+
+def steps(bench):
+    count = 50 if bench.whole else 2
+    for work in bench.workloads:
+        train = work.items(16 * work.batch if bench.whole else 16).to(bench.device)
+        batches = work.batches(train, 8)
+        for precision in {choose_precision("auto", bench.device), "float32"}:
+            for name in TIMED:
+                learner = work.learner(name, train, bench.device, precision)
+                if name == "dividemix":
+                    learner.method.epoch = learner.method.warm_up
+
+                def step(k, learner=learner, batches=batches):
+                    learner.step(batches[k % len(batches)], k)
+                seconds = bench.seconds(step, count)
+                yield {"network": work.name, "precision": precision, "method": name, "ms": 1000 * seconds,
+                       **(launched(bench, step, seconds) if bench.whole else {})}
+
+
+def launched(bench, step, seconds, times=10):
+    """{"kernels", "busy"}: how many kernels a step launches, and for which share of its seconds the GPU runs them."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for k in range(times):
+            step(k)
+        bench.wait()
+    kernels = [e for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA
+               and not getattr(e, "is_user_annotation", False)]
+    return {"kernels": len(kernels) / times, "busy": sum(e.time_range.elapsed_us() for e in kernels) / 1e6 / times / seconds}
+
+
+def jobs(bench):
+    cells = ["digits", "--seeds", "2", "--cases", "1,2,3", "--epochs", "30"]
+    if bench.path:
+        cells = ["cifar10", "--path", bench.path, "--seeds", "2", "--cases", "1,2,3", "--epochs", "2", "--train-size",
+                 "10000"]
+    if not bench.whole:
+        cells = ["digits", "--seeds", "1", "--cases", "1", "--epochs", "1", "--train-size", "100", "--methods", "max-mig",
+                 "--device", "cpu"]
+    for number in (1, 3, 6) if bench.whole else (1,):
+        started = time.perf_counter()
+        status = reproduce.main([*cells, "--expertise", "1", "--jobs", str(number), "--out",
+                                 str(bench.out / f"jobs-{number}")])
+        yield {"jobs": number, "cells": cells[0], "status": status, "seconds": time.perf_counter() - started}
+
+
+def captured(bench, learner, first):
+    """A function of a Batch: a step of the learner as a CUDA graph on buffers that the batch is copied to. On a CPU the
+    step itself on such buffers."""
+    buffers = [tensor.clone() for tensor in (first.items, first.inputs, first.crowd.annotator, first.crowd.label,
+                                             first.crowd.offsets)]
+    items, inputs, *crowd = buffers
+    batch = Batch(items, inputs, CrowdLabels(*crowd, first.crowd.annotators, first.crowd.classes))
+    start = {name: value.clone() for name, value in learner.method.state_dict().items()}
+    if bench.whole:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                learner.optimizer.zero_grad()
+                body(learner, batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        learner.optimizer.zero_grad()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = body(learner, batch)
+        learner.method.load_state_dict(start)  # in place, as all that the graph knows
+        for state in learner.optimizer.state.values():
+            for tensor in state.values():
+                tensor.zero_()
+
+    def step(batch_now):
+        for buffer, tensor in zip(buffers, (batch_now.items, batch_now.inputs, batch_now.crowd.annotator,
+                                            batch_now.crowd.label, batch_now.crowd.offsets), strict=True):
+            buffer.copy_(tensor)
+        if bench.whole:
+            graph.replay()
+            return loss
+        learner.optimizer.zero_grad()
+        return body(learner, batch)
+    return step
+
+
+def graph(bench):
+    count = 20 if bench.whole else 4
+    for work in bench.workloads:
+        train = work.items(16 * work.batch if bench.whole else 16).to(bench.device)
+        batches = work.batches(train, count)
+        for name in TIMED:
+            row = {"network": work.name, "method": name}
+            try:
+                row |= compare(bench, work, name, train, batches)
+            except (RuntimeError, AssertionError) as error:  # what capture forbids
+                row["error"] = str(error).splitlines()[0][:200]
+            yield row
+
+
+def compare(bench, work, name, train, batches):
+    """{"same", "first_different", "eager_ms", "graph_ms"}: the graph's steps against the eager ones, from the same start."""
+    precision = choose_precision("auto", bench.device)
+    eager, other = (work.learner(name, train, bench.device, precision) for _ in range(2))
+    for learner in (eager, other):
+        for group in learner.optimizer.param_groups:
+            group["capturable"] = bench.whole
+
+    def eager_step(batch):
+        eager.optimizer.zero_grad()
+        return body(eager, batch)
+    graph_step, different = captured(bench, other, batches[0]), None
+    for k, batch in enumerate(batches):
+        if k == len(batches) // 2 and hasattr(eager.method, "belief"):  # EM, with a copy: the graph knows no other tensor
+            for learner in (eager, other):
+                learner.method.belief.copy_(learner.method.revise(learner.method.belief))
+        losses = []
+        for step in (eager_step, graph_step):
+            seed_generators(k, bench.device)
+            losses.append(step(batch).clone())
+        if different is None and not torch.equal(*losses):
+            different = k
+    weights = other.method.state_dict()
+    same = all(torch.equal(tensor, weights[key]) for key, tensor in eager.method.state_dict().items())
+    times = [1000 * bench.seconds(lambda k, step=step: step(batches[k % len(batches)]), len(batches))
+             for step in (eager_step, graph_step)]
+    return {"same": same and different is None, "first_different": different, "eager_ms": times[0], "graph_ms": times[1]}
+
+
+@torch.no_grad()
+def prediction(bench):
+    for work in bench.workloads:
+        images = work.items(4096 if bench.whole else 32).to(bench.device)
+        method = work.learner("max-mig", images, bench.device, choose_precision("auto", bench.device)).method.eval()
+        for size in (64, 256, 1024) if bench.whole else (8, 32):
+            def predict(_, size=size, method=method, inputs=images.inputs):
+                for start in range(0, len(inputs), size):
+                    method.predict(inputs.batch(slice(start, start + size)))
+            yield {"network": work.name, "batch": size, "images_a_second": len(images) / bench.seconds(predict, 3)}
+
+
+def cifar10(bench):
+    if not bench.path:
+        yield {"skipped": "no --path"}
+        return
+    out = bench.out / "cifar10"
+    flags = ["--path", bench.path, "--case", "2", "--expertise", "1", "--methods", "max-mig,true-label", "--out", str(out),
+             "--device", str(bench.device), *(() if bench.whole else ("--epochs", "1", "--train-size", "64", "--test-size",
+                                                                      "20", "--precision", "float32"))]
+    status = reproduce.load_script("cifar10").main(flags)
+    summary = json.loads((out / "summary.json").read_text())
+    for name, method in summary["methods"].items():
+        yield {"method": name, "status": status, "seconds": summary["seconds"], "last": method["last"],
+               "training_labels": method["train_label_accuracy"]}
