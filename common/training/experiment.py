@@ -44,9 +44,12 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
             losses[k, step] = learner.step(batch, (seeds[k] + step) % 2**63)
     for learner, row in zip(learners, losses.cpu(), strict=True):
         broken = torch.nonzero(~row.isfinite())
+        where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
         if len(broken):
-            where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
             learner.failure = f"loss not finite in {where}, batch {broken[0].item() + 1}"
+        elif not learner.is_finite():  # a gradient was not: of the last batch, or the loss would have told
+            learner.failure = f"weights not finite after {where}"
+        if learner.failure:
             tqdm.write(f"{learner.name} stopped: {learner.failure}")
     return [row.mean().item() for row in losses]
 
