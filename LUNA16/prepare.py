@@ -13,12 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import numpy as np
 import SimpleITK
 from PIL import Image
 from tqdm import tqdm
 
-from common.errors import UserError, launch
 from common.files import replace_file
 from common.training.options import Parser, whole
 

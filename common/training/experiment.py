@@ -1,4 +1,5 @@
 """The one training loop: all methods of a stage see the same batches; evaluation, checkpoint and resume."""
+import contextlib
 import time
 
 import torch
@@ -133,7 +134,7 @@ def run(dataset, protocol, options):
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
     folder = RunFolder(options, protocol.name, device, precision, dataset.describe())
-    with folder.claimed():
+    with folder.claimed(), told_how_to_go_on(folder):
         state, summary = folder.load()
         if summary:
             if state:
@@ -143,6 +144,15 @@ def run(dataset, protocol, options):
         if state:
             folder.restore(files_of(state, dataset))
         return train(dataset.to(device), protocol, options, folder, state, device, precision)
+
+
+@contextlib.contextmanager
+def told_how_to_go_on(folder):
+    """Whoever presses Control-C is told what is true of the folder by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(folder.goes_on()) from None
 
 
 def files_of(state, dataset):
