@@ -24,7 +24,7 @@ def launch(main):
     except UserError as error:
         status = _say(f"error: {error}", 2)
     except KeyboardInterrupt as stop:
-        status = _say(f"stopped: nothing is half written; {stop or 'the same command goes on'}", 130)
+        status = _say(f"stopped: nothing is half written; {str(stop) or 'the same command goes on'}", 130)
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         status = 1
     except OSError as error:

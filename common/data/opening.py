@@ -108,18 +108,18 @@ class Bounded(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def unpacked(file, name=None, most=UNPACKED):
-    """As `opened`; what is gzipped is unpacked, into no more than `most` bytes."""
+def unpacked(file, name=None):
+    """As `opened`; what is gzipped is unpacked, into no more than UNPACKED bytes."""
     with opened(file, name) as source:
         gzipped = source.read(2) == GZIP
         source.seek(0)
-        yield io.BufferedReader(Bounded(gzip.GzipFile(fileobj=source), most), MB) if gzipped else source
+        yield io.BufferedReader(Bounded(gzip.GzipFile(fileobj=source), UNPACKED), MB) if gzipped else source
 
 
 @contextlib.contextmanager
-def read_text(file, name=None, most=UNPACKED):
+def read_text(file, name=None):
     """As `opened`: UTF-8 text, with a byte order mark or none, its line ends as they are, for the csv module."""
-    with opened(file, name, most) as source:
+    with opened(file, name, UNPACKED) as source:
         try:
             yield io.TextIOWrapper(source, encoding="utf-8-sig", newline="")
         except UnicodeDecodeError:
@@ -143,7 +143,9 @@ def read_array(file, name=None):
             if min(shape, default=0) < 0 or count * dtype.itemsize != there:
                 raise ValueError("size")
             values = np.fromfile(source, dtype, count).reshape(shape, order="F" if fortran else "C")
-        except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
+        except UserError:
+            raise
+        except Exception:  # numpy parses a header with Python's own parser
             raise UserError(f"{name}: not a whole .npy file; expected an array of numbers") from None
     return np.ascontiguousarray(values, dtype.newbyteorder("=")).reshape(shape)
 

@@ -216,8 +216,12 @@ def _fit_images(source, train, size, how, color, imagenet):
 
 
 def _fit_features(source, values):
-    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is told of by `apply`
+    with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = values.mean(0), values.std(0)
+    far = np.flatnonzero(~np.isfinite(mean + deviation))
+    if len(far):
+        raise UserError(f"{source.origin}: feature {source.columns[far[0]] if source.columns else far[0]} goes up to "
+                        f"{np.abs(values[:, far[0]]).max()}; expected numbers whose squares can be summed")
     constant = np.flatnonzero(deviation <= 1e-12 * np.maximum(1, np.abs(mean)))
     if len(constant) == values.shape[1]:
         raise UserError(f"{source.origin}: every feature is constant over the items with answers; "
