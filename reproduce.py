@@ -8,6 +8,9 @@ Finished cells are never run again and a killed one goes on at its last epoch. S
 may work in one folder: each cell is claimed by a lock that ends with the process which works on it. Flags that are not
 listed here go to the script as they are.
 """
+from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import argparse
 import dataclasses
 import importlib.util
@@ -23,7 +26,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from common.errors import UserError, launch
 from common.files import claim, holder, replace_file
 from common.output import tables
 from common.training.options import Parser, whole

@@ -1,6 +1,6 @@
 """CIFAR-10's files, from the python version's batches, its archive or a folder of images; its crowd."""
+import gzip
 import hashlib
-import io
 import tarfile
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torchvision.datasets import CIFAR10
 from common.crowd import pair_experts
 from common.data.dataset import Items
 from common.data.images import Augmentation, ImageSet, left_out_file, read_items
+from common.data.opening import BROKEN, GZIP, MB, Bounded, folder_at, opened, read_bytes
 from common.data.pickles import load_arrays
 from common.errors import UserError
 
@@ -20,6 +21,8 @@ EXPERTS = pair_experts(((0, 2), (1, 9), (3, 5), (4, 7), (6, 8)))
 MEAN, DEVIATION = (.4914, .4822, .4465), (.2470, .2435, .2616)
 AUGMENTATION = Augmentation(flip=True, rotation=15)
 FOLDER, ARCHIVE = CIFAR10.base_folder, CIFAR10.filename
+LARGEST = 256 * MB  # of a batch; the published ones have 31 MB
+UNPACKED = 8 * LARGEST  # of the archive
 
 
 def load(path, download=False):
@@ -31,10 +34,9 @@ def load(path, download=False):
     path = Path(path)
     if download and not (path / FOLDER).exists():
         _download(path)
-    if not path.is_dir():
-        raise UserError(f"--path {path}: no such folder")
+    folder_at(path, "--path")
     if (path / FOLDER).is_dir():
-        return _from_batches(lambda name: _read(path / FOLDER / name), path / FOLDER)
+        return _from_batches(lambda name: read_bytes(path / FOLDER / name, LARGEST), path / FOLDER)
     if (path / ARCHIVE).is_file():
         return _from_archive(path / ARCHIVE)
     if (path / "train").is_dir() and (path / "test").is_dir():
@@ -52,19 +54,21 @@ def _download(path):
         raise UserError(f"--download: CIFAR-10 could not be fetched into {path} ({error})") from None
 
 
-def _read(file):
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-
-
 def _from_archive(archive):
-    try:
-        with tarfile.open(archive) as tar:
-            batches = {Path(member.name).name: tar.extractfile(member).read() for member in tar if member.isfile()}
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise UserError(f"{archive}: cut short or broken ({error}); get the file again") from None
+    wanted = {name for name, _ in CIFAR10.train_list + CIFAR10.test_list}
+    batches = {}
+    with opened(archive) as file:
+        gzipped = file.read(2) == GZIP
+        file.seek(0)
+        content = Bounded(gzip.GzipFile(fileobj=file) if gzipped else file, UNPACKED, LARGEST)
+        try:
+            with tarfile.open(fileobj=content, mode="r:") as tar:
+                for member in tar:
+                    name = Path(member.name).name
+                    if member.isfile() and not member.issparse() and name in wanted:
+                        batches[name] = tar.extractfile(member).read()
+        except (*BROKEN, tarfile.TarError, ValueError, OverflowError) as error:
+            raise UserError(f"{archive}: cut short or broken ({error}); get the file again") from None
 
     def read(name):
         if name not in batches:
@@ -96,7 +100,7 @@ def _from_batches(read, where):
 
 def _batch(content, name):
     """(uint8 (N, 3072), int64 (N,)) of a batch's pickle."""
-    batch = load_arrays(io.BytesIO(content), name)
+    batch = load_arrays(content, name)
     batch = batch if isinstance(batch, dict) else {}
     rows, labels = batch.get("data"), batch.get("labels")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:

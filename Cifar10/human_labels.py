@@ -1,6 +1,5 @@
 """Real crowds for CIFAR-10: CIFAR-10H, 50 labels for each test image, and CIFAR-10N, three for each training image."""
 import csv
-import io
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,12 @@ import torch
 
 from common.crowd import CrowdLabels
 from common.data.dataset import Dataset, cut, thinned
+from common.data.opening import MB, opened, read_text, zip_member
 from common.data.pickles import load_arrays
 from common.errors import UserError
 
 CLASSES = 10
+LARGEST = 100 * MB  # of CIFAR-10_human.pt, which has 3
 ITEM_COLUMNS = ("cifar10_test_test_idx", "cifar10_test_set_idx")  # as the published file and as its description have it
 COLUMNS = ("annotator_id", "is_attn_check", "true_label", "chosen_label")
 CIFAR10N_COLUMNS = ("random_label1", "random_label2", "random_label3")
@@ -45,8 +46,8 @@ def human_crowd(train, test, class_names, options, files):
 
 def read_cifar10h(path):
     """(CrowdLabels, annotators' ids, true labels (N,)) of cifar10h-raw.csv; the attention checks are left out."""
-    try:
-        with open(path, newline="") as file:
+    with read_text(path, f"--crowd-path {path}") as file:
+        try:
             rows = csv.reader(file)
             header = next(rows, [])
             item_column = next((name for name in ITEM_COLUMNS if name in header), None)
@@ -54,13 +55,14 @@ def read_cifar10h(path):
                 raise UserError(f"--crowd-path {path}: expected the columns {', '.join((*COLUMNS, ITEM_COLUMNS[0]))}")
             wanted = [header.index(name) for name in (*COLUMNS, item_column)]
             cells = np.array([[row[k] for k in wanted] for row in rows], dtype=np.int64).reshape(-1, len(wanted))
-    except OSError as error:
-        raise UserError(f"--crowd-path {path}: cannot be read ({error.strerror})") from None
-    except (ValueError, IndexError, OverflowError, csv.Error) as error:
-        raise UserError(f"--crowd-path {path}: a row is broken ({error}); expected whole numbers") from None
+        except (ValueError, IndexError, OverflowError, csv.Error) as error:
+            raise UserError(f"--crowd-path {path}: a row is broken ({error}); expected whole numbers") from None
     annotator, _, truth, label, item = cells[cells[:, 1] == 0].T
     if not len(item) or item.min() < 0 or min(label.min(), truth.min()) < 0 or max(label.max(), truth.max()) >= CLASSES:
         raise UserError(f"--crowd-path {path}: expected labels from 0 to 9 of images from 0 on")
+    if item.max() >= len(item):  # before room is made for as many
+        raise UserError(f"--crowd-path {path}: {len(item)} labels, one of image {item.max()}; expected labels of each image "
+                        "from 0 on")
     true_labels = np.full(item.max() + 1, -1)
     true_labels[item] = truth
     ids, annotator = np.unique(annotator, return_inverse=True)
@@ -88,21 +90,21 @@ def read_cifar10n(path):
 
     The file is a pickled dictionary of arrays in a zip archive; nothing in it is executed.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
-            if name is None:
-                raise UserError(f"--crowd-path {path}: has no data.pkl; expected CIFAR-10_human.pt")
-            columns = load_arrays(io.BytesIO(archive.read(name)), f"--crowd-path {path}")
-    except OSError as error:
-        raise UserError(f"--crowd-path {path}: cannot be read ({error.strerror})") from None
-    except zipfile.BadZipFile:
-        raise UserError(f"--crowd-path {path}: cut short, or not a file that torch saved") from None
+    with opened(path, f"--crowd-path {path}", LARGEST) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                name = next((name for name in archive.namelist() if name.endswith("data.pkl")), None)
+                if name is None:
+                    raise UserError(f"--crowd-path {path}: has no data.pkl; expected CIFAR-10_human.pt")
+                content = zip_member(archive, name, LARGEST)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):  # what zipfile raises for a broken directory
+            raise UserError(f"--crowd-path {path}: cut short, or not a file that torch saved") from None
+    columns = load_arrays(content, f"--crowd-path {path}")
     wanted = (*CIFAR10N_COLUMNS, "clean_label")
     arrays = [columns.get(name) if isinstance(columns, dict) else None for name in wanted]
     for name, array in zip(wanted, arrays, strict=True):
         if (not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.shape != arrays[0].shape
                 or array.ndim != 1 or not len(array) or array.min() < 0 or array.max() >= CLASSES):
             raise UserError(f"--crowd-path {path}: expected {name}, a label from 0 to 9 for each training image")
-    *labels, truth = arrays
+    *labels, truth = (array.astype(np.int64) for array in arrays)
     return CrowdLabels.from_dense(torch.from_numpy(np.column_stack(labels)), CLASSES), list(CIFAR10N_COLUMNS), truth

@@ -1,11 +1,10 @@
 """Dogs vs. Cats: Kaggle's training images or Microsoft's PetImages, and their crowd."""
-from pathlib import Path
-
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common.crowd import Experts
-from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
+from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_lists
+from common.data.opening import folder_at
 from common.errors import UserError
 
 CLASSES = ["cat", "dog"]
@@ -22,11 +21,9 @@ def load(path):
     """(train, test, files): Items of the images in folder `path`, and what to note of them (Dataset.files)."""
     if path is None:
         raise UserError("--path: missing; give the folder that holds cat.0.jpg, dog.0.jpg ..., or PetImages/")
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"--path {path}: no such folder")
+    path = folder_at(path, "--path")
     if all((path / name).is_file() for name in LISTS):
-        splits, files = [read_list(path / name, path, len(CLASSES)) for name in LISTS], {}
+        splits, files = read_lists(path, LISTS, len(CLASSES)), {}
     else:
         splits = _halves(*_find(path))
         files = {f"split_{name}": "".join(f"{item},{c}\n" for item, c in zip(*split, strict=True))
@@ -43,6 +40,8 @@ def _find(path):
                      ("Cat/*.jpg", "Dog/*.jpg")):
         found = [sorted(file.relative_to(path).as_posix() for file in path.glob(pattern)) for pattern in patterns]
         if all(found):
+            if min(map(len, found)) < 2:
+                raise UserError(f"--path {path}: one image of a class; expected two or more, to train and to test")
             return sum(found, []), [0] * len(found[0]) + [1] * len(found[1])
     raise UserError(f"--path {path}: no cats and dogs in it; expected cat.0.jpg, dog.0.jpg ..., or PetImages/Cat and "
                     "PetImages/Dog with .jpg files")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import dogs_vs_cats
 from common.data.dataset import Protocol, synthesized
-from common.errors import launch
 from common.methods import SYNTHESIZED_METHODS
 from common.networks import four_conv
 from common.training.experiment import run

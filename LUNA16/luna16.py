@@ -1,10 +1,9 @@
 """LUNA16's nodule candidates as 50 x 50 crops, as prepare.py makes them, and their crowd."""
-from pathlib import Path
-
 import numpy as np
 
 from common.crowd import Experts
-from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_list
+from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_lists
+from common.data.opening import folder_at
 from common.errors import UserError
 
 CLASSES = ["negative", "nodule"]
@@ -21,15 +20,12 @@ def load(path):
     """(train, test, files): Items of the crops listed in folder `path`, and what to note of them (Dataset.files)."""
     if path is None:
         raise UserError(f"--path: missing; give the folder with {' and '.join(LISTS)} that prepare.py makes")
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"--path {path}: no such folder")
+    path = folder_at(path, "--path")
     for name in LISTS:
         if not (path / name).is_file():
             raise UserError(f"--path {path}: has no {name}; prepare.py makes it from the challenge's files")
     left_out, splits = [], []
-    for name in LISTS:
-        names, truth = read_list(path / name, path, len(CLASSES))
+    for names, truth in read_lists(path, LISTS, len(CLASSES)):
         items, broken = read_items([path / item for item in names], names, truth, SIZE, "L", *IMAGENET,
                                    Augmentation(True, 45))
         splits.append(items)

@@ -3,28 +3,38 @@
     python3 prepare.py --ct DIR --candidates candidates.csv --out DATA
 
 DIR holds subset0/ ... with .mhd files. All nodules and a sample of the other candidates become 50 x 50 axial crops
-under DATA/LUNA16/data/train and test, with train_file.csv and val_file.csv. Goes on where it stopped.
+under DATA/LUNA16/data/train and test, with train_file.csv and val_file.csv. Goes on where it stopped. A crop's JPEG comment
+says what it was made from: where that has changed it is made again.
 """
 import argparse
 import csv
+import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import numpy as np
 import SimpleITK
 from PIL import Image
 from tqdm import tqdm
 
-from common.errors import UserError, launch
+from common.data.images import NotAnImage, open_image
+from common.data.opening import MB, folder_at, opened, read_text
 from common.files import replace_file
 from common.training.options import Parser, whole
 
 SIDE = 50  # pixels of a crop
 AIR, DENSE = -1000, 400  # Hounsfield units that become 0 and 255
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "class")
+BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_FLOAT": 4,
+         "MET_DOUBLE": 8}
+LARGEST_HEADER, LARGEST = MB, 2048 * MB  # of a scan; a large one has 500 MB
 
 
 @dataclass(frozen=True)
@@ -44,21 +54,71 @@ class Candidates:
 
 
 def read_candidates(file):
-    try:
-        with open(file, newline="") as rows:
-            reader = csv.DictReader(rows)
+    with read_text(file, f"--candidates {file}") as lines:
+        try:
+            reader = csv.DictReader(lines)
             if not set(COLUMNS) <= set(reader.fieldnames or ()):
                 raise UserError(f"--candidates {file}: expected the columns {', '.join(COLUMNS)}")
-            rows = [[row[name] for name in COLUMNS] for row in reader]
-        scan, *point, truth = zip(*rows, strict=True)
-        truth = np.array(truth, int)
-        if set(truth) - {0, 1}:
-            raise ValueError(f"class {truth.max()}")
-        return Candidates(np.array(scan), np.array(point, float).T, truth, np.arange(len(truth)))
-    except OSError as error:
-        raise UserError(f"--candidates {file}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--candidates {file}: a row is broken ({error}); expected {', '.join(COLUMNS)}") from None
+            scan, *point, truth = zip(*([row[name] for name in COLUMNS] for row in reader), strict=True)
+            point, truth = np.array(point, float).T, np.array(truth, int)
+            if set(truth) - {0, 1}:
+                raise ValueError(f"class {max(set(truth) - {0, 1})}")
+            if not np.isfinite(point).all():
+                raise ValueError("a place that is not finite")
+            return Candidates(np.array(scan), point, truth, np.arange(len(truth)))
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, TypeError, OverflowError, csv.Error) as error:
+            raise UserError(f"--candidates {file}: a row is broken ({error}); expected {', '.join(COLUMNS)}") from None
+
+
+def read_header(file):
+    """{key: value} of a .mhd file, of one volume of numbers in one other file, as long as it says; also what that file is
+    called, `data`. Raises UserError for any other."""
+    with opened(file, most=LARGEST_HEADER) as content:
+        lines = content.read().decode("latin1").splitlines()
+    header = {key.strip(): value.strip() for key, found, value in (line.partition("=") for line in lines) if found}
+    size, kind = header.get("DimSize", "").split(), header.get("ElementType")
+    if header.get("NDims") != "3" or len(size) != 3 or not all(re.fullmatch("[1-9][0-9]{0,5}", side) for side in size):
+        raise UserError(f"{file}: NDims {header.get('NDims')}, DimSize {' '.join(size)}; expected a volume")
+    if kind not in BYTES or header.get("ElementNumberOfChannels", "1") != "1":
+        raise UserError(f"{file}: {header.get('ElementNumberOfChannels', '1')} x {kind}; expected one number for each voxel")
+    count = int(size[0]) * int(size[1]) * int(size[2]) * BYTES[kind]
+    name = header.get("ElementDataFile", "")
+    if not re.fullmatch(r"[^/%]+", name) or name.split()[0] in ("LIST", "LOCAL", "Local", "local"):
+        raise UserError(f"{file}: ElementDataFile {name}; expected a file beside it")
+    data = file.parent / name
+    with opened(data) as content:
+        there = os.fstat(content.fileno()).st_size
+    # a compressed file becomes at most a thousand times as large
+    least = count / 1100 if header.get("CompressedData", "False").lower() == "true" else count
+    if count > LARGEST or there < least:
+        raise UserError(f"{data}: {there} bytes; expected {count} of a volume of {' x '.join(size)}, up to {LARGEST}")
+    return header | {"data": data}
+
+
+def read_scan(file):
+    """The SimpleITK image in a .mhd file, of one number for each voxel of a volume. Raises UserError for any other."""
+    read_header(file)
+    try:
+        return SimpleITK.ReadImage(str(file), imageIO="MetaImageIO")
+    except RuntimeError as error:
+        raise UserError(f"{file}: {str(error).strip().splitlines()[-1]}") from None
+
+
+def stamp(file):
+    """What a scan is known by: the sizes and times of its two files. Raises UserError where they are none."""
+    return " ".join(f"{status.st_size},{status.st_mtime_ns}" for part in (file, read_header(file)["data"])
+                    for status in [os.stat(part)])
+
+
+def is_made_from(image, source):
+    """Whether the crop in a file was made from that, by its own comment."""
+    try:
+        with open_image(image) as opened_image:
+            return opened_image.info.get("comment") == source
+    except NotAnImage:
+        return False
 
 
 def sample(candidates, negatives, seed):
@@ -98,6 +158,7 @@ def crop(volume, point):
 def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
     """Writes the crops of `candidates` (Candidates) and the two lists; returns [(scan or image, what is wrong)]."""
     scans = {file.stem: file for file in sorted(ct.glob("subset*/*.mhd"))}
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong with a scan is in left_out.csv
     if not scans:
         raise UserError(f"--ct {ct}: no subset*/*.mhd in it")
     wrong = [(name, "no .mhd file") for name in np.unique(candidates.scan) if name not in scans]
@@ -111,21 +172,27 @@ def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
     lists = {"train_file.csv": [], "val_file.csv": []}
     for name in tqdm(np.unique(candidates.scan), "scans", disable=None):
         split, rows = ("test", lists["val_file.csv"]) if name in for_test else ("train", lists["train_file.csv"])
-        volume = None
-        mine = candidates.select(candidates.scan == name)
+        volume, mine = None, candidates.select(candidates.scan == name)
+        try:
+            known_by = stamp(scans[name])
+        except UserError as error:
+            wrong.append((name, f"cannot be read: {error}"))
+            continue
         for row, point, truth in zip(mine.row, mine.point, mine.truth, strict=True):
             image = f"LUNA16/data/{split}/image_{row}.jpg"
-            if not (out / image).exists():
+            source = f"{name} {' '.join(map(repr, point.tolist()))} {known_by}".encode()
+            if not is_made_from(out / image, source):
                 try:
-                    volume = volume or SimpleITK.ReadImage(str(scans[name]))
-                except RuntimeError as error:
-                    wrong.append((name, "cannot be read: " + str(error).strip().splitlines()[-1]))
+                    volume = volume or read_scan(scans[name])
+                except UserError as error:
+                    wrong.append((name, f"cannot be read: {error}"))
                     break
                 pixels = crop(volume, point)
                 if pixels is None:
                     wrong.append((f"image_{row}", f"outside its scan {name}"))
                     continue
-                replace_file(out / image, lambda file, pixels=pixels: Image.fromarray(pixels).save(file, "JPEG", quality=95))
+                replace_file(out / image, lambda file, pixels=pixels, source=source: Image.fromarray(pixels).save(
+                    file, "JPEG", quality=95, comment=source))
             rows.append(f"/{image},{truth}\n")
     for name, rows in lists.items():
         replace_file(out / name, lambda file, rows=rows: file.writelines(rows), "w")
@@ -140,10 +207,9 @@ def main(arguments=None):
     parser.add_argument("--candidates", type=Path, required=True, metavar="FILE", help="the challenge's candidates.csv")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; main.py's --path")
     parser.add_argument("--negatives", type=whole(1), default=5, help="for each nodule (default: 5)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the sample and the split (default: 0)")
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sample and the split (default: 0)")
     options = parser.parse_args(arguments)
-    if not options.ct.is_dir():
-        raise UserError(f"--ct {options.ct}: no such folder")
+    folder_at(options.ct, "--ct")
     candidates = read_candidates(options.candidates)
     try:
         wrong = prepare(options.ct, candidates, options.out, options.negatives, seed=options.seed)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import own_data
-from common.errors import launch
 from common.training.experiment import run
 from common.training.options import parse
 from own_data import PROTOCOL

@@ -11,6 +11,7 @@ import torch
 from common.crowd import CrowdLabels, majority_vote
 from common.data.answers import DUPLICATES, read_answers, read_labels
 from common.data.dataset import Dataset, Items, Protocol, cut
+from common.data.opening import load_tensors
 from common.data.sources import FITS, apply, fit, read_source
 from common.errors import UserError
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
@@ -45,7 +46,7 @@ class OwnOptions(Options):
                          metavar="NAME")
     duplicates: str = flag("error", "a worker's second answer to an item: refuse it, take the first, or count each",
                            choices=DUPLICATES)
-    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8))
+    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8, 2048))
     fit: str = flag("crop", "how an image becomes a square", choices=FITS)
     network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
                         metavar="NAME")
@@ -208,8 +209,7 @@ def _start(options, built):
     if not options.weights and not options.pretrained:
         return None
     try:
-        state = torch.load(options.weights, map_location="cpu", weights_only=True) if options.weights else pretrained(
-            options.network)
+        state = load_tensors(options.weights) if options.weights else pretrained(options.network)
     except Exception as error:  # torch and the network raise many kinds
         what = f"--weights {options.weights}" if options.weights else "--pretrained"
         raise UserError(f"{what}: no weights could be had ({str(error).splitlines()[0][:150] or type(error).__name__}); "

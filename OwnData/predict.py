@@ -7,13 +7,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import argparse
 
 import numpy as np
 import torch
 
 from common.data.sources import apply, read_source
-from common.errors import UserError, launch
 from common.files import replace_file
 from common.output.model import load_model, write_predictions
 from common.training.device import choose_device, settle

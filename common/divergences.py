@@ -1,12 +1,15 @@
 """The f-mutual information of Max-MIG: six f-divergences and the MIG^f loss, as pure functions.
 
 Each divergence is given by df and by the conjugate at df, f*(df(K)), as functions of log K: h and g come from
-log-softmax, so K may be too small for float32 where its logarithm is not.
+log-softmax, so K may be too small for float32 where its logarithm is not. Where df is a power of 1/K, K has a floor: a
+loss, and the square of its gradient that Adam keeps, stay within float32.
 """
 import math
 
 import torch
 from torch.nn.functional import softplus
+
+LARGEST = 40.  # exponent of a power of 1/K
 
 
 def _smooth_total_variation_conjugate(log_k):
@@ -16,10 +19,10 @@ def _smooth_total_variation_conjugate(log_k):
 
 DIVERGENCES = {  # name: (df, f* of df), each of log K
     "kl": (lambda log_k: 1 + log_k, torch.exp),
-    "reverse-kl": (lambda log_k: -torch.exp(-log_k), lambda log_k: log_k - 1),
+    "reverse-kl": (lambda log_k: -torch.exp((-log_k).clamp(max=LARGEST)), lambda log_k: log_k - 1),
     "pearson": (lambda log_k: 2 * torch.expm1(log_k), lambda log_k: torch.expm1(2 * log_k)),
     "jensen-shannon": (lambda log_k: math.log(2) - softplus(-log_k), lambda log_k: softplus(log_k) - math.log(2)),
-    "hellinger": (lambda log_k: -torch.expm1(-log_k / 2), lambda log_k: torch.expm1(log_k / 2)),
+    "hellinger": (lambda log_k: -torch.expm1((-log_k / 2).clamp(max=LARGEST)), lambda log_k: torch.expm1(log_k / 2)),
     "total-variation": (torch.sign, torch.sign),
     # f(t) = t - 2 arctan t + pi/2 - 1 is convex, f(1) = 0 and df(K) = tanh(log K): the smooth stand-in for the sign
     "smooth-total-variation": (torch.tanh, _smooth_total_variation_conjugate),
@@ -49,7 +52,8 @@ def mig_loss(log_h, log_g, log_prior, divergence="kl", labelled=None):
     if labelled is None:
         labelled = torch.ones(len(log_k), dtype=torch.bool, device=log_k.device)
     count = labelled.sum()
-    pair = labelled[:, None] & labelled[None]
+    pair = labelled[:, None] & labelled[None] & (count > 1)
+    log_k = torch.where(pair, log_k, 0)  # what does not count has no part in the gradient either, infinite or not
     diagonal = torch.eye(len(log_k), dtype=torch.bool, device=log_k.device)
     joint = torch.where(labelled, derivative(log_k.diagonal()), 0).sum() / count.clamp(min=1)
     product = torch.where(pair & ~diagonal, conjugate(log_k), 0).sum() / (count * (count - 1)).clamp(min=1)
@@ -68,6 +72,7 @@ def label_mig_loss(log_h, labels, log_prior, divergence="kl", used=None):
     log_k = log_h - log_prior
     used = torch.ones_like(log_k[:, :1]) if used is None else used[:, None].to(log_k)
     labels, count = labels * used, used.sum()
+    log_k = torch.where((used > 0) & (count > 1), log_k, 0)  # what does not count has no part in the gradient either
     apart = conjugate(log_k) * used
     joint = (labels * derivative(log_k)).sum() / count.clamp(min=1)
     product = (apart.sum(0) @ labels.sum(0) - (apart * labels).sum()) / (count * (count - 1)).clamp(min=1)

@@ -1,6 +1,12 @@
-"""Errors that a user can cause: one sentence on standard error, exit status 2, no traceback."""
+"""Errors that a user can cause: one sentence on standard error, exit status 2, no traceback.
+
+To be imported before what takes long to import: from then on Control-C is one sentence too.
+"""
+import contextlib
 import os
 import sys
+
+LONGEST = 1000  # characters of a message
 
 
 class UserError(Exception):
@@ -8,22 +14,58 @@ class UserError(Exception):
 
 
 def launch(main):
-    """Runs main() as a script and exits: 0 when it is done, 2 on a UserError, 130 on Control-C."""
+    """Runs main() as a script and exits: 0 when it is done, 2 on what a user can cause (a UserError, a file that cannot be
+    read or written, a lack of memory), 130 on Control-C, which says what it is given as a KeyboardInterrupt's argument."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
     try:
         status = main()
+        sys.stdout.flush()
     except UserError as error:
         status = _say(f"error: {error}", 2)
-    except KeyboardInterrupt:
-        again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
-        status = _say(f"stopped: nothing is half written; {again} goes on; at most a minute of finished epochs is lost", 130)
+    except KeyboardInterrupt as stop:
+        status = _say(f"stopped: nothing is half written; {str(stop) or 'the same command goes on'}", 130)
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-    sys.exit(status)
+    except OSError as error:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file, or the output"
+        status = _say(f"error: {where}: cannot be read or written ({error.strerror or error})", 2)
+    except MemoryError as error:
+        status = _say(f"error: not enough memory ({error or 'none is left'})", 2)
+    _leave(status)
+
+
+def printable(text):
+    """The text with its control characters escaped, those that turn it around too, and what is no character."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _say(sentence, status):
-    if os.environ.get("RANK", "0") != "0":  # of several processes of torchrun
-        sentence = f"process {os.environ['RANK']}: {sentence}"
-    print(sentence, file=sys.stderr)
+    if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0":  # of several processes of torchrun
+        sentence = f"process {os.environ.get('RANK')}: {sentence}"
+    sentence = printable(sentence)
+    sentence = sentence if len(sentence) <= LONGEST else sentence[:LONGEST] + " ..."
+    with contextlib.suppress(OSError):  # standard error is full or closed
+        print(sentence, file=sys.stderr, flush=True)
     return status
+
+
+def _leave(status):
+    """sys.exit; what is left in an output that takes no more is dropped, not raised."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _stopped_early(kind, error, trace):
+    """sys.excepthook: Control-C before `launch`."""
+    if not issubclass(kind, KeyboardInterrupt):
+        return sys.__excepthook__(kind, error, trace)
+    _say("stopped: nothing was begun", 130)
+    os._exit(130)
+
+
+sys.excepthook = _stopped_early  # the one thing that an import does here

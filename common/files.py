@@ -12,8 +12,11 @@ PASSED_ON = "CLAIM_PASSED_ON"  # the environment's name for the number of the op
 def replace_file(path, write, mode="wb", **how):
     """Writes a file under a temporary name with write(file), then renames it: the old one stays until the new is whole.
 
-    What a killed process has left of the same file is removed.
+    What a killed process has left of the same file is removed. Text is UTF-8 whatever the locale; names of files that are
+    not UTF-8 stay as they are.
     """
+    if "b" not in mode:
+        how = {"encoding": "utf-8", "errors": "surrogateescape"} | how
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -27,13 +27,15 @@ def rank():
 
 def launched():
     """(WORLD_SIZE, LOCAL_RANK) of torchrun, (1, 0) without it. Raises UserError for what is no number."""
-    numbers = []
-    for name, alone in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("RANK", "0")):
-        value = os.environ.get(name, alone)
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return 1, 0
+    numbers = {}
+    for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK"):
+        value = os.environ.get(name, "0")
         if not (value.isascii() and value.isdigit()):
             raise UserError(f"{name}={value[:40]} in the environment: expected a whole number, as torchrun sets it")
-        numbers.append(int(value))
-    return tuple(numbers[:2])
+        numbers[name] = int(value)
+    return numbers["WORLD_SIZE"], numbers["LOCAL_RANK"]
 
 
 def join(device):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
+from common.errors import launch  # first: then Control-C in the imports is no traceback
+
+# isort: split
 import labelme
 from common.data.dataset import Protocol
-from common.errors import launch
 from common.methods import PAPER_METHODS
 from common.networks import feature_net
 from common.training.experiment import run

@@ -7,6 +7,7 @@ import torch
 from common.crowd import CrowdLabels
 from common.data.dataset import Dataset, Items, cut
 from common.data.features import FeatureSet, flat
+from common.data.opening import folder_at, read_array
 from common.errors import UserError
 
 CLASSES = ["highway", "insidecity", "tallbuilding", "street", "forest", "coast", "mountain", "opencountry"]
@@ -18,37 +19,28 @@ OPTIONAL = ("data_valid_vgg16.npy", "labels_valid.npy")
 def load(options):
     """The Dataset in folder options.path. copies: how many rows in turn are one image, None to find out; select "valid":
     with the validation images; train_size and test_size count images. UserError for what cannot be used."""
-    folder = Path(options.path or Path(__file__).parent / "prepared")
-    if not folder.is_dir():
-        raise UserError(f"--path {folder}: no such folder; it is `prepared` of {ARCHIVE}, with {', '.join(FILES)}")
+    folder = folder_at(options.path or Path(__file__).parent / "prepared", "--path",
+                       f"; it is `prepared` of {ARCHIVE}, with {', '.join(FILES)}")
     answers = _read(folder, "answers.npy")
     train = _items(folder, "train", rows=_count(folder, answers))
     _check_labels(answers, folder / "answers.npy", least=-1)
-    copies = options.copies or _find_copies(answers, train.truth.numpy())
+    copies = options.copies or _find_copies(answers, train.truth.numpy(), train.inputs.features.numpy())
     if len(train) % copies:
         raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it")
     crowd = CrowdLabels.from_dense(answers, len(CLASSES))
     images = [str(row // copies) for row in range(len(train))]
     train = Items(train.inputs, train.truth, images, crowd, copies)
-    train, test = cut(train, _items(folder, "test"), len(CLASSES), options)
-    valid = _items(folder, "valid") if options.select == "valid" else None
+    width = train.inputs.features.shape[1]
+    train, test = cut(train, _items(folder, "test", width=width), len(CLASSES), options)
+    valid = _items(folder, "valid", width=width) if options.select == "valid" else None
     return Dataset(train, test, CLASSES, [str(m) for m in range(answers.shape[1])], valid)
 
 
 def _read(folder, name):
     file = folder / name
-    try:
-        array = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{file}: missing; {ARCHIVE} holds {', '.join((*FILES, *OPTIONAL))}") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError) as error:
-        kind = "an array of objects, which is not unpickled" if "allow_pickle" in str(error) else "not a whole .npy file"
-        raise UserError(f"{file}: {kind}; expected an array of numbers") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise UserError(f"{file}: expected an array of numbers")
-    return array
+    if not file.exists():
+        raise UserError(f"{file}: missing; {ARCHIVE} holds {', '.join((*FILES, *OPTIONAL))}")
+    return read_array(file)
 
 
 def _count(folder, answers):
@@ -63,8 +55,8 @@ def _count(folder, answers):
     return rows
 
 
-def _items(folder, split, rows=None):
-    """Items without a crowd, of data_<split>_vgg16.npy and labels_<split>.npy."""
+def _items(folder, split, rows=None, width=None):
+    """Items without a crowd, of data_<split>_vgg16.npy and labels_<split>.npy. width: how many features there shall be."""
     name = f"data_{split}_vgg16.npy"
     features, labels = _read(folder, name), _read(folder, f"labels_{split}.npy")
     if labels.ndim != 1:
@@ -73,11 +65,14 @@ def _items(folder, split, rows=None):
         raise UserError(f"{folder / name}: shape {features.shape}, expected {rows or len(labels)} rows of features "
                         f"as labels_{split}.npy has")
     _check_labels(labels, folder / f"labels_{split}.npy", least=-1 if split == "train" else 0)
-    if not np.isfinite(features).all():
-        bad = int((~np.isfinite(features)).sum())
-        raise UserError(f"{folder / name}: {bad} numbers are NaN or infinite; expected features")
+    features = flat(features)
+    if width not in (None, features.shape[1]):
+        raise UserError(f"{folder / name}: {features.shape[1]} features; expected {width}, as data_train_vgg16.npy has")
+    bad = int((~torch.isfinite(features)).sum())
+    if bad:
+        raise UserError(f"{folder / name}: {bad} numbers are NaN or infinite, as float32; expected features")
     names = [str(row) for row in range(len(labels))]
-    return Items(FeatureSet(flat(features)), torch.from_numpy(labels.astype(np.int64)), names)
+    return Items(FeatureSet(features), torch.from_numpy(labels.astype(np.int64)), names)
 
 
 def _check_labels(labels, file, least):
@@ -86,8 +81,12 @@ def _check_labels(labels, file, least):
         raise UserError(f"{file}: holds {labels[~good][0]}; expected whole numbers from {least} to {len(CLASSES) - 1}")
 
 
-def _find_copies(answers, truth):
-    """The largest k such that each k rows in turn have equal answers and labels."""
+def _find_copies(answers, truth, features):
+    """The largest k such that each k rows in turn have equal answers and labels; 1 where all rows have, or where those of
+    some group have equal features too: they are no augmented copies of one image, and nobody knows what they are."""
     rows = np.column_stack([answers, truth])
     changes = np.flatnonzero((rows[1:] != rows[:-1]).any(1)) + 1  # where a row differs from the one before
-    return int(np.gcd.reduce([*changes, len(rows)]))
+    copies = int(np.gcd.reduce([*changes, len(rows)]))
+    groups = features.reshape(-1, copies, features.shape[1])
+    differ = (groups != groups[:, :1]).any((1, 2)).all()
+    return copies if differ and len(groups) > 1 else 1

@@ -133,3 +133,18 @@ def test_certain_and_contradicting_predictions_stay_finite():
     loss.backward()
     assert loss.item() == pytest.approx(2 - (1 + np.log(4) - 300))  # K is 2 off the diagonal, 4 exp(-300) on it
     assert log_h.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", F)
+@pytest.mark.parametrize("apart", [90., 1e4])
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_extreme_logits_leave_loss_and_gradient_finite(name, apart, count):
+    """float32, as in training; also where one item of the batch counts, or none."""
+    labels = torch.tensor([0, 1, 0, 1])
+    used, prior = torch.arange(4) < count, torch.log(torch.tensor([.5, .5]))
+    for loss in (lambda h: mig_loss(h, torch.log_softmax(apart * torch.eye(2)[labels], 1), prior, name, used),
+                 lambda h: label_mig_loss(h, torch.eye(2)[labels], prior, name, used)):
+        logits = (apart * torch.eye(2)[[1, 0, 0, 1]]).requires_grad_()
+        value = loss(torch.log_softmax(logits, 1))
+        value.backward()
+        assert value.isfinite() and logits.grad.isfinite().all() and (logits.grad ** 2).isfinite().all()

@@ -337,3 +337,29 @@ def test_a_teacher_that_breaks_has_no_student(tmp_path, monkeypatch):
         assert summary["methods"][name]["last"] is None
     assert summary["methods"]["kd-crowd-crowd-layer"]["last"] is not None
 
+
+
+@pytest.mark.parametrize("at", [1, 6, None])
+def test_a_student_that_breaks_leaves_its_teacher(tmp_path, monkeypatch, at):
+    """In the first batch, in the second epoch, and in the very last step, whose loss is finite and gradient is not."""
+    calls, loss = [], ELR.loss
+
+    def broken(self, batch):
+        calls.append(1)
+        value = loss(self, batch)
+        if len(calls) == at:
+            return value * float("nan")
+        if at is None and len(calls) == 8:
+            value.register_hook(lambda gradient: gradient * float("nan"))
+        return value
+    monkeypatch.setattr(ELR, "loss", broken)
+    out = tmp_path / "run"
+    for again in ((), ("--fresh",)):  # a retry ends as well
+        calls.clear()
+        assert digits_main.main([*map(str, SMALL), "--epochs", "2", "--batch-size", "64", "--methods", "kd-crowd-max-mig",
+                                 "--device", "cpu", "--out", str(out), *again]) == 0
+        methods = json.loads((out / "summary.json").read_text())["methods"]
+        assert methods["kd-crowd-max-mig"]["failure"] == {
+            1: "loss not finite in stage 1, epoch 1, batch 1", 6: "loss not finite in stage 1, epoch 2, batch 2",
+            None: "weights not finite after stage 1, epoch 2"}[at]
+        assert methods["max-mig"]["last"]["test_accuracy"] is not None and (out / "curves.png").exists()

@@ -150,7 +150,7 @@ def test_other_bad_items(tmp_path):
                          (dict(images=tmp_path / "t.csv"), "not a folder"),
                          (dict(images=tmp_path / "empty"), "no image files"),
                          (dict(texts=tmp_path / "t.csv"), "task and text"),
-                         (dict(features=tmp_path / "words.npy"), "expected numbers"),
+                         (dict(features=tmp_path / "words.npy"), "expected an array of numbers"),
                          (dict(features=tmp_path / "half.npy"), "not a whole .npy"),
                          (dict(features=tmp_path / "no.npy"), "no such file"),
                          (dict(features=tmp_path / "two.npy", items=tmp_path / "three.txt"), "3 names; .* the 2 rows"),

@@ -97,8 +97,7 @@ def test_tables(tmp_path, kind, capsys):
     said = capsys.readouterr().out
     assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "30"]) == 0
     assert "this run is done" in capsys.readouterr().out
-    assert "80 training items, 20 test items, 3 classes, 4 annotators, 240 labels" in said
-    assert "python3 reproduce.py own --epochs 30" in said
+    assert "80 training items, 20 test items, 3 classes, 4 annotators, 240 labels" in said and "reproduce.py own" in said
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert set(summary["methods"]) == {*MAIN.own_data.METHODS, "max-mig-forecaster"}
     assert summary["methods"]["max-mig"]["last"]["test_accuracy"] > .6
@@ -267,7 +266,8 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
 def test_weights_start_the_network(tmp_path, pictures, capsys):
     from torchvision import models
     torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "resnet.pt")
-    flags = ["--network", "resnet18", "--weights", "resnet.pt", "--epochs", "1", "--methods", "max-mig", "--size", "16"]
+    flags = ["--network", "resnet18", "--weights", "resnet.pt", "--epochs", "1", "--methods", "max-mig", "--size", "16",
+             "--precision", "float32"]  # torch's bfloat16 gradient of a convolution of one pixel is not always finite
     assert MAIN.main([*pictures, *flags, "--device", "cpu", "--out", "run"]) == 0
     assert "120 of the 120 tensors of resnet18 start from resnet.pt" in capsys.readouterr().out
     model = load_model("run/model.pt")

@@ -157,6 +157,7 @@ def test_a_batch_smaller_than_the_processes(monkeypatch):
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "WORLD_SIZE"])
 def test_what_torchrun_sets_is_checked(monkeypatch, name):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv(name, "²")
     with pytest.raises(UserError, match=f"{name}=² in the environment: expected a whole number"):
         device.choose_device(None)

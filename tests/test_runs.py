@@ -305,14 +305,18 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     (("--out", "file/run"), "--out file/run: cannot be written to (Not a directory)"),
     (("--out", "foreign"), "foreign/config.json: not the record of a run"),
     (("--out", "broken"), "broken/checkpoint.pt: damaged, or not a checkpoint of this program"),
+    (("--out", "x" * 300), f"--out {'x' * 300}: cannot be written to (File name too long)"),
+    (("--out", "record"), "record/config.json: not the record of a run"),
+    *(((f"--device={name}",), f"--device {name}: ") for name in ("meta", "²", "9" * 20, "hpu", "privateuseone", "-1", "")),
     (("--hurry",), "unrecognized arguments: --hurry"),
 ])
 def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    for name, file in (("foreign", "config.json"), ("broken", "checkpoint.pt")):
+    for name, file, text in (("foreign", "config.json", "{}"), ("broken", "checkpoint.pt", "{}"),
+                             ("record", "config.json", '{"dataset": "digits", "run": ' + "[" * 100_000)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / file).write_text("{}")
+        (tmp_path / name / file).write_text(text)
     with pytest.raises(UserError) as error:
         run_in_process(*arguments)
     # argparse quotes choices differently from one Python version to the next

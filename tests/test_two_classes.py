@@ -219,6 +219,83 @@ def test_prepare_and_train_on_what_it_made(tmp_path, command):
     assert status == 0
 
 
+def test_crops_of_another_source_are_made_again(tmp_path):
+    """The candidates in another order, then a scan replaced: no crop of the earlier run is left in the lists."""
+    folder, arguments = luna_challenge(tmp_path / "ct")
+    arguments = list(map(str, arguments))
+
+    def crops():
+        prepare.main(arguments)
+        images = [row.split(",") for name in luna16.LISTS for row in (folder / "out" / name).read_text().split()]
+        return {name: (truth, (folder / "out" / name.lstrip("/")).read_bytes()) for name, truth in images}
+    first = crops()
+    assert crops() == first
+    header, *rows = (folder / "candidates.csv").read_text().splitlines()
+    (folder / "candidates.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    second = crops()
+    arguments[-1] = str(folder / "new")
+    prepare.main(arguments)
+    for name, (_, content) in second.items():
+        assert (folder / "new" / name.lstrip("/")).read_bytes() == content
+    arguments[-1] = str(folder / "out")
+    write_scan(folder / "subset1" / "scan1.mhd", (10, 10, 5))
+    third = crops()
+    assert {name for name in second if second[name] != third[name]} == {
+        name for name, (_, content) in second.items() if b"scan1 " in content}
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (("NDims = 3", "NDims = -1"), "NDims -1, DimSize 80 70 30; expected a volume"),
+    (("DimSize = 80 70 30", "DimSize = 80 70"), "expected a volume"),
+    (("DimSize = 80 70 30", "DimSize = 80000 70000 30000"), "bytes; expected 336000000000000 of a volume"),
+    (("NDims = 3", "NDims = 4"), "expected a volume"),
+    (("ElementType = MET_SHORT", "ElementType = MET_SHORT_ARRAY"), "expected one number for each voxel"),
+    (("ElementType = MET_SHORT", "ElementNumberOfChannels = 2\nElementType = MET_SHORT"), "2 x MET_SHORT; expected one"),
+    (("ElementDataFile = a.raw", "ElementDataFile = /dev/zero"), "expected a file beside it"),
+    (("ElementDataFile = a.raw", "ElementDataFile = LIST"), "expected a file beside it"),
+    (("ElementDataFile = a.raw", "ElementDataFile = b.raw"), "b.raw: no such file"),
+])
+def test_bad_scans(tmp_path, change, message):
+    write_scan(tmp_path / "a.mhd", (40, 30, 12))
+    text = (tmp_path / "a.mhd").read_text()
+    assert change[0] in text
+    (tmp_path / "a.mhd").write_text(text.replace(*change))
+    with pytest.raises(UserError, match=message):
+        prepare.read_scan(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ("cat.0.jpg,0\n../data/cat.2.jpg,0\n", "names ../data/cat.2.jpg, which is outside of"),
+    ("cat.0.jpg,0\ncat.1.jpg,0\ndog.0.jpg,1\n", "val_file.csv: names cat.1.jpg, which train_file.csv names too"),
+    ("cat.0.jpg,0\n./cat.0.jpg,1\n", "names cat.0.jpg twice, with class 0 and 1"),
+    ("cat.0.jpg,²\n", "line 1: 'cat.0.jpg,²'; expected a file's name and its class"),
+    (f"{'x' * 300},0\n", "which is not in"),
+])
+def test_bad_lists(tmp_path, change, message):
+    folder = kaggle(tmp_path / "data")
+    (folder / "train_file.csv").write_text(change)
+    with pytest.raises(UserError, match=message):
+        dogs_vs_cats.load(folder)
+
+
+def test_bad_images_of_a_class(tmp_path):
+    """A dangling and a looping link, too; no image left of a class; one image of a class."""
+    folder = tmp_path / "data"
+    write_images(folder, [f"{animal}.{k}.jpg" for animal in ("cat", "dog") for k in range(4)])
+    for name, target in (("dog.4.jpg", "nowhere"), ("dog.5.jpg", "dog.5.jpg")):
+        (folder / name).symlink_to(target)
+    train, test, files = dogs_vs_cats.load(folder)
+    assert len(train) + len(test) == 8 and files["left_out.csv"] == "item\ndog.4.jpg\ndog.5.jpg\n"
+    for k in range(4):
+        (folder / f"dog.{k}.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="dog.*: cannot be decoded, nor can any other image of its class"):
+        dogs_vs_cats.load(folder)
+    for k in range(1, 6):
+        (folder / f"dog.{k}.jpg").unlink()
+    with pytest.raises(UserError, match="one image of a class; expected two or more"):
+        dogs_vs_cats.load(folder)
+
+
 def test_sample_and_split():
     scan = np.array([f"s{k // 10}" for k in range(500)])
     truth = (np.arange(500) % 25 == 0).astype(int)
@@ -236,7 +313,7 @@ def test_sample_and_split():
     (lambda f: (f / "candidates.csv").write_text("a,b\n1,2\n"), "expected the columns seriesuid, coordX"),
     (lambda f: (f / "candidates.csv").write_text("seriesuid,coordX,coordY,coordZ,class\ns,1,x,2,1\n"), "a row is broken"),
     (lambda f: (f / "candidates.csv").write_text("seriesuid,coordX,coordY,coordZ,class\ns,1,1\n"), "a row is broken"),
-    (lambda f: (f / "candidates.csv").unlink(), "cannot be read"),
+    (lambda f: (f / "candidates.csv").unlink(), "no such file"),
     (lambda f: [os.rename(f / s, f / f"x{s}") for s in ("subset0", "subset1")], r"no subset\*/\*.mhd in it"),
     (lambda f: write_candidates(f / "candidates.csv", [("scan0", (0, 0, 0), 0)]), "none of its 4 scans has a nodule"),
     (lambda f: (f / "out").write_text(""), "--out .*: cannot be written to"),

@@ -1,7 +1,6 @@
 """What a crowd answered, as people keep it: a table of answers, a table with a column for each annotator, or
 peerannot's answers.json. Told apart by the content."""
 import difflib
-import gzip
 import json
 import re
 from dataclasses import dataclass, replace
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from common.crowd import CrowdLabels
-from common.data.tables import GZIP, Column, first_bytes, header_of, read_columns
+from common.data.opening import unpacked
+from common.data.tables import Column, first_bytes, header_of, read_columns
 from common.errors import UserError
 
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
@@ -198,11 +198,9 @@ def _read_json(file):
             found[name] = value
         return found
     try:
-        with open(file, "rb") as opened:
-            opener = gzip.open if opened.read(2) == GZIP else open
-        with opener(file, "rt", encoding="utf-8-sig") as opened:
-            tasks = json.load(opened, object_pairs_hook=once)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
+        with unpacked(file) as content:
+            tasks = json.loads(content.read().decode("utf-8-sig"), object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: not JSON that can be read ({error})") from None
     if not isinstance(tasks, dict) or not all(isinstance(workers, dict) for workers in tasks.values()):
         raise UserError(f"{file}: expected an object {{task: {{worker: label}}}}, as peerannot's answers.json is")

@@ -1,6 +1,7 @@
 """Features computed beforehand, in place of images: the same interface as ImageSet."""
 import zlib
 
+import numpy as np
 import torch
 
 
@@ -35,5 +36,6 @@ class FeatureSet:
 
 
 def flat(array):
-    """float32 (N, F) of an array with any shape after the first axis."""
-    return torch.from_numpy(array).flatten(1).float()
+    """float32 (N, F) of an array with any shape after the first axis; infinite beyond what float32 holds."""
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).flatten(1)

@@ -1,7 +1,7 @@
 """Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
 inputs, kept with the model as plain containers and tensors."""
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import torch
@@ -9,7 +9,17 @@ from PIL import Image, ImageOps
 
 from common.data.answers import TASK, find_column
 from common.data.features import FeatureSet
-from common.data.images import IMAGENET, Augmentation, ImageSet, decode, decode_into
+from common.data.images import (
+    IMAGENET,
+    Augmentation,
+    ImageSet,
+    NotAnImage,
+    decode,
+    decode_into,
+    eight_bits,
+    open_image,
+)
+from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.tables import header_of, read_columns, read_numbers
 from common.errors import UserError
 
@@ -74,9 +84,7 @@ def read_source(images=None, features=None, texts=None, items=None):
 
 
 def _images(folder):
-    root = Path(folder)
-    if not root.is_dir():
-        raise UserError(f"--images {folder}: {'not a folder' if root.exists() else 'no such folder'}; expected image files")
+    root = folder_at(folder, "--images", "; expected image files")
     endings = Image.registered_extensions()
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in endings
                    and not path.name.startswith(".") and path.is_file())
@@ -87,14 +95,9 @@ def _images(folder):
 
 def _features(file, items):
     if file.endswith(".npy"):
-        try:
-            array = np.load(file, allow_pickle=False)
-        except FileNotFoundError:
-            raise UserError(f"{file}: no such file") from None
-        except (OSError, ValueError, EOFError):
-            raise UserError(f"{file}: not a whole .npy file of numbers") from None
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 2 or not array.size:
-            raise UserError(f"{file}: shape {getattr(array, 'shape', None)}; expected numbers, (items, features)")
+        array = read_array(file)
+        if array.ndim < 2 or not array.size:
+            raise UserError(f"{file}: shape {array.shape}; expected numbers, (items, features)")
         names, array = [str(row) for row in range(len(array))], array.reshape(len(array), -1).astype(np.float64)
         if items:
             names = _names(items, len(array), file)
@@ -116,9 +119,10 @@ def _features(file, items):
 
 def _names(file, rows, features):
     try:
-        names = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--items {file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        text = read_bytes(file, 512 * MB, f"--items {file}").decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"--items {file}: not UTF-8 text") from None
+    names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
     if len(names) == rows + 1 and names[0].lower() in TASK:
@@ -165,7 +169,14 @@ def apply(source, preprocessing):
                         Augmentation(flip=True, rotation=10)), readable
     if source.kind == "features":
         mean, deviation = preprocessing["mean"].numpy(), preprocessing["deviation"].numpy()
-        values = ((source.raw - mean) / deviation).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = ((source.raw - mean) / deviation).astype(np.float32)
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            row, column = bad[0]
+            raise UserError(f"{source.origin}: feature {source.columns[column] if source.columns else column} of item "
+                            f"{source.names[row]!r} is {source.raw[row, column]}, too far from the others for float32; "
+                            "expected numbers like those that the model is trained on")
     else:
         values = _topics(source.raw, preprocessing)
     return FeatureSet(torch.from_numpy(values)), np.ones(len(source), bool)
@@ -196,10 +207,10 @@ def _fit_images(source, train, size, how, color, imagenet):
     sides, modes = [], set()
     for path in sample:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 sides.append(min(image.size))
                 modes.add(image.mode)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except NotAnImage:
             continue  # told of when all are decoded
     size = size or int(min(np.median(sides), LARGEST)) if sides else LARGEST
     channels = 1 if modes and modes <= set(GREY) and not color else 3
@@ -215,7 +226,12 @@ def _fit_images(source, train, size, how, color, imagenet):
 
 
 def _fit_features(source, values):
-    mean, deviation = values.mean(0), values.std(0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = values.mean(0), values.std(0)
+    far = np.flatnonzero(~np.isfinite(mean + deviation))
+    if len(far):
+        raise UserError(f"{source.origin}: feature {source.columns[far[0]] if source.columns else far[0]} goes up to "
+                        f"{np.abs(values[:, far[0]]).max()}; expected numbers whose squares can be summed")
     constant = np.flatnonzero(deviation <= 1e-12 * np.maximum(1, np.abs(mean)))
     if len(constant) == values.shape[1]:
         raise UserError(f"{source.origin}: every feature is constant over the items with answers; "
@@ -262,11 +278,7 @@ def _ready(image, size, mode):
     """An opened image as it is meant: turned as its camera says, of 8 bits, over white where it is transparent. A large
     JPEG is decoded no larger than it is needed."""
     image.draft(mode, (size, size))
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, np.float32)
-        top = 255 if values.max() <= 255 else max(65535, values.max())
-        image = Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
+    image = eight_bits(ImageOps.exif_transpose(image))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

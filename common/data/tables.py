@@ -1,16 +1,14 @@
 """The tables that users write: CSV or TSV, gzipped or not, with a byte order mark, quotes, CRLF, spaces around names."""
 import csv
-import gzip
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from common.data.opening import unpacked
 from common.errors import UserError
 
 SEPARATORS = "\t,;"
-GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -22,18 +20,8 @@ class Column:
 
 def first_bytes(file, count=1 << 16):
     """The beginning of a file's content, gzipped or not. Raises UserError where it cannot be read."""
-    path = Path(file)
-    if path.is_dir():
-        raise UserError(f"{file}: a folder; expected a file")
-    try:
-        with open(path, "rb") as opened:
-            magic = opened.read(2)
-        with (gzip.open if magic == GZIP else open)(path, "rb") as opened:
-            return opened.read(count)
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    with unpacked(file) as content:
+        return content.read(count)
 
 
 def _dialect(file):
@@ -55,22 +43,19 @@ def _dialect(file):
     twice = [name for k, name in enumerate(header) if name in header[:k]]
     if twice:
         raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected a name for each")
-    with open(file, "rb") as opened:
-        gzipped = opened.read(2) == GZIP
     return header, {"sep": separator, "names": header, "header": 0, "encoding": "utf-8-sig",
-                    "skipinitialspace": True, "skip_blank_lines": False, "compression": "gzip" if gzipped else None}
+                    "skipinitialspace": True, "skip_blank_lines": False}
 
 
 def _parse(file, how):
     try:
-        frame = pd.read_csv(file, **how)
+        with unpacked(file) as content:
+            frame = pd.read_csv(content, **how)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{file}: not a table ({reason}); expected as many cells in each row as in the header") from None
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much as the rows' names
         raise UserError(f"{file}, line 2: more cells than the header's {len(how['names'])}; expected as many")
     return frame

@@ -1,11 +1,13 @@
 """model.pt: all that a prediction needs, as plain containers and tensors."""
 import csv
+import os
 from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
 
 from common.data.dataset import prediction_batch
+from common.data.opening import load_tensors
 from common.errors import UserError
 from common.networks import build
 
@@ -41,6 +43,19 @@ class Model:
                 total[start:start + size] += torch.einsum("bmc,m->bc", shares, heads).cpu()
         return total / len(self.networks)
 
+    def check(self):
+        """Raises some Exception where the parts are not those of a model."""
+        for network in self.networks:
+            self._classifier(network)
+            if network["heads"].ndim != 1 or len(network["classifier"]["head.weight"]) % len(network["heads"]):
+                raise ValueError("heads")
+        if not self.networks or not all(isinstance(name, str) for name in (self.method, *self.classes)):
+            raise ValueError("names")
+        kind, width = self.preprocessing["kind"], {"images": ("mean", "deviation"), "features": ("mean", "deviation"),
+                                                   "texts": ("idf", "components")}
+        if not all(len(self.preprocessing[part]) for part in width[kind]):
+            raise ValueError("preprocessing")
+
     def _classifier(self, network):
         classifier = build(self.network, self.precision)
         width = len(network["classifier"]["head.weight"])
@@ -60,17 +75,20 @@ def state_of(method):
 
 def load_model(file):
     """The Model in a file. Nothing in it is executed. Raises UserError for what is none."""
+    if not os.path.exists(file):
+        raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it")
     try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except Exception:  # torch raises many kinds for a file that is not one of its own
+        saved = load_tensors(file)
+    except ValueError:
         raise UserError(f"{file}: not a model that can be read; expected model.pt of a run") from None
     if not isinstance(saved, dict) or saved.pop("kind", None) != KIND or set(saved) != set(Model.__dataclass_fields__):
         raise UserError(f"{file}: not {KIND}; expected model.pt of a run")
-    return Model(**saved)
+    model = Model(**saved)
+    try:
+        model.check()
+    except Exception:  # whatever the structure of what is not a model makes of it
+        raise UserError(f"{file}: not a whole model; expected model.pt of a run") from None
+    return model
 
 
 def write_predictions(file, names, probabilities, classes, truth=None):

@@ -3,9 +3,12 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
+matplotlib.rcParams["text.parse_math"] = False  # the same names are no formulas
 from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
 from matplotlib.colors import to_rgb  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 
+from common.errors import printable  # noqa: E402
 from common.methods import FORECASTER, METHODS  # noqa: E402
 
 SHOWN = 10  # annotators in confusion.png: the most active
@@ -93,7 +96,7 @@ def annotator_error(file, errors, pairs, title):
         axes.set_ylim(bottom=0)
         axes.grid(alpha=.3)
         axes.legend(frameon=False, fontsize=8)
-    panels[0, 0].set_ylabel("error of the confusion matrix, $E_m$")
+    panels[0, 0].set_ylabel("error of the confusion matrix, $E_m$", parse_math=True)
     figure.suptitle(title, fontsize=10)
     _save(figure, file)
 
@@ -156,5 +159,7 @@ def bars(file, shown, methods, title):
 
 
 def _save(figure, file):
+    for text in figure.findobj(Text):  # of a folder's, a class's or an annotator's name what cannot be drawn is escaped
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
     figure.savefig(file, format="png", dpi=130)
     plt.close(figure)

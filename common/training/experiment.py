@@ -1,4 +1,5 @@
 """The one training loop: all methods of a stage see the same batches; evaluation, checkpoint and resume."""
+import contextlib
 import time
 
 import torch
@@ -48,9 +49,12 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
             row[step] = loss
     for learner, row in zip(learners, losses.cpu(), strict=True):
         broken = torch.nonzero(~row.isfinite())
+        where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
         if len(broken):
-            where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
             learner.failure = f"loss not finite in {where}, batch {broken[0].item() + 1}"
+        elif not learner.is_finite():  # a gradient was not: of the last batch, or the loss would have told
+            learner.failure = f"weights not finite after {where}"
+        if learner.failure:
             tqdm.write(f"{learner.name} stopped: {learner.failure}")
     return [row.mean().item() for row in losses]
 
@@ -149,7 +153,7 @@ def run_on(dataset, protocol, options, device, precision):
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
     crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods))
     folder = (Follower if processes.rank() else RunFolder)(options, protocol.name, device, precision, dataset.describe())
-    with folder.claimed():
+    with folder.claimed(), told_how_to_go_on(folder):
         state, summary = processes.from_first(folder.load())
         if summary:
             if state:
@@ -162,6 +166,15 @@ def run_on(dataset, protocol, options, device, precision):
             status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision, crew)
         processes.leave()
         return status
+
+
+@contextlib.contextmanager
+def told_how_to_go_on(folder):
+    """Whoever presses Control-C is told what is true of the folder by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(folder.goes_on()) from None
 
 
 def files_of(state, dataset):

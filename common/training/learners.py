@@ -117,6 +117,10 @@ class Learner:
             self.optimizer.step()
         return loss.detach()
 
+    def is_finite(self):
+        """Whether all weights are."""
+        return bool(torch.stack([parameter.isfinite().all() for parameter in self.method.parameters()]).all())
+
     def state(self, with_optimizer):
         return {"method": self.method.state_dict(), "seconds": self.seconds, "failure": self.failure,
                 "optimizer": self.optimizer.state_dict() if with_optimizer else None, "best": self.best}

@@ -18,11 +18,12 @@ def flag(default, text, same_run=True, **how):
     return field(default=default, metadata={"help": text, "same_run": same_run, "how": how})
 
 
-def whole(least):
-    """An argparse type: a whole number, `least` or more."""
+def whole(least, most=10**18):
+    """An argparse type: a whole number from `least` to `most`."""
     def number(text):
-        if not re.fullmatch(r"\d+", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, not {text!r}")
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+            shown = f"from {least} on" if most == 10**18 else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number {shown}, not {text!r}")
         return int(text)
     return number
 

@@ -8,13 +8,13 @@ import platform
 import re
 import subprocess
 import time
-import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from common.data.opening import MB, load_tensors, read_bytes, reason
 from common.errors import UserError
 from common.files import claim, holder, replace_file
 
@@ -23,6 +23,7 @@ FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.c
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
          "model.pt", "predictions.csv", "confusion.csv", "report.html")
+LARGEST_RECORD = 100 * MB  # of config.json and summary.json: the names of the classes are in them
 STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
          "learners": dict}
 
@@ -47,11 +48,11 @@ def _processor():
 
 def read_record(path):
     """The JSON dictionary in a file, or None where there is no file. Raises ValueError where there is something else."""
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    try:
+        value = json.loads(read_bytes(path, LARGEST_RECORD).decode())
+    except (UserError, ValueError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(value, dict):
         raise ValueError("not a dictionary")
@@ -64,8 +65,26 @@ def read_summary(folder):
         summary = read_record(folder / SUMMARY)
     except ValueError:
         return None
-    whole = summary and isinstance(summary.get("methods"), dict) and isinstance(summary.get("seconds"), (int, float))
-    return summary if whole else None
+    return summary if summary and _is_summary(summary) else None
+
+
+def _is_summary(summary):
+    """Whether a dictionary has what every run's summary has, of the right kinds."""
+    def is_number(value):
+        return value is None or isinstance(value, int | float)
+
+    def is_score(value):
+        return value is None or isinstance(value, dict) and all(map(is_number, value.values())) and {
+            "test_accuracy", "test_auc"} <= set(value)
+
+    def is_method(value):
+        return (isinstance(value, dict) and {"last", "best", "best_epoch", "train_label_accuracy", "seconds"} <= set(value)
+                and all(is_score(value.get(name)) for name in ("last", "best", "selected"))
+                and all(is_number(value.get(name)) for name in ("train_label_accuracy", "seconds", "crowd_score")))
+    methods, candidates = summary.get("methods"), summary.get("candidates", {})
+    return (isinstance(methods, dict) and isinstance(candidates, dict) and bool(methods)
+            and all(map(is_method, methods.values())) and all(map(is_number, candidates.values()))
+            and isinstance(summary.get("seconds"), int | float))
 
 
 class RunFolder:
@@ -78,7 +97,7 @@ class RunFolder:
     def __init__(self, options, dataset, device, precision, data):
         """dataset: its name; data: what it is (Dataset.describe)."""
         self.path = Path(options.out or Path("runs") / options.run_name(dataset))
-        self.fresh = options.fresh
+        self.fresh = self.asked_fresh = options.fresh  # the first until the new run has a checkpoint
         self.config = {
             "dataset": dataset,
             "flags": asdict(options),
@@ -105,7 +124,7 @@ class RunFolder:
 
     def cannot_write(self, error):
         """The UserError for an OSError (or what torch makes of one) on a file of this folder."""
-        return UserError(f"--out {self.path}: cannot be written to ({getattr(error, 'strerror', None) or error}); "
+        return UserError(f"--out {self.path}: cannot be written to ({reason(error)}); "
                          "give a folder that can")
 
     def load(self):
@@ -116,7 +135,7 @@ class RunFolder:
         state = self._read_checkpoint()
         there = state.pop("config", None) if state else None
         try:
-            config = json.loads(there) if there else read_record(self.path / CONFIG)
+            config = json.loads(str(there)) if there else read_record(self.path / CONFIG)
         except ValueError:
             raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
         if config is None:
@@ -127,6 +146,15 @@ class RunFolder:
                   "last digits will differ from those of a run that was not stopped")
         self.config = config  # what the run began with
         return state, read_summary(self.path)
+
+    def goes_on(self):
+        """What is true after Control-C: how to go on."""
+        if self.fresh:
+            return "what the folder held is as it was"
+        if not (self.path / CHECKPOINT).exists():
+            return "no epoch was finished, the same command begins anew"
+        without = " without --fresh" if self.asked_fresh else ""
+        return f"the same command{without} goes on from the last checkpoint, which is a minute old, or an epoch"
 
     def refuse_another(self, config):
         """Raises UserError if the config, a dictionary, is not that of a run of these flags and data."""
@@ -144,10 +172,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip():  # torch itself does not look at the checksums that it writes
-                    raise ValueError("a checksum does not hold")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_tensors(path)
             if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
                 raise ValueError("something is missing in it")
         except Exception:  # torch and zipfile raise many kinds for a file that is not one of their own
