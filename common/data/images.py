@@ -287,8 +287,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
             raise UserError(f"{first}: cannot be decoded, nor can any other image of its class; expected some of each")
         images, truth = images.select(torch.from_numpy(np.flatnonzero(readable))), truth[readable]
         names = [name for name, good in zip(names, readable, strict=True) if good]
-    return Items(ImageSet(torch.from_numpy(images), mean, deviation, augmentation), torch.from_numpy(truth),
-                 list(names)), left_out
+    return Items(images, torch.from_numpy(truth), list(names)), left_out
 
 
 def left_out_file(names):
