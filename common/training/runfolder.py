@@ -16,7 +16,7 @@ import torch
 
 from common.data.opening import MB, load_tensors, read_bytes, reason
 from common.errors import UserError
-from common.files import claim, holder, replace_file
+from common.files import claim, holder, remove_leftovers, replace_file
 
 CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
 FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.csv", "confusion.npz",
@@ -129,7 +129,9 @@ class RunFolder:
 
     def load(self):
         """(state, summary): the last checkpoint of this run, or None, and what it left in summary.json when it was done, or
-        None. With --fresh both are None: the old run stands until `save`."""
+        None. With --fresh both are None: the old run stands until `save`. What a killed run left half written goes."""
+        for name in FILES:
+            remove_leftovers(self.path / name)
         if self.fresh:
             return None, None
         state = self._read_checkpoint()
