@@ -7,7 +7,7 @@ import torch
 from common.data.dataset import prediction_batch
 from common.data.features import FeatureSet
 from common.data.images import ImageSet
-from common.networks import digits_net, four_conv, vgg16
+from common.networks import Quarters, digits_net, four_conv, vgg16
 from common.training.device import choose_device, choose_precision, seed_generators, settle
 
 
@@ -130,3 +130,15 @@ def test_images_are_predicted_in_batches_of_their_device():
     for side, at_once in ((8, 1024), (32, 1024), (64, 256), (150, 64)):  # on a GPU, which "meta" stands for here
         images = ImageSet(torch.zeros(2, side, side, 3, dtype=torch.uint8, device="meta"), (.5,) * 3, (.25,) * 3)
         assert prediction_batch(images) == at_once
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 5), (6, 7)])
+def test_quarters_are_the_adaptive_pool_on_any_device(shape):
+    inputs = torch.randn(2, 3, *shape, dtype=torch.float64, requires_grad=True)
+    pool = Quarters()
+    expected = torch.nn.functional.adaptive_avg_pool2d(inputs, 2)
+    assert torch.equal(pool(inputs), expected)
+    torch.testing.assert_close(pool.by_parts(inputs), expected)
+    weights = torch.arange(24.).view(2, 3, 2, 2)
+    gradients = [torch.autograd.grad((p(inputs) * weights).sum(), inputs)[0] for p in (pool, pool.by_parts)]
+    torch.testing.assert_close(*gradients)
