@@ -38,6 +38,7 @@ SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py
 PEOPLE = ("cifar10h", "cifar10n")  # crowds of CIFAR-10 other than the synthesized ones
 WITHOUT_CASES = ("labelme", "own", *PEOPLE)  # their crowds are real
 ERROR = "error.txt"
+PLACES = ("DIR", "FILE")  # what a flag's help calls a place in the file system
 
 
 @dataclass(frozen=True)
@@ -223,13 +224,21 @@ def write_tables(cells, options, script):
     print(f"\n{text}\ntables and figures are in {options.out}")
     if options.record:
         for cell in finished:
-            for name in (CONFIG, SUMMARY):
-                copied = options.record / cell.folder.name / name
-                copied.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(copied, lambda file, source=cell.folder / name: file.write(source.read_bytes()))
+            record = {CONFIG: cell.config | {"flags": without_places(cell.config["flags"], script)}, SUMMARY: cell.summary}
+            (options.record / cell.folder.name).mkdir(parents=True, exist_ok=True)
+            for name, value in record.items():
+                replace_file(options.record / cell.folder.name / name,
+                             lambda file, value=value: file.write(json.dumps(value, indent=2) + "\n"), "w")
         print(f"the {len(finished)} runs' {CONFIG} and {SUMMARY} are in {options.record}")
     for document in tables.fill(ROOT, options.out, table, choices, how, published):
         print(f"{document} has these tables now")
+
+
+def without_places(flags, script):
+    """A run's flags, {name: value}, in which a file or folder is its last name alone: where it lay is nobody's business, and
+    may be elsewhere the next time."""
+    places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["how"].get("metavar") in PLACES}
+    return {name: Path(value).name if value and name in places else value for name, value in flags.items()}
 
 
 def command_of(configs, script):
@@ -238,7 +247,8 @@ def command_of(configs, script):
         return None
     kind = type(script.read_options([]))
     known = {f.name for f in dataclasses.fields(kind)}
-    flags = kind(**{name: value for name, value in configs[0]["flags"].items() if name in known})
+    flags = without_places({name: value for name, value in configs[0]["flags"].items() if name in known}, script)
+    flags = kind(**flags)
     return flags.reproduce(script.PROTOCOL, seeds=len({config["flags"]["seed"] for config in configs}))
 
 

@@ -215,6 +215,7 @@ def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
     assert reproduce.main([*flags, "--tables-only", "--record", str(tmp_path / "results" / "digits")]) == 0
     kept = tmp_path / "results" / "digits"
     assert {file.name for file in (kept / "case1-high-seed1").iterdir()} == {"config.json", "summary.json"}
+    assert str(tmp_path) not in (kept / "case1-high-seed1" / "config.json").read_text()
     (tmp_path / "results" / "published.csv").write_text("row,method,accuracy,rule,source\n"
                                                         "\"case 1, high\",max-mig,99.0,the best epoch,a paper\n")
     (tmp_path / "README.md").write_text(
