@@ -174,6 +174,8 @@ def open_image(file):
     """An opened image, in a `with`; raises NotAnImage for whatever is wrong with it, then or inside the `with`."""
     try:
         with opened(file) as content, Image.open(content) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
+                raise NotAnImage(f"{image.width} x {image.height} pixels")
             yield image
     except Exception as error:  # a broken file can make Pillow raise nearly anything
         raise NotAnImage(str(error)) from None
