@@ -93,9 +93,11 @@ def eight_bits(image):
     """An opened image; one of more than 8 bits a pixel with its range, of 16 bits or more, scaled to 8."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
-    values = np.nan_to_num(np.asarray(image, np.float32))
+    values = np.array(image, np.float32)
+    np.nan_to_num(values, copy=False)
     top = 255 if values.max() <= 255 else max(65535, values.max())
-    return Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
+    values *= 255 / top
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
 
 
 def _resize(image, size, mode):
