@@ -29,7 +29,7 @@ from tqdm import tqdm
 from common.files import claim, holder, replace_file
 from common.output import tables
 from common.training.options import Parser, whole
-from common.training.runfolder import CONFIG, SUMMARY, read_record, read_summary
+from common.training.runfolder import CONFIG, SUMMARY, read_config, read_summary
 
 ROOT = Path(__file__).resolve().parent
 SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py", "luna16": "LUNA16/main.py",
@@ -60,10 +60,7 @@ class Cell:
     @property
     def config(self):
         """The record of the run that the folder holds, or None."""
-        try:
-            return read_record(self.folder / CONFIG)
-        except ValueError:
-            return None  # the script will say so
+        return read_config(self.folder)  # of what else may be there the script will tell
 
     @property
     def failed(self):
@@ -82,9 +79,8 @@ class Cell:
         if self.failed:
             return "failed"
         metrics = self.folder / "metrics.csv"
-        if metrics.exists():
-            return f"stopped after epoch {metrics.read_text().splitlines()[-1].split(',')[0]}"
-        return "not begun"
+        rows = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.exists() else []
+        return f"stopped after epoch {rows[-1].split(',')[0]}" if len(rows) > 1 else "not begun"
 
 
 def make_cells(options, extra):
@@ -137,7 +133,8 @@ def run_cell(cell, claimed, options, number, show):
     device = options.device or (str(number % options.gpus) if options.gpus else None)
     process = subprocess.Popen([sys.executable, str(ROOT / SCRIPTS[options.dataset]), *cell.arguments,
                                 *(["--device", device] if device else [])],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
+                               env=environment,
                                pass_fds=passed_on["pass_fds"])
     errors = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
@@ -147,7 +144,7 @@ def run_cell(cell, claimed, options, number, show):
             show(f"{cell.folder.name}: {line.strip()[:100]}")
     reader.join()
     if process.wait():
-        text = "".join(errors[-30:]) or f"exit status {process.returncode}\n"
+        text = "".join(errors[-30:]).strip() or f"exit status {process.returncode}\n"
         replace_file(cell.folder / ERROR, lambda file: file.write(text), "w")
     else:
         (cell.folder / ERROR).unlink(missing_ok=True)
@@ -266,6 +263,11 @@ def list_cells(cells):
         print(f"{left} cells to go, about {left * mean / 60:.1f} minutes one after another")
 
 
+def last_line(file):
+    """The last line of a text, whatever is in it."""
+    return (file.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing is known of it"])[-1]
+
+
 def numbers(choices):
     """An argparse type: numbers with commas between them."""
     def read(text):
@@ -281,11 +283,11 @@ def parse(arguments):
     parser.add_argument("dataset", choices=SCRIPTS)
     parser.add_argument("--path", metavar="DIR", help="the script's --path")
     parser.add_argument("--device", help="the script's --device; by default each process has a GPU of its own")
-    parser.add_argument("--seeds", type=whole(1), default=5, help="0, 1, ... so many (default: 5)")
+    parser.add_argument("--seeds", type=whole(1, 10_000), default=5, help="0, 1, ... so many (default: 5)")
     parser.add_argument("--cases", type=numbers((1, 2, 3)), default=[1, 2, 3], help="(default: 1,2,3)")
     parser.add_argument("--expertise", type=numbers((0, 1)), default=[1, 0], help="(default: 1,0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/reproduce-<dataset>)")
-    parser.add_argument("--jobs", type=whole(1), default=1, help="cells side by side in this process (default: 1)")
+    parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="cells side by side in this process (default: 1)")
     parser.add_argument("--list", action="store_true", help="show the cells, their state and what they take")
     parser.add_argument("--tables-only", action="store_true", help="make the tables from what there is")
     parser.add_argument("--record", type=Path, metavar="DIR", help="copy each finished cell's config.json and summary.json "
@@ -330,7 +332,7 @@ def launch_cells(cells, options, script, check):
     write_tables(cells, options, script)
     failed = [cell for cell in cells if cell.failed and not cell.done]
     for cell in failed:
-        print(f"{cell.folder.name} failed: {(cell.folder / ERROR).read_text().strip().splitlines()[-1]}", file=sys.stderr)
+        print(f"{cell.folder.name} failed: {last_line(cell.folder / ERROR)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -100,10 +100,17 @@ def read_header(file):
 def read_scan(file):
     """The SimpleITK image in a .mhd file, of one number for each voxel of a volume. Raises UserError for any other."""
     read_header(file)
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # the library says what it finds on standard error, past Python
     try:
         return SimpleITK.ReadImage(str(file), imageIO="MetaImageIO")
     except RuntimeError as error:
         raise UserError(f"{file}: {str(error).strip().splitlines()[-1]}") from None
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def stamp(file):
@@ -158,7 +165,6 @@ def crop(volume, point):
 def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
     """Writes the crops of `candidates` (Candidates) and the two lists; returns [(scan or image, what is wrong)]."""
     scans = {file.stem: file for file in sorted(ct.glob("subset*/*.mhd"))}
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong with a scan is in left_out.csv
     if not scans:
         raise UserError(f"--ct {ct}: no subset*/*.mhd in it")
     wrong = [(name, "no .mhd file") for name in np.unique(candidates.scan) if name not in scans]

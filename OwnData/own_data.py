@@ -23,6 +23,7 @@ from common.training.options import Options, flag, whole
 METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABEL_MODELS) and name != "true-label")
 GOLD = "gold"
 BATCH = 64
+LARGEST = 4e9  # bytes of all annotators' confusion matrices
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
 ROWS = {"images": 40_000, "features": 100_000, "texts": 100_000}
 EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
@@ -76,6 +77,11 @@ def load(options):
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
     answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
+    matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
+    if matrices > LARGEST:
+        raise UserError(f"{options.answers}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
+                        f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column "
+                        "the right one?")
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, lambda k: answers.place(np.flatnonzero(answers.item == k)[0]))

@@ -4,6 +4,7 @@ To be imported before what takes long to import: from then on Control-C is one s
 """
 import contextlib
 import os
+import re
 import sys
 
 LONGEST = 1000  # characters of a message
@@ -30,8 +31,10 @@ def launch(main):
     except OSError as error:
         where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file, or the output"
         status = _say(f"error: {where}: cannot be read or written ({error.strerror or error})", 2)
-    except MemoryError as error:
-        status = _say(f"error: not enough memory ({error or 'none is left'})", 2)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("out of memory|allocate", str(error)):  # torch's
+            raise
+        status = _say(f"error: not enough memory ({str(error) or 'none is left'})", 2)
     _leave(status)
 
 

@@ -96,7 +96,7 @@ def _is_open_at(number, path):
     """Whether the open file of this number is the one at the path."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
-    except OSError:
+    except (OSError, OverflowError):
         return False
 
 

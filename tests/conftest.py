@@ -1,5 +1,6 @@
 """Runs the scripts as users do, and makes small real files for them."""
 import importlib.util
+import io
 import os
 import pickle
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+
+from common.errors import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",
@@ -50,12 +54,38 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def command(start):
+def shell(start):
     """Like `start`, but waits for the end: what comes back has returncode, stdout and stderr."""
     def run_script(script, *arguments, **how):
         process = start(script, *arguments, **how)
         stdout, stderr = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    return run_script
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Like `shell`, but in this process, where torch is imported already; also with one thread."""
+    def run_script(script, *arguments):
+        folder, _, name = script.rpartition("/") if script.endswith(".py") else (script, "", "main.py")
+        streams = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
+        threads = torch.get_num_threads()
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            for stream, name_of_stream in zip(streams, ("stdout", "stderr"), strict=True):
+                patch.setattr(sys, name_of_stream, stream)
+            patch.setattr(sys, "argv", [script, *map(str, arguments)])
+            torch.set_num_threads(1)
+            try:
+                launch(load_script(folder, name).main)
+            except SystemExit as end:
+                status = end.code
+            finally:
+                torch.set_num_threads(threads)
+        stdout, stderr = (stream.buffer.getvalue().decode() for stream in streams if stream.flush() is None)
+        return subprocess.CompletedProcess(sys.argv, status or 0, stdout, stderr)
     return run_script
 
 

@@ -94,11 +94,11 @@ def test_image_folder(tmp_path, capsys, monkeypatch):
         cifar10.load(folder)
 
 
-def test_the_command_on_batches_from_both_places(cifar_folder, command, tmp_path):
+def test_the_command_on_batches_from_both_places(cifar_folder, command, shell, tmp_path):
     arguments = (*QUICK, "--path", cifar_folder, "--device", "0", "--train-size", 80, "--test-size", 20)
     root = command("Cifar10", *arguments, "--methods", "max-mig", "majority-vote")
-    inside = command("Cifar10", *arguments, "--methods", "majority-vote,max-mig", "--out", tmp_path / "inside",
-                     cwd=ROOT / "Cifar10")
+    inside = shell("Cifar10", *arguments, "--methods", "majority-vote,max-mig", "--out", tmp_path / "inside",
+                   cwd=ROOT / "Cifar10")
     for done in (root, inside):
         assert done.returncode == 0, done.stderr
     if not torch.cuda.is_available():
@@ -172,7 +172,7 @@ def test_folders_without_cifar10(tmp_path, cifar_folder):
         with pytest.raises(UserError, match=message):
             cifar10.load(path)
     (cifar_folder / cifar10.FOLDER / "data_batch_5").unlink()
-    with pytest.raises(UserError, match=r"data_batch_5: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"data_batch_5: no such file"):
         cifar10.load(cifar_folder)
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 import cifar10
 import human_labels
 import labelme
+import reproduce
 from common import errors
 from common.data import images, opening
 from common.data.answers import read_answers
@@ -249,12 +250,56 @@ def test_summaries_that_are_none(tmp_path, text):
     assert read_summary(tmp_path) is None
 
 
+@pytest.mark.parametrize("config", [[], {}, {"flags": []}, {"flags": {}, "run": {}}, {"run": 3}])
+def test_records_of_cells_that_are_none(tmp_path, monkeypatch, capsys, config):
+    """reproduce.py lists the cell and makes its tables without it."""
+    monkeypatch.chdir(tmp_path)
+    cell = tmp_path / "runs" / "reproduce-labelme" / "labelme-seed0"
+    cell.mkdir(parents=True)
+    for name, text in (("config.json", json.dumps(config)), ("metrics.csv", ""), ("error.txt", "\n"), ("summary.json", "[")):
+        (cell / name).write_text(text)
+    assert reproduce.main(["labelme", "--seeds", "1", "--list"]) == 0
+    assert reproduce.main(["labelme", "--seeds", "1", "--tables-only"]) == 1
+    assert "labelme-seed0 failed: nothing is known of it" in capsys.readouterr().err
+
+
+def test_classes_that_cannot_be(tmp_path):
+    rows = (f"{k % 500},{k // 500},text {k}\n" for k in range(10_000))
+    (tmp_path / "a.csv").write_text("task,worker,label\n" + "".join(rows))
+    with pytest.raises(UserError, match="--classes a b a: 'a' twice"):
+        read_answers(str(tmp_path / "a.csv"), classes=["a", "b", "a"])
+    own = load_script("OwnData")
+    with pytest.raises(UserError, match="10000 classes and 20 annotators, whose confusion matrices take 8 GB"):
+        own.main(["--answers", str(tmp_path / "a.csv"), "--features", "f.csv"])
+
+
 def test_a_done_run_whose_summary_is_none_is_finished_again(tmp_path, capsys):
     digits_main.main([*SMALL, "--out", str(tmp_path / "run")])
     whole = (tmp_path / "run" / "summary.json").read_text()
     (tmp_path / "run" / "summary.json").write_text(json.dumps({"methods": {"majority-vote": {"last": []}}, "seconds": 1}))
     assert digits_main.main([*SMALL, "--out", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == json.loads(whole)
+
+
+@pytest.mark.parametrize("change", [
+    lambda learners: learners.clear(), lambda learners: learners.update({"0/majority-vote/0": {}}),
+    lambda learners: learners["0/majority-vote/0"]["method"].popitem()])
+def test_checkpoints_without_a_learner(tmp_path, change):
+    """Their checksums hold; training would have begun again under the epochs that they say are done."""
+    flags = [*SMALL, "--out", str(tmp_path / "run")]
+    digits_main.main(flags)
+    (tmp_path / "run" / "summary.json").unlink()
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    change(state["learners"])
+    torch.save(state, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(UserError, match="checkpoint.pt: damaged, or not a checkpoint of this program"):
+        digits_main.main(flags)
+
+
+def test_images_of_a_hundred_megapixels(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    with pytest.raises(images.NotAnImage, match="10000 x 10000 pixels"), images.open_image(tmp_path / "a.png"):
+        pass
 
 
 def test_models_that_are_none(tmp_path):
@@ -282,6 +327,7 @@ def test_odd_names_of_the_results_folder(tmp_path, name):
     (PermissionError(13, "Permission denied", "a/b"), "error: a/b: cannot be read or written (Permission denied)", 2),
     (OSError(28, "No space left on device"), "error: a file, or the output: cannot be read or written (No space", 2),
     (MemoryError("9 GB"), "error: not enough memory (9 GB)", 2),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "error: not enough memory (DefaultCPUAllocator", 2),
     (KeyboardInterrupt(), "stopped: nothing is half written; the same command goes on", 130),
 ])
 def test_what_launch_says(monkeypatch, raised, said, status):

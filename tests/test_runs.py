@@ -55,8 +55,8 @@ def run_in_process(tmp_path_factory):
     return run
 
 
-def test_a_run_leaves_its_files(command, tmp_path):
-    done = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
+def test_a_run_leaves_its_files(command, shell, tmp_path):
+    done = shell("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-case2-low-seed0"
     assert {file.name for file in folder.iterdir()} == LEFT
@@ -323,8 +323,8 @@ def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, argument
     assert str(error.value).replace("'", "").startswith(message.replace("'", "")) and "\n" not in str(error.value)
 
 
-def test_an_error_on_the_command_line(command):
-    done = command("Digits", "--case", 4)
+def test_an_error_on_the_command_line(shell):
+    done = shell("Digits", "--case", 4)
     assert done.returncode == 2 and done.stdout == ""
     assert re.fullmatch(r"error: --case: invalid choice: .*\n", done.stderr)
 

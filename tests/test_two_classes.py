@@ -254,14 +254,16 @@ def test_crops_of_another_source_are_made_again(tmp_path):
     (("ElementDataFile = a.raw", "ElementDataFile = /dev/zero"), "expected a file beside it"),
     (("ElementDataFile = a.raw", "ElementDataFile = LIST"), "expected a file beside it"),
     (("ElementDataFile = a.raw", "ElementDataFile = b.raw"), "b.raw: no such file"),
+    (("BinaryData = True", "BinaryData = False"), "a.mhd"),
 ])
-def test_bad_scans(tmp_path, change, message):
+def test_bad_scans(tmp_path, change, message, capfd):
     write_scan(tmp_path / "a.mhd", (40, 30, 12))
     text = (tmp_path / "a.mhd").read_text()
     assert change[0] in text
     (tmp_path / "a.mhd").write_text(text.replace(*change))
     with pytest.raises(UserError, match=message):
         prepare.read_scan(tmp_path / "a.mhd")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("change", "message"), [

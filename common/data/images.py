@@ -165,9 +165,11 @@ def eight_bits(image):
     """An opened image; one of more than 8 bits a pixel with its range, of 16 bits or more, scaled to 8."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
-    values = np.nan_to_num(np.asarray(image, np.float32))
+    values = np.array(image, np.float32)
+    np.nan_to_num(values, copy=False)
     top = 255 if values.max() <= 255 else max(65535, values.max())
-    return Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8))
+    values *= 255 / top
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
 
 
 def _resize(image, size, mode):
@@ -264,6 +266,8 @@ def open_image(file):
     """An opened image, in a `with`; raises NotAnImage for whatever is wrong with it, then or inside the `with`."""
     try:
         with opened(file) as content, Image.open(content) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
+                raise NotAnImage(f"{image.width} x {image.height} pixels")
             yield image
     except Exception as error:  # a broken file can make Pillow raise nearly anything
         raise NotAnImage(str(error)) from None

@@ -1,5 +1,6 @@
 """Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
 inputs, kept with the model as plain containers and tensors."""
+import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -205,13 +206,15 @@ def _sample(items):
 def _fit_images(source, train, size, how, color, imagenet):
     sample = [source.raw[i] for i in _sample(train)]
     sides, modes = [], set()
-    for path in sample:
-        try:
-            with open_image(path) as image:
-                sides.append(min(image.size))
-                modes.add(image.mode)
-        except NotAnImage:
-            continue  # told of when all are decoded
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
+        for path in sample:
+            try:
+                with open_image(path) as image:
+                    sides.append(min(image.size))
+                    modes.add(image.mode)
+            except NotAnImage:
+                continue  # told of when all are decoded
     size = size or int(min(np.median(sides), LARGEST)) if sides else LARGEST
     channels = 1 if modes and modes <= set(GREY) and not color else 3
     if imagenet:

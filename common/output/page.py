@@ -21,7 +21,8 @@ THUMBNAIL, TEXT = 96, 400  # pixels, characters
 def write(file, folder, summary, dataset, train):
     """The page of a run's folder (a path), which holds the run's other files already. train: the Items of labels.csv."""
     curves = folder / "curves.png"
-    with open(folder / "labels.csv", newline="") as labels, open(folder / "annotators.csv", newline="") as annotators, \
+    how = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # as replace_file writes them
+    with open(folder / "labels.csv", **how) as labels, open(folder / "annotators.csv", **how) as annotators, \
             np.load(folder / "confusion.npz") as confusion:
         file.write(page(folder.name, summary, csv.DictReader(labels), list(csv.DictReader(annotators)),
                         curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,

@@ -204,9 +204,8 @@ def train(dataset, protocol, options, folder, state, device, precision, crew):
     for stage in range(STAGES if staged else 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, crew)
         stages.append(learners)
-        for learner in learners:
-            if learner.key in state["learners"]:
-                learner.restore(state["learners"][learner.key])
+        if state["epoch"] and stage <= state["stage"]:
+            restore(learners, state["learners"], folder)
         finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
         for epoch in range(finished + 1, options.epochs + 1):
             active = [learner for learner in learners if not learner.failure]
@@ -238,6 +237,15 @@ def train(dataset, protocol, options, folder, state, device, precision, crew):
         restore_best(learners)
     from common.training.report import finish
     return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
+
+
+def restore(learners, states, folder):
+    """Each learner as the checkpoint's `states` have it. Raises UserError where one is not among them, or another."""
+    try:
+        for learner in learners:
+            learner.restore(states[learner.key])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        raise folder.damaged() from None
 
 
 def restore_best(learners):

@@ -59,6 +59,19 @@ def read_record(path):
     return value
 
 
+def read_config(folder):
+    """The record in a run's config.json; None where there is none, or no such thing."""
+    try:
+        config = read_record(folder / CONFIG)
+    except ValueError:
+        return None
+    kinds = {"flags": dict, "run": dict, "versions": dict, "device": str, "threads": int}
+    whole = config and all(isinstance(config.get(name), kind) for name, kind in kinds.items()) and (
+        {"seed", "methods"} <= set(config["flags"]) and "precision" in config["run"] and "torch" in config["versions"]
+        and isinstance(config.get("commit", 0), str | None))
+    return config if whole else None
+
+
 def read_summary(folder):
     """What a finished run left in summary.json; None where there is none, or no such thing."""
     try:
@@ -178,8 +191,12 @@ class RunFolder:
             if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
                 raise ValueError("something is missing in it")
         except Exception:  # torch and zipfile raise many kinds for a file that is not one of their own
-            raise UserError(f"{path}: damaged, or not a checkpoint of this program; --fresh begins anew") from None
+            raise self.damaged() from None
         return state
+
+    def damaged(self):
+        """The UserError for a checkpoint that is none, or not of this run."""
+        return UserError(f"{self.path / CHECKPOINT}: damaged, or not a checkpoint of this program; --fresh begins anew")
 
     def save(self, state, files):
         """Replaces the checkpoint, and writes files beside it, {name: function of an open text file}. The first time all
