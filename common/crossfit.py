@@ -111,6 +111,13 @@ class Judge:
             belief = torch.softmax(log(h) + self._evidence(rows, weight), 1)
         return Judged(h, self._losses(h, rows)), rows, belief
 
+    def _surely(self, gain):
+        """Whether a gain of the judged labels, (L',), is above zero by two standard errors; an item's labels are no
+        independent evidence, and counted together."""
+        sums = torch.zeros(len(self.part), device=gain.device).index_add_(0, self.item[self.judged], gain)
+        sums = sums[self.crowd.counts.bool() & (self.part >= 0)]
+        return bool(sums.mean() > 2 * sums.std() / len(sums) ** .5)
+
     def judge(self, h):
         """Judged: predictions h (N, C) for the training items, each by a model that has not seen the item's labels."""
         return self._fit(h, JUDGING)[0]
@@ -119,24 +126,29 @@ class Judge:
         """(Judged, Joined): h (N, C), calibrated, with the items' labels: q_i(c) is proportional to
         h(x_i)_c (prod_m pi^m[c, y_i^m])^b.
 
-        EM starts from h; or from the one-coin model, where that foretells labels far better (by two standard errors) from
-        h and the item's other labels, those of anybody left aside who may be a copy of the same person: a useless h tells
-        nothing of the annotators. Copies then count once, in their mean. b in [0, 1] foretells best too: matrices are too
-        sure where the labels of an item err together.
+        EM starts from h; or from the one-coin model, where that foretells labels surely better from h and the item's other
+        labels, those of anybody left aside who may be a copy of the same person. Copies then count once, in their mean. b in
+        [0, 1] foretells best too: matrices are too sure where the labels of an item err together. A useless h, which
+        foretells labels no better than its mean does, gives way to the classes' shares by the one-coin model: EM from there
+        might end with the classes' names exchanged, which foretells as well.
         """
-        starts = None, one_coin(self.crowd)
+        starts = [None, one_coin(self.crowd)]
+        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - self.judge(h).losses)
+        exponents = EXPONENTS
+        if not useful:
+            h, starts, exponents = starts[1].mean(0).expand_as(h), starts[1:] * 2, (1.,)
         fits = [self._fit(h, JOINING, start) for start in starts]
         # many copies sway the belief, but not an h that has not seen them
         found = [copies(self.crowd, belief) for belief in (fits[0][0].h, fits[1][2])]
         together = merge(*found)
         gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
-        k = int(gain.mean() > 2 * gain.std() / len(gain) ** .5)
+        k = int(not useful or self._surely(gain))
         fit, same_as = fits[k], found[k]
         if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
             fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
-        return fit[0], self._temper(*fit[:2], same_as)[1]
+        return fit[0], self._temper(*fit[:2], same_as, exponents)[1]
 
-    def _temper(self, judged, rows, same_as):
+    def _temper(self, judged, rows, same_as, exponents=EXPONENTS):
         """(losses (L',), Joined): h and the evidence to the power b that foretells the judged labels best by h and the
         others of their item, and its losses."""
         group, weight = self._groups(same_as)
@@ -146,8 +158,9 @@ class Judge:
 
         def apart(exponent):
             return torch.softmax(log_h[self.item] + exponent * others, 1)
-        losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in EXPONENTS}
-        exponent = min(losses, key=lambda b: losses[b].mean().item())
+        losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in exponents}
+        # where no item has a second label all foretell as well: the labels then count in full
+        exponent = min(reversed(exponents), key=lambda b: losses[b].mean().item())
         belief = torch.softmax(log_h + exponent * evidence, 1)
         return losses[exponent], Joined(belief, apart(exponent), same_as, exponent)
 

@@ -115,3 +115,31 @@ def test_consensus_leaves_out_who_is_worse_part_by_part():
     other = torch.where((part == 0)[:, None], good, poor)
     h = judge.consensus({"good in part 0 alone": judge.judge(other), "mixed": judge.judge(mixed)})
     assert (h.argmax(1).numpy() == truth).mean() > .93
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_useless_predictions_of_few_items_exchange_no_names(seed):
+    """178 items of three classes: EM from predictions that say nothing ends in any order of the classes' names."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 3, 178)
+    said = np.stack([np.where(random.random(178) < a, truth, (truth + random.integers(1, 3, 178)) % 3)
+                     for a in random.uniform(.6, .9, 5)], 1)
+    crowd = CrowdLabels.from_dense(np.where(random.random(said.shape) < .6, said, -1), 3)
+    h = torch.softmax(torch.from_numpy(random.standard_normal((178, 3))).float(), 1)
+    belief = Judge(crowd, torch.from_numpy(random.permutation(178) % 5)).join(h)[1].belief
+    votes = (crowd.votes().argmax(1).numpy() == truth).mean()
+    assert (belief.argmax(1).numpy() == truth).mean() > votes - .03
+
+
+def test_a_single_label_of_an_item_counts():
+    """No other label tells how far to trust it: it counts in full, beside predictions that are worse."""
+    random = np.random.default_rng(0)
+    truth, _, part = make()
+    wrong = (truth + random.integers(1, CLASSES, ITEMS)) % CLASSES
+    annotator = random.integers(0, 6, ITEMS)
+    label = np.where(random.random(ITEMS) < np.linspace(.5, .95, 6)[annotator], truth, wrong)
+    crowd = CrowdLabels.from_triples(np.arange(ITEMS), annotator, label, ITEMS, 6, CLASSES)
+    h = predictions(truth, .7, .7)
+    _, joined = Judge(crowd, part).join(h)
+    right = (joined.belief.argmax(1).numpy() == truth).mean()
+    assert right > max((h.argmax(1).numpy() == truth).mean(), (label == truth).mean()) + .03
