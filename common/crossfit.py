@@ -14,6 +14,8 @@ from common.label_models import FLOOR, STRENGTHS, log, one_coin, prior_means, sh
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
+MIDDLE = .3  # the exponent of labels of which nothing tells how far they repeat one another
+USEFUL = .005  # nats a label, by which a classifier that knows anything foretells better than the classes' shares
 JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels
 
 
@@ -133,7 +135,7 @@ class Judge:
         might end with the classes' names exchanged, which foretells as well.
         """
         starts = [None, one_coin(self.crowd)]
-        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - self.judge(h).losses)
+        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - self.judge(h).losses - USEFUL)
         exponents = EXPONENTS
         if not useful:
             h, starts, exponents = starts[1].mean(0).expand_as(h), starts[1:] * 2, (1.,)
@@ -159,8 +161,8 @@ class Judge:
         def apart(exponent):
             return torch.softmax(log_h[self.item] + exponent * others, 1)
         losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in exponents}
-        # where no item has a second label all foretell as well: the labels then count in full
-        exponent = min(reversed(exponents), key=lambda b: losses[b].mean().item())
+        # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
+        exponent = min(exponents, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
         belief = torch.softmax(log_h + exponent * evidence, 1)
         return losses[exponent], Joined(belief, apart(exponent), same_as, exponent)
 
