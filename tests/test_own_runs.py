@@ -232,6 +232,7 @@ def test_bad_images(tmp_path, pictures):
         MAIN.main([*pictures, "--check"])
     for flags, message in ((["--network", "resnet19"], "no such network; choose from small, four-conv, vgg16"),
                            (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
+                           (["--network", "vgg16", "--size", "16"], "cannot take images of 16 x 16"),
                            (["--weights", "x.pt"], "--weights x.pt: no weights could be had"),
                            (["--weights", "x.pt", "--pretrained"], "expected one of them")):
         whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]
