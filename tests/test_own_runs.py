@@ -177,6 +177,15 @@ def test_gold_is_learnt_from(tmp_path):
     assert (train.truth[torch.tensor(known)] == -1).all() and (train.truth >= 0).sum() == 60
 
 
+def test_predictions_replace_no_file_that_is_read(tmp_path):
+    (tmp_path / "x.csv").write_text("task,a\n")
+    (tmp_path / "model.pt").write_text("")
+    for out, flags in (("x.csv", ["--features", "./x.csv"]), ("x.csv", ["--texts", str(tmp_path / "x.csv")]),
+                       ("x.csv", ["--features", "x.npy", "--items", "x.csv"]), ("model.pt", ["--features", "x.csv"])):
+        with pytest.raises(UserError, match=f"--out {out}: the file of .*, which would be lost"):
+            PREDICT.main([str(tmp_path), *flags, "--out", out])
+
+
 def test_check_stops_before_the_run(tmp_path, capsys):
     flags = crowd(tmp_path)
     assert MAIN.main([*flags, "--check"]) == 0
