@@ -192,6 +192,14 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "80 items with 240 answers of 4 annotators, 3.0 an item; 20 to test on, 20 without answers" in said
     assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
+    for more, message in ((["--folds", "99"], "--folds 99: there are 80 training items"),
+                          (["--labels-from", "ann"], "--labels-from ann: there is no such candidate"),
+                          (["--device", "warp"], "--device warp: expected"),
+                          (["--batch-size", "99"], "--batch-size 99: larger than")):
+        with pytest.raises(UserError, match=message):
+            MAIN.main([*flags, *more, "--check"])
+    with pytest.raises(UserError, match="--methods true-label: no training item's true label is known"):
+        MAIN.main([*flags[:4], "--methods", "true-label", "--check"])
 
 
 @pytest.mark.parametrize("change, message", [
