@@ -13,7 +13,7 @@ from common.errors import launch  # first: then Control-C in the imports is no t
 
 # isort: split
 import own_data
-from common.training.experiment import run
+from common.training.experiment import check, run
 from common.training.options import parse
 from own_data import PROTOCOL
 
@@ -26,6 +26,7 @@ def main(arguments=None):
     options = read_options(arguments)
     dataset, protocol = own_data.load(options)
     if options.check:
+        check(dataset, protocol, options)
         return own_data.say(dataset, protocol, options)
     return run(dataset, protocol, options)
 

@@ -33,6 +33,9 @@ def main(arguments=None):
     parser.add_argument("--device", help="number of a GPU, or cpu; by default GPU 0 where there is one")
     options = parser.parse_args(arguments)
     file = Path(options.run) / "model.pt" if Path(options.run).is_dir() else Path(options.run)
+    for name, given in (("RUN", file), *((f"--{name}", getattr(options, name)) for name in ("features", "texts", "items"))):
+        if given and Path(given).resolve() == Path(options.out).resolve():
+            raise UserError(f"--out {options.out}: the file of {name}, which would be lost; give another")
     model = load_model(file)
     source = read_source(options.images, options.features, options.texts, options.items)
     inputs, readable = apply(source, model.preprocessing)

@@ -170,7 +170,7 @@ def build(spec, precision="float32"):
             body[0] = nn.Conv2d(1, first.out_channels, first.kernel_size, padding=first.padding, bias=first.bias is not None)
         if name == "vgg16":
             body.insert(len(body) - 1, nn.AdaptiveAvgPool2d(1))
-            return Classifier(body, nn.Linear(512, classes), precision)
+            return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision)
         flatten = next(k for k, layer in enumerate(body) if isinstance(layer, nn.Flatten))
         body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)

@@ -136,6 +136,11 @@ def test_second_answers(write):
     assert len(read_answers(file, duplicates="count")) == 6
 
 
+def test_a_class_named_twice(write):
+    with pytest.raises(UserError, match="--classes: 'dog' twice; expected each class once"):
+        read_answers(write(TABLE), classes=["dog", "cat", "dog"])
+
+
 def test_labels_outside_the_classes(write, capsys):
     with pytest.raises(UserError, match="line 3: label 'dog', near 'dogs'; expected one of --classes, cat, dogs"):
         read_answers(write(TABLE), classes=["cat", "dogs"])

@@ -177,12 +177,29 @@ def test_gold_is_learnt_from(tmp_path):
     assert (train.truth[torch.tensor(known)] == -1).all() and (train.truth >= 0).sum() == 60
 
 
+def test_predictions_replace_no_file_that_is_read(tmp_path):
+    (tmp_path / "x.csv").write_text("task,a\n")
+    (tmp_path / "model.pt").write_text("")
+    for out, flags in (("x.csv", ["--features", "./x.csv"]), ("x.csv", ["--texts", str(tmp_path / "x.csv")]),
+                       ("x.csv", ["--features", "x.npy", "--items", "x.csv"]), ("model.pt", ["--features", "x.csv"])):
+        with pytest.raises(UserError, match=f"--out {out}: the file of .*, which would be lost"):
+            PREDICT.main([str(tmp_path), *flags, "--out", out])
+
+
 def test_check_stops_before_the_run(tmp_path, capsys):
     flags = crowd(tmp_path)
     assert MAIN.main([*flags, "--check"]) == 0
     said = capsys.readouterr().out
     assert "80 items with 240 answers of 4 annotators, 3.0 an item; 20 to test on, 20 without answers" in said
     assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
+    for more, message in ((["--folds", "99"], "--folds 99: there are 80 training items"),
+                          (["--labels-from", "ann"], "--labels-from ann: there is no such candidate"),
+                          (["--device", "warp"], "--device warp: expected"),
+                          (["--batch-size", "99"], "--batch-size 99: larger than")):
+        with pytest.raises(UserError, match=message):
+            MAIN.main([*flags, *more, "--check"])
+    with pytest.raises(UserError, match="--methods true-label: no training item's true label is known"):
+        MAIN.main([*flags[:4], "--methods", "true-label", "--check"])
 
 
 @pytest.mark.parametrize("change, message", [
@@ -232,6 +249,7 @@ def test_bad_images(tmp_path, pictures):
         MAIN.main([*pictures, "--check"])
     for flags, message in ((["--network", "resnet19"], "no such network; choose from small, four-conv, vgg16"),
                            (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
+                           (["--network", "vgg16", "--size", "16"], "cannot take images of 16 x 16"),
                            (["--weights", "x.pt"], "--weights x.pt: no weights could be had"),
                            (["--weights", "x.pt", "--pretrained"], "expected one of them")):
         whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]

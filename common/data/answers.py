@@ -222,6 +222,9 @@ def _in_order(answers, classes):
     if twice:
         raise UserError(f"--classes {' '.join(names)}: {twice[0]!r} twice; expected each class once")
     number = {name: c for c, name in enumerate(names)}
+    if len(number) < len(names):
+        twice = next(name for c, name in enumerate(names) if number[name] > c)
+        raise UserError(f"--classes: {twice!r} twice; expected each class once")
     index = np.array([number.get(name, -1) for name in answers.classes])
     unknown = np.flatnonzero(index[answers.label] < 0)
     if len(unknown):

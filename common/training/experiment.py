@@ -124,14 +124,7 @@ def run(dataset, protocol, options):
     Goes on where an earlier run of the same command stopped. Everything is checked before the folder is touched. Returns the
     exit status: 1 if no method came through.
     """
-    from common.training.report import check_labels_from  # with matplotlib, for which --help need not wait
-    if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
-        options.methods = [name for name in options.methods if name != UPPER_BOUND]
-        if not options.methods:
-            raise UserError("--methods true-label: no training item's true label is known")
-        print("true-label is left out: no training item's true label is known")
-    check_labels_from(options)
-    device = choose_device(options.device)
+    device = check(dataset, protocol, options)
     settle(device)
     processes.join(device)
     precision = choose_precision(options.precision, device)
@@ -142,13 +135,27 @@ def run(dataset, protocol, options):
         torch.set_num_threads(threads)
 
 
-def run_on(dataset, protocol, options, device, precision):
-    """The rest of `run`, on a device."""
+def check(dataset, protocol, options):
+    """Raises UserError for flags that do not go with the data or the machine. Leaves a true-label out of options.methods
+    where no truth is known. Returns the device."""
+    from common.training.report import check_labels_from  # with matplotlib, for which --help need not wait
+    if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
+        options.methods = [name for name in options.methods if name != UPPER_BOUND]
+        if not options.methods:
+            raise UserError("--methods true-label: no training item's true label is known")
+        print("true-label is left out: no training item's true label is known")
+    check_labels_from(options)
+    device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
     if options.batch_size > least:
         raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
+    return device
+
+
+def run_on(dataset, protocol, options, device, precision):
+    """The rest of `run`, on a device."""
     if options.batch_size < processes.count():
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
     crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods))
