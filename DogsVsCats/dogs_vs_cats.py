@@ -3,7 +3,8 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common.crowd import Experts
-from common.data.images import IMAGENET, Augmentation, left_out_file, read_items, read_lists
+from common.data.decoding import left_out_file, read_items, read_lists
+from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at
 from common.errors import UserError
 

@@ -24,7 +24,7 @@ import SimpleITK
 from PIL import Image
 from tqdm import tqdm
 
-from common.data.images import NotAnImage, open_image
+from common.data.decoding import NotAnImage, open_image
 from common.data.opening import MB, folder_at, opened, read_text
 from common.files import replace_file
 from common.training.options import Parser, whole

@@ -17,7 +17,7 @@ import cifar10
 import human_labels
 import labelme
 import prepare
-from common.data import images
+from common.data import decoding
 from common.data.answers import read_answers, read_labels
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
@@ -118,14 +118,9 @@ def make(folder, run):
                         ("webp", color)):
         packed = io.BytesIO()
         Image.fromarray(image).save(packed, kind.replace("jpg", "jpeg").replace("tif", "tiff"))
-        add(f"image-{kind}", packed.getvalue(), lambda path: (
-            images.decode([path], 16, keep=False),
-            fit(read_source(images=str(path.parent)), [0], size=16)), f"image-{kind}/a.{kind}")
-    packed = io.BytesIO()
-    np.savez(packed, images=pixels[:1].reshape(1, 32, 32, 3), readable=np.array([True]))
-    add("cache.npz", packed.getvalue(), _same((pixels[:1].reshape(1, 32, 32, 3), np.array([True])),
-                                              lambda path: images._read_cache(path, (1, 32, 32, 3))))
-    add("list.csv", b"image-jpg/a.jpg,0\n/image-png/a.png,1\n", lambda path: images.read_lists(folder, [path.name], 2))
+        add(f"image-{kind}", packed.getvalue(), lambda path: fit(read_source(images=str(path.parent)), [0], size=16),
+            f"image-{kind}/a.{kind}")
+    add("list.csv", b"image-jpg/a.jpg,0\n/image-png/a.png,1\n", lambda path: decoding.read_lists(folder, [path.name], 2))
     add("candidates.csv", b"seriesuid,coordX,coordY,coordZ,class\n" + b"scan,1.5,2,-3.25,1\nscan,1,2,3,0\n" * 3,
         prepare.read_candidates)
     for compress in (False, True):
@@ -199,7 +194,7 @@ def outcome(read, path):
     try:
         with redirect_stdout(io.StringIO()):
             read(path)
-    except (UserError, images.NotAnImage):
+    except (UserError, decoding.NotAnImage):
         return "refused"
     except Exception as error:
         return error

@@ -15,7 +15,7 @@ from conftest import ROOT  # noqa: F401  the scripts' folders are on the path
 NAMES = ("batch-2", "batch-4", "archive-tar", "archive-gz", "cifar10h.csv", "cifar10n-0.pt", "cifar10n-8.pt", "columns",
          "labelme-answers", "labelme-labels_train", "labelme-labels_test", "labelme-data_train_vgg16",
          "labelme-data_test_vgg16", "array.npy", "image-jpg", "image-png", "image-tif", "image-gif", "image-bmp",
-         "image-webp", "cache.npz", "list.csv", "candidates.csv", "scan-header-False", "scan-data-False",
+         "image-webp", "list.csv", "candidates.csv", "scan-header-False", "scan-data-False",
          "scan-header-True", "scan-data-True", "answers-long.csv", "answers.csv.gz", "answers-wide.tsv", "answers.json",
          "truth.csv", "features.csv", "features.npy", "items.txt", "texts.csv", "model.pt", "checkpoint.pt", "summary.json",
          "config.json")

@@ -24,7 +24,7 @@ import human_labels
 import labelme
 import reproduce
 from common import errors
-from common.data import images, opening
+from common.data import decoding, opening
 from common.data.answers import read_answers
 from common.data.opening import load_tensors, read_array
 from common.data.pickles import load_arrays
@@ -148,7 +148,7 @@ def test_pipes_devices_and_folders(tmp_path):
         for read in (read_array, read_answers, load_tensors, human_labels.read_cifar10h, human_labels.read_cifar10n):
             with pytest.raises(UserError, match="a device or pipe; expected a file|a folder; expected a file"):
                 read(file)
-    with pytest.raises(images.NotAnImage), images.open_image(tmp_path / "pipe.npy"):
+    with pytest.raises(decoding.NotAnImage), decoding.open_image(tmp_path / "pipe.npy"):
         pass
     for name in ("x" * 300, "a\0b", "loop/a"):
         (tmp_path / "loop").is_symlink() or (tmp_path / "loop").symlink_to("loop")
@@ -223,24 +223,24 @@ def test_features_too_far_for_float32(tmp_path):
 def test_a_16_bit_image_keeps_its_greys(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)).save(tmp_path / "a.png")
-    decoded, _ = images.decode([tmp_path / "a.png"], 8)
+    decoded, _ = decoding.decode([tmp_path / "a.png"], 8)
     assert (abs(decoded.images.numpy()[0, :, :, 1].ravel().astype(int) - np.linspace(0, 255, 64)) <= 1).all()
 
 
 def test_caches_that_are_none(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(tmp_path / "a.png")
-    whole, _ = images.decode([tmp_path / "a.png"], 8, "L")
+    whole, _ = decoding.decode([tmp_path / "a.png"], 8, "L")
     whole = whole.images.clone()
-    cache, = images.cache_folder().iterdir()
+    cache, = decoding.cache_folder().iterdir()
     content = cache.read_bytes()
     flipped = (content[:place] + bytes([content[place] ^ 4]) + content[place + 1:] for place in range(64, len(content)))
     for broken in (content[:50], b"", b"x", content + b"x", b"\xff" * len(content), *flipped):  # of its pixels nobody asks
         cache.write_bytes(broken)
-        assert images.decode([tmp_path / "a.png"], 8, "L")[0].images.equal(whole)
+        assert decoding.decode([tmp_path / "a.png"], 8, "L")[0].images.equal(whole)
     cache.unlink()
     os.mkfifo(cache)
-    assert images.decode([tmp_path / "a.png"], 8, "L")[0].images.equal(whole)
+    assert decoding.decode([tmp_path / "a.png"], 8, "L")[0].images.equal(whole)
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"methods": 3}', '{"methods": {"a": 3}, "seconds": 1}', "[" * 100_000,
@@ -298,7 +298,7 @@ def test_checkpoints_without_a_learner(tmp_path, change):
 
 def test_images_of_a_hundred_megapixels(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
-    with pytest.raises(images.NotAnImage, match="10000 x 10000 pixels"), images.open_image(tmp_path / "a.png"):
+    with pytest.raises(decoding.NotAnImage, match="10000 x 10000 pixels"), decoding.open_image(tmp_path / "a.png"):
         pass
 
 

@@ -9,17 +9,9 @@ import torch
 from PIL import Image, ImageOps
 
 from common.data.answers import TASK, find_column
+from common.data.decoding import NotAnImage, decode, decode_into, eight_bits, open_image
 from common.data.features import FeatureSet
-from common.data.images import (
-    IMAGENET,
-    Augmentation,
-    ImageSet,
-    NotAnImage,
-    decode,
-    decode_into,
-    eight_bits,
-    open_image,
-)
+from common.data.images import IMAGENET, Augmentation, ImageSet
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.tables import header_of, read_columns, read_numbers
 from common.errors import UserError

@@ -1,0 +1,222 @@
+"""From image files to image sets: decoded once, on all cores, into a file that is mapped from then on."""
+import contextlib
+import csv
+import hashlib
+import math
+import os
+import re
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from common.data.dataset import Items
+from common.data.images import ImageSet, Pixels
+from common.data.opening import opened, read_text
+from common.errors import UserError, printable
+from common.files import replace_file
+
+
+def cache_folder():
+    """Where decoded image sets are kept between runs; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learning-from-crowds"
+    except RuntimeError:
+        return None
+
+
+def eight_bits(image):
+    """An opened image; one of more than 8 bits a pixel with its range, of 16 bits or more, scaled to 8."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.array(image, np.float32)
+    np.nan_to_num(values, copy=False)
+    top = 255 if values.max() <= 255 else max(65535, values.max())
+    values *= 255 / top
+    return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
+
+
+def resize(image, size, mode):
+    """An opened image in `mode`, resized (bilinear) if it is of another size."""
+    image = eight_bits(image).convert(mode)
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def decode(files, size, mode="RGB", fit=resize):
+    """Decodes image files on all cores: Pixels (N, size, size, K) and bool (N,), which of them could be read.
+
+    fit(image, size, mode) makes an opened image one of `size`. What comes out is the map of a file in cache_folder(), named
+    by the list of files with their sizes and times, which is there the next time: the pixels, for each image whether it
+    could be read and its checksum, and a checksum of these.
+    """
+    shape = len(files), size, size, len(mode)
+    key = repr(([_stamp(file) for file in files], size, mode, fit.__name__)).encode()
+    folder = cache_folder()
+    cache = folder / f"{hashlib.sha256(key).hexdigest()[:24]}.pixels" if folder else None
+    end = math.prod(shape)
+    total = end + 5 * len(files) + 4
+
+    def parts(raw):
+        """(pixels, readable, checksums) of all bytes, (total,)."""
+        return (raw[:end].reshape(shape), raw[end:end + len(files)].view(bool), raw[end + len(files):-4].view("<u4"))
+
+    def fill(file):
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, total)  # a disk that is full must not be found out through the map
+        file.truncate(total)
+        raw = np.memmap(file, np.uint8, "r+", shape=(total,))
+        decode_into(*parts(raw), files, size, mode, fit)
+        raw[-4:] = np.frombuffer(zlib.crc32(raw[end:-4]).to_bytes(4, "little"), np.uint8)
+        raw.flush()
+
+    def read():
+        with opened(cache) as file:
+            if os.fstat(file.fileno()).st_size != total:
+                raise ValueError("of another length")
+            raw = np.memmap(file, np.uint8, "c")  # copy on write: what torch may take as its own
+        if zlib.crc32(raw[end:-4]).to_bytes(4, "little") != raw[-4:].tobytes():
+            raise ValueError("its checksum does not hold")
+        images, readable, checksums = parts(raw)
+        return Pixels(torch.from_numpy(images), torch.from_numpy(checksums.astype(np.int64))), np.array(readable)
+
+    if folder:
+        with contextlib.suppress(OSError, ValueError, UserError):  # not there yet, or broken: decode
+            return read()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_file(cache, fill, "w+b")
+            return read()
+        except OSError as error:
+            print(f"the decoded images could not be kept in {cache}: {error.strerror}")
+    images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), None, files, size, mode, fit)
+    return Pixels(torch.from_numpy(images)), readable
+
+
+def decode_into(images, readable, checksums, files, size, mode, fit):
+    """Decodes files on all cores into images, uint8 (N, size, size, K), and readable, bool (N,); where it is not None also
+    each image's checksum, uint32 (N,). Returns the first two."""
+    def read(index):
+        try:
+            with open_image(files[index]) as image:
+                images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
+            readable[index] = True
+        except NotAnImage:
+            readable[index] = False
+        if checksums is not None:
+            checksums[index] = zlib.crc32(images[index])
+
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():  # Pillow works outside the interpreter's lock
+        warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
+        for _ in tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None):
+            pass
+    return images, readable
+
+
+def _stamp(file):
+    """By what a file is known: its name, size and time; the name alone of what is not there, a dangling link for one."""
+    try:
+        status = os.stat(file)
+        return str(file), status.st_size, status.st_mtime_ns
+    except OSError:
+        return str(file)
+
+
+class NotAnImage(Exception):
+    """A file that Pillow cannot read."""
+
+
+@contextlib.contextmanager
+def open_image(file):
+    """An opened image, in a `with`; raises NotAnImage for whatever is wrong with it, then or inside the `with`."""
+    try:
+        with opened(file) as content, Image.open(content) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
+                raise NotAnImage(f"{image.width} x {image.height} pixels")
+            yield image
+    except Exception as error:  # a broken file can make Pillow raise nearly anything
+        raise NotAnImage(str(error)) from None
+
+
+def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
+    """(Items, left_out): the images of these files, and the names of those that cannot be decoded, also on the screen.
+
+    Raises UserError where of a class none can be decoded.
+    """
+    pixels, readable = decode(files, size, mode)
+    images = ImageSet(pixels, mean, deviation, augmentation)
+    truth = np.asarray(truth, np.int64)
+    left_out = [name for name, good in zip(names, readable, strict=True) if not good]
+    if left_out:
+        print(f"notice: {len(left_out)} images could not be decoded and are left out: "
+              + printable(", ".join(left_out[:5])) + (" ..." if len(left_out) > 5 else ""))
+        gone = set(truth) - set(truth[readable])
+        if gone:
+            first = names[int(np.flatnonzero(truth == min(gone))[0])]
+            raise UserError(f"{first}: cannot be decoded, nor can any other image of its class; expected some of each")
+        images, truth = images.select(torch.from_numpy(np.flatnonzero(readable))), truth[readable]
+        names = [name for name, good in zip(names, readable, strict=True) if good]
+    return Items(images, torch.from_numpy(truth), list(names)), left_out
+
+
+def left_out_file(names):
+    """{file name: text}, for Dataset.files: the images that could not be decoded, none where there are none."""
+    return {"left_out.csv": "item\n" + "".join(f"{name}\n" for name in names)} if names else {}
+
+
+def read_lists(folder, lists, classes):
+    """[(names, truth)] of the lists, names of files in `folder`, of images with rows `name,class`, names relative to the
+    folder, with or without a slash in front.
+
+    Raises UserError for a row that is not of that form, or names a file that is not in the folder, for a file that is in
+    two of the lists, or has two classes, and for a list without an image of every class.
+    """
+    found = {}  # {name: (its class, its list)}
+    splits = []
+    for name in lists:
+        file = folder / name
+        names, truth = _read_list(file, classes)
+        outside = next((item for item in names if item.startswith("../") or item == ".."), None)
+        if outside:
+            raise UserError(f"{file}: names {outside}, which is outside of {folder}")
+        missing = [item for item in names if not _is_file(folder / item)]
+        if missing:
+            raise UserError(f"{file}: names {missing[0]}, which is not in {folder}"
+                            + (f", and {len(missing) - 1} more that are not" if len(missing) > 1 else ""))
+        if set(truth) != set(range(classes)):
+            raise UserError(f"{file}: expected images of all {classes} classes in it")
+        for item, c in zip(names, truth, strict=True):
+            its_class, its_list = found.setdefault(item, (c, name))
+            if its_list != name:
+                raise UserError(f"{file}: names {item}, which {its_list} names too; expected each image in one of them")
+            if its_class != c:
+                raise UserError(f"{file}: names {item} twice, with class {its_class} and {c}; expected one")
+        splits.append((names, truth))
+    return splits
+
+
+def _read_list(file, classes):
+    """(names, truth) of a list of images; two names of one file are made the same."""
+    names, truth = [], []
+    with read_text(file) as lines:
+        try:
+            for number, row in enumerate(csv.reader(lines), 1):
+                if len(row) != 2 or not re.fullmatch(r"\s*[0-9]{1,9}\s*", row[1]) or not int(row[1]) < classes:
+                    raise UserError(f"{file}, line {number}: {','.join(row)[:80]!r}; expected a file's name and its class, "
+                                    f"from 0 to {classes - 1}")
+                names.append(os.path.normpath(row[0].strip().lstrip("/")))
+                truth.append(int(row[1]))
+        except csv.Error as error:
+            raise UserError(f"{file}: not a list ({error}); expected rows of a file's name and its class") from None
+    return names, truth
+
+
+def _is_file(path):
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or with a zero byte
+        return False
