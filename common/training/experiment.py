@@ -208,7 +208,8 @@ def train(dataset, protocol, options, folder, state, device, precision, crew):
     if staged and not judged:
         print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages = []
-    for stage in range(STAGES if staged else 1):
+    last_stage = STAGES - 1 if staged else 0
+    for stage in range(last_stage + 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, crew)
         stages.append(learners)
         if state["epoch"] and stage <= state["stage"]:
@@ -218,12 +219,15 @@ def train(dataset, protocol, options, folder, state, device, precision, crew):
             active = [learner for learner in learners if not learner.failure]
             if not active:
                 break
+            begun = time.perf_counter()
             losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
             watched = memorization(active, dataset.train, epoch) if staged and judged and active else []
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
+            if epoch == finished + 1:
+                say_time(time.perf_counter() - begun, (options.epochs - epoch) + options.epochs * (last_stage - stage))
             # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file
             learning = epoch < options.epochs
             state = {"stage": stage, "epoch": epoch, "rows": state["rows"] + rows,
@@ -272,6 +276,13 @@ def say_start(dataset, options, device, precision, folder, state, crew):
         print("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
     stage = f"stage {state['stage']}, " if state["stage"] else ""
     print(f"results go to {folder.path}" + (f"; going on after {stage}epoch {state['epoch']}" if state["epoch"] else ""))
+
+
+def say_time(seconds, epochs):
+    """How long so many more epochs of so many seconds will take, where that is worth a word."""
+    if seconds * epochs > 120:
+        tqdm.write(f"an epoch takes {seconds:.0f} s: some {seconds * epochs / 60:.0f} minutes to go; fewer --methods or "
+                   "--epochs take less")
 
 
 def say_epoch(epoch, rows, where, first):
