@@ -1,6 +1,9 @@
 """Max-MIG and its baselines on Dogs vs. Cats with a synthesized crowd.
 
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
+
+With --epochs 4 --test-size 2000 it gives Max-MIG 72.7 % (its forecaster 80.9), the majority vote 49.6 %, the true labels
+76.4 % after half an hour on one core of an AMD EPYC.
 """
 import sys
 from pathlib import Path
