@@ -85,6 +85,13 @@ def test_odd_names_are_names(write):
     assert triples(answers) == {("NA", "null", "None"), ("NA", "nan", "NA"), ("01", "null", "NA"), ("1", "null", "None")}
 
 
+def test_names_that_are_numbers_stay_as_they_are_written(write):
+    rows = {("001", "07", "00"), ("1", "7", "0"), ("1e3", "7", "0"), ("1000", "7", "00"), ("9007199254740993", "7", "0")}
+    assert triples(read_answers(write("task,worker,label\n" + "".join(",".join(row) + "\n" for row in rows)))) == rows
+    assert read_answers(write("item,a,b\n010,TRUE,FALSE\n011,FALSE,\n")).classes == ["FALSE", "TRUE"]
+    assert read_answers(write("item,a,b\n010,TRUE,FALSE\n011,FALSE,\n")).items == ["010", "011"]
+
+
 def test_crowd_of_answers(write):
     answers = read_answers(write(TABLE))
     index = np.array([["c.jpg", "x.jpg", "a.jpg", "b.jpg"].index(name) for name in answers.items])

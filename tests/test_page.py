@@ -2,6 +2,7 @@
 import base64
 import io
 import re
+import warnings
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from PIL import Image
 from common.crowd import CrowdLabels
 from common.data.features import FeatureSet
 from common.data.images import ImageSet
-from common.output import page
+from common.output import page, plots
 
 CLASSES, NAMES = ["cat", "dog & <co>"], ["ann", "bob <script>", "cas"]
 
@@ -78,3 +79,9 @@ def test_pictures_and_texts():
 
 def test_curves_are_in_the_file():
     assert 'src="data:image/png;base64,' + base64.b64encode(b"curves").decode() in make(curves=b"curves")
+
+
+def test_pictures_of_names_that_the_font_lacks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.confusions(io.BytesIO(), np.full((1, 2, 2), .5), np.full((1, 2, 2), .5), ["日本"], [3], "a run")

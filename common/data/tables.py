@@ -70,8 +70,9 @@ def read_columns(file, names=None):
     """({name: Column}, lines): these columns of a table, all by default, blank lines left out; lines: int (N,), the line
     of the file that each row is on."""
     header, how = _dialect(file)
-    # categories are built while parsing: ten million answers never exist as ten million strings
-    frame = _parse(file, how | {"dtype": "category", "na_filter": False, "low_memory": False})
+    # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they
+    # are parsed too, and 007 becomes 7
+    frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})
     lines = frame.index.to_numpy() + 2
     columns = {name: _strip(frame[name]) for name in names or header}
     blank = np.logical_and.reduce([_is_empty(column) for column in columns.values()])
@@ -92,9 +93,10 @@ def _is_empty(column):
 
 
 def _strip(series):
-    """A categorical series as a Column; values that differ by the spaces around them are one."""
-    codes, values = pd.factorize(pd.Index([str(value).strip() for value in series.cat.categories]))
-    return Column(codes[series.cat.codes.to_numpy()], list(values))
+    """A series of strings as a Column; values that differ by the spaces around them are one."""
+    cells, written = pd.factorize(series)
+    codes, values = pd.factorize(pd.Index([value.strip() for value in written], dtype=object))
+    return Column(codes[cells], list(values))
 
 
 def read_numbers(file, name):

@@ -1,4 +1,6 @@
 """The pictures of a run."""
+import warnings
+
 import matplotlib
 import numpy as np
 
@@ -161,5 +163,7 @@ def bars(file, shown, methods, title):
 def _save(figure, file):
     for text in figure.findobj(Text):  # of a folder's, a class's or an annotator's name what cannot be drawn is escaped
         text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
-    figure.savefig(file, format="png", dpi=130)
+    with warnings.catch_warnings():  # what the font lacks is an empty box; report.html has the name
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
+        figure.savefig(file, format="png", dpi=130)
     plt.close(figure)
