@@ -173,3 +173,27 @@ def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatc
         assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
     assert {row["stage"] for row in rows} == {"0", "1", "2"}
     assert whole["methods"]["kd-crowd-max-mig"]["selected_epoch"] == resumed["methods"]["kd-crowd-max-mig"]["selected_epoch"]
+
+
+def test_few_items_take_fewer_folds():
+    """Of ten items of two classes some fold of five has one class; where that is so by default, folds are larger."""
+    from types import SimpleNamespace
+
+    from common.crowd import CrowdLabels
+    from common.data.dataset import Items
+    from common.data.features import FeatureSet
+    truth = torch.arange(10) % 2
+    crowd = CrowdLabels.from_dense(truth[:, None].repeat(1, 3).numpy(), 2)
+    items = Items(FeatureSet(torch.randn(10, 2)), truth, list(map(str, range(10))), crowd)
+    found = set()
+    for seed in range(20):
+        options = SimpleNamespace(select="crowd", folds=None, held_out=None, seed=seed)
+        plan = make_plan(items, options)
+        found.add(len(plan.folds))
+        for fold in plan.folds:
+            assert len(truth[fold.speaks_for].unique()) == 2
+        if len(plan.folds) < 5:
+            options.folds = 5
+            with pytest.raises(UserError, match="--folds 5: leaves 2 items with labels of 1 class to be held out"):
+                make_plan(items, options)
+    assert len(found) > 1

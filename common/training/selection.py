@@ -69,14 +69,29 @@ def make_plan(train, options):
     if options.select != "crowd":
         return Plan(options.select, [Fold(0, everything, everything)])
     images = len(train) // train.copies
-    parts = 1 if options.held_out else options.folds or (MANY_FOLDS if images <= FEW_ITEMS else 2)
-    share = f"--held-out {options.held_out}" if options.held_out else f"--folds {parts}"
+    if options.held_out:
+        return _crowd_plan(train, options.seed, 1, options.held_out)
+    if options.folds:
+        return _crowd_plan(train, options.seed, options.folds)
+    for parts in range(MANY_FOLDS if images <= FEW_ITEMS else 2, 1, -1):
+        try:
+            return _crowd_plan(train, options.seed, parts)
+        except UserError:  # so few items that a fold would be of one class: larger ones may do
+            if parts == 2:
+                raise
+
+
+def _crowd_plan(train, seed, parts, held_out=None):
+    """The Plan of --select crowd with so many folds, or with a share of the images held out."""
+    device, images = train.truth.device, len(train) // train.copies
+    everything = torch.arange(len(train), device=device)
+    share = f"--held-out {held_out}" if held_out else f"--folds {parts}"
     if parts > images:
         raise UserError(f"{share}: there are {images} training items")
-    shuffled = torch.randperm(images, generator=generator(options.seed, "folds")).to(device)
+    shuffled = torch.randperm(images, generator=generator(seed, "folds")).to(device)
     part = torch.full((images,), -1, device=device)
-    if options.held_out:
-        part[shuffled[:round(options.held_out * images)]] = 0
+    if held_out:
+        part[shuffled[:round(held_out * images)]] = 0
     else:
         part[shuffled] = torch.arange(images, device=device) % parts
     crowd = train.once().crowd
@@ -89,7 +104,7 @@ def make_plan(train, options):
             if classes < 2:
                 found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
                 raise UserError(f"{share}: leaves {int(images_of.sum())} items with {found} to be {side}; expected two "
-                                "classes at least on either side")
+                                "classes at least on either side, or --select none")
         apart = everything[of_item == number]
         folds.append(Fold(number, everything[of_item != number], apart if parts > 1 else everything))
     return Plan("crowd", folds, Judge(crowd, part))
