@@ -91,14 +91,14 @@ def two(what):
     return [process.returncode for process in started], ended[0][0], ended[1][0], [err for _, err in ended]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """What without_dropout does is undone afterwards."""
     for kind in (nn.Dropout, networks.Dropout):
         monkeypatch.setattr(kind, "forward", kind.forward)
 
 
-def test_gradients_are_those_of_one_process(tmp_path, alone):
+def test_gradients_are_those_of_one_process(tmp_path):
     status, _, _, errors = two(f"make_gradients({str(tmp_path / 'two')!r})")
     assert status == [0, 0], errors
     make_gradients(tmp_path / "one")
@@ -116,7 +116,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-def test_a_run_of_all_methods_and_its_resumption(tmp_path, alone):
+def test_a_run_of_all_methods_and_its_resumption(tmp_path):
     call = "{}(*{!r}, '--out', {!r})"
     status, said, other, errors = two(call.format("train", FLAGS + ALL, str(tmp_path / "both")))
     assert status == [0, 0], errors

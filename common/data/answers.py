@@ -218,9 +218,6 @@ def _in_order(answers, classes):
     """With the classes in their order: those given, else all that occur. Raises UserError for a label that is not among
     those given."""
     names = sort_classes(set(answers.classes)) if classes is None else list(classes)
-    twice = [name for k, name in enumerate(names) if name in names[:k]] if classes else None
-    if twice:
-        raise UserError(f"--classes {' '.join(names)}: {twice[0]!r} twice; expected each class once")
     number = {name: c for c, name in enumerate(names)}
     if len(number) < len(names):
         twice = next(name for c, name in enumerate(names) if number[name] > c)
