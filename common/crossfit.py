@@ -135,7 +135,8 @@ class Judge:
         might end with the classes' names exchanged, which foretells as well.
         """
         starts = [None, one_coin(self.crowd)]
-        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - self.judge(h).losses - USEFUL)
+        own = self.judge(h)
+        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - own.losses - USEFUL)
         exponents = EXPONENTS
         if not useful:
             h, starts, exponents = starts[1].mean(0).expand_as(h), starts[1:] * 2, (1.,)
@@ -148,7 +149,7 @@ class Judge:
         fit, same_as = fits[k], found[k]
         if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
             fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
-        return fit[0], self._temper(*fit[:2], same_as, exponents)[1]
+        return fit[0] if useful else own, self._temper(*fit[:2], same_as, exponents)[1]
 
     def _temper(self, judged, rows, same_as, exponents=EXPONENTS):
         """(losses (L',), Joined): h and the evidence to the power b that foretells the judged labels best by h and the
