@@ -138,14 +138,15 @@ def _wants(options):
     return loaded or options.network not in ("small", "four-conv", "vgg16"), loaded
 
 
-def _locate(source, names, place):
-    """int array: which of the source's items each name means. place(k) says where the k-th name stands."""
+def _locate(source, names, place, given="answers to"):
+    """int array: which of the source's items each name means. place(k) says where the k-th name stands; given: what is given
+    there, for errors."""
     index = source.find(names)
     unknown = np.flatnonzero(index < 0)
     if len(unknown):
         more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
         raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which is not in --{source.kind} "
-                        f"{source.origin}{more}; expected answers to items that are there")
+                        f"{source.origin}{more}; expected {given} items that are there")
     order = np.argsort(index, kind="stable")
     same = np.flatnonzero(np.diff(index[order]) == 0)
     if len(same):
@@ -160,7 +161,7 @@ def _labels(file, source, classes, known_by):
     labels = np.full(len(source), -1)
     if file:
         names, given, lines = read_labels(file, classes, known_by)
-        labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}")] = given
+        labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}", "labels of")] = given
     return labels
 
 
