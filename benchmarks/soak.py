@@ -33,6 +33,7 @@ for place in ("Digits", "Cifar10", "labelme", "DogsVsCats", "LUNA16", "OwnData",
 
 from broken_files import make, mutate, outcome, run_of_own_data  # noqa: E402  behind the loop over the paths
 
+import digits  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.output import plots  # noqa: E402
 from common.training import runfolder  # noqa: E402
@@ -178,6 +179,8 @@ def count_writes(folder):
 
 def kills(folder, count, seed, every_write=False):
     """Prints and returns a Counter; with every_write a kill at each moment of each write."""
+    digits.load()  # what this and a run's end import is there for all children then
+    importlib.import_module("common.training.report")
     runs, writes = Runs(folder), count_writes(folder)
     random, found = np.random.default_rng(seed), Counter(writes=writes)
     plan = [(write, moment, bool((write + k) % 2)) for write in range(writes) for k, moment in enumerate(MOMENTS)]
