@@ -137,19 +137,20 @@ class Judge:
         starts = [None, one_coin(self.crowd)]
         own = self.judge(h)
         useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - own.losses - USEFUL)
-        exponents = EXPONENTS
         if not useful:
-            h, starts, exponents = starts[1].mean(0).expand_as(h), starts[1:] * 2, (1.,)
+            h, starts = starts[1].mean(0).expand_as(h), starts[1:]
         fits = [self._fit(h, JOINING, start) for start in starts]
-        # many copies sway the belief, but not an h that has not seen them
-        found = [copies(self.crowd, belief) for belief in (fits[0][0].h, fits[1][2])]
-        together = merge(*found)
-        gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
-        k = int(not useful or self._surely(gain))
+        found, k = [copies(self.crowd, fits[-1][2])], 0
+        if useful:
+            # many copies sway the belief, but not an h that has not seen them
+            found.insert(0, copies(self.crowd, fits[0][0].h))
+            together = merge(*found)
+            gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
+            k = int(self._surely(gain))
         fit, same_as = fits[k], found[k]
         if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
             fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
-        return fit[0] if useful else own, self._temper(*fit[:2], same_as, exponents)[1]
+        return fit[0] if useful else own, self._temper(*fit[:2], same_as, EXPONENTS if useful else (1.,))[1]
 
     def _temper(self, judged, rows, same_as, exponents=EXPONENTS):
         """(losses (L',), Joined): h and the evidence to the power b that foretells the judged labels best by h and the
