@@ -75,8 +75,9 @@ class ImageSet:
             keep = "device" if fits else "disk"
         if keep == "disk":
             return self._with(self.pixels, self.rows, device)
-        rows = slice(None) if self.rows is None else self.rows
-        return self._with(self.pixels.images[rows].clone().to(device))
+        if self.rows is None:
+            return self._with(self.pixels.images.to(device, copy=True))
+        return self._with(self.pixels.images[self.rows].to(device))
 
     def checksum(self, start=0):
         if not self.pixels.mapped:
