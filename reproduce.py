@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from common.files import claim, holder, replace_file
 from common.output import tables
+from common.processes import number_of
 from common.training.options import Parser, whole
 from common.training.runfolder import CONFIG, SUMMARY, read_config, read_summary
 
@@ -297,11 +298,7 @@ def parse(arguments):
         raise UserError(f"{' '.join(extra)}: reproduce.py sets --seed, --case, --crowd and the folders itself; "
                         "give --seeds, --cases and --out")
     options.out = options.out or Path("runs") / f"reproduce-{options.dataset}"
-    launched = {name: os.environ.get(name, default) for name, default in (("RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))}
-    for name, value in launched.items():
-        if not value.isdecimal():
-            raise UserError(f"{name}={value} in the environment: expected a whole number, as torchrun sets it")
-    options.rank, beside = int(launched["RANK"]), int(launched["LOCAL_WORLD_SIZE"]) * options.jobs
+    options.rank, beside = number_of("RANK"), number_of("LOCAL_WORLD_SIZE", "1") * options.jobs
     options.gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     # processes that share a CPU share its threads: two with two threads each slow one another
     options.threads = max(1, len(os.sched_getaffinity(0)) // beside) if beside > 1 and not options.gpus else None

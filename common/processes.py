@@ -29,13 +29,16 @@ def launched():
     """(WORLD_SIZE, LOCAL_RANK) of torchrun, (1, 0) without it. Raises UserError for what is no number."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return 1, 0
-    numbers = {}
-    for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK"):
-        value = os.environ.get(name, "0")
-        if not (value.isascii() and value.isdigit()):
-            raise UserError(f"{name}={value[:40]} in the environment: expected a whole number, as torchrun sets it")
-        numbers[name] = int(value)
-    return numbers["WORLD_SIZE"], numbers["LOCAL_RANK"]
+    number_of("RANK")  # torch reads it
+    return number_of("WORLD_SIZE"), number_of("LOCAL_RANK")
+
+
+def number_of(name, alone="0"):
+    """What torchrun says of this process in the environment, `alone` without it. Raises UserError for what is no number."""
+    value = os.environ.get(name, alone)
+    if not (value.isascii() and value.isdigit()):
+        raise UserError(f"{name}={value[:40]} in the environment: expected a whole number, as torchrun sets it")
+    return int(value)
 
 
 def join(device):
