@@ -37,10 +37,11 @@ class Model:
         for network in self.networks:
             classifier, heads = self._classifier(network), network["heads"].to(device)
             classifier = classifier.to(device).eval()
-            for start in tqdm(range(0, len(inputs), size), title, leave=False, disable=None):
-                logits = classifier(inputs.batch(slice(start, start + size)))
+            places = [slice(start, start + size) for start in range(0, len(inputs), size)]
+            for place, batch in zip(tqdm(places, title, leave=False, disable=None), inputs.batches(places), strict=True):
+                logits = classifier(batch)
                 shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
-                total[start:start + size] += torch.einsum("bmc,m->bc", shares, heads).cpu()
+                total[place] += torch.einsum("bmc,m->bc", shares, heads).cpu()
         return total / len(self.networks)
 
     def check(self):
