@@ -11,6 +11,7 @@ import csv
 import os
 import re
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def read_candidates(file):
 
 def read_header(file):
     """{key: value} of a .mhd file, of one volume of numbers in one other file, as long as it says; also what that file is
-    called, `data`. Raises UserError for any other."""
+    called, `data`, and its `bytes`, unpacked. Raises UserError for any other."""
     with opened(file, most=LARGEST_HEADER) as content:
         lines = content.read().decode("latin1").splitlines()
     header = {key.strip(): value.strip() for key, found, value in (line.partition("=") for line in lines) if found}
@@ -90,16 +91,34 @@ def read_header(file):
     data = file.parent / name
     with opened(data) as content:
         there = os.fstat(content.fileno()).st_size
-    # a compressed file becomes at most a thousand times as large
-    least = count / 1100 if header.get("CompressedData", "False").lower() == "true" else count
+    compressed = header.get("CompressedData", "False").lower() == "true"
+    least = count / 1100 if compressed else count  # a compressed file becomes at most a thousand times as large
+    if header.get("CompressedDataSize", str(there)) != str(there) and compressed:
+        raise UserError(f"{data}: {there} bytes; expected {header['CompressedDataSize']}, as {file.name} says")
     if count > LARGEST or there < least:
         raise UserError(f"{data}: {there} bytes; expected {count} of a volume of {' x '.join(size)}, up to {LARGEST}")
-    return header | {"data": data}
+    return header | {"data": data, "bytes": count, "compressed": compressed}
+
+
+def check_compressed(data, count):
+    """Raises UserError where a file is not the whole of `count` bytes, compressed: ITK hangs on some that are not."""
+    unpack, found = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # of zlib's kind or gzip's
+    with opened(data) as content:
+        while found <= count and not unpack.eof:
+            piece = unpack.unconsumed_tail or content.read(MB)
+            size = len(unpack.decompress(piece, MB))
+            if not piece and not size:
+                break
+            found += size
+        if found != count or not unpack.eof or unpack.unused_data or content.read(1):
+            raise UserError(f"{data}: broken, or not compressed; expected {count} bytes when unpacked")
 
 
 def read_scan(file):
     """The SimpleITK image in a .mhd file, of one number for each voxel of a volume. Raises UserError for any other."""
-    read_header(file)
+    header = read_header(file)
+    if header["compressed"]:
+        check_compressed(header["data"], header["bytes"])
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)  # the library says what it finds on standard error, past Python

@@ -11,8 +11,8 @@ import torch
 from common.crowd import CrowdLabels, majority_vote
 from common.data.answers import DUPLICATES, read_answers, read_labels
 from common.data.dataset import Dataset, Items, Protocol, cut
-from common.data.opening import load_tensors
-from common.data.sources import FITS, apply, fit, read_source
+from common.data.sources import FITS, SEVERAL, apply, fit, read_source
+from common.data.tensors import load_tensors
 from common.errors import UserError
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
 from common.networks import build, load_weights, network_names, pretrained
@@ -90,8 +90,8 @@ def load(options):
     train = np.flatnonzero(answered | (gold >= 0))
     rest = np.flatnonzero(~answered & (gold < 0))
     # an item may go by another name among the answers than in the source: what its answers call it is what it is called
-    for k in np.flatnonzero(np.bincount(answers.item, minlength=len(answers.items))):
-        source.names[index[k]] = answers.items[k]
+    there = np.flatnonzero(np.bincount(answers.item, minlength=len(answers.items)))
+    source = source.call(index[there], [answers.items[k] for k in there])
 
     truth[gold >= 0] = -1  # what was learnt from scores nobody
     preprocessing = fit(source, train, options.size, options.fit, *_wants(options))
@@ -145,7 +145,8 @@ def _locate(source, names, place, given="answers to"):
     unknown = np.flatnonzero(index < 0)
     if len(unknown):
         more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
-        raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which is not in --{source.kind} "
+        what = "may be several files of" if index[unknown[0]] == SEVERAL else "is not in"
+        raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which {what} --{source.kind} "
                         f"{source.origin}{more}; expected {given} items that are there")
     order = np.argsort(index, kind="stable")
     same = np.flatnonzero(np.diff(index[order]) == 0)
@@ -186,9 +187,11 @@ def _with_gold(answers, index, train, gold):
 def _network(options, preprocessing, inputs, classes):
     """(precision -> Classifier, its spec)."""
     if preprocessing["kind"] != "images":
-        if options.network != "small" or options.weights or options.pretrained:
-            raise UserError(f"--network {options.network}, --weights and --pretrained are for images; "
-                            f"{preprocessing['kind']} have a small one")
+        for flag_name in ("size", "weights", "pretrained"):
+            if getattr(options, flag_name):
+                raise UserError(f"--{flag_name} is for images; expected none with {preprocessing['kind']}")
+        if options.network != "small":
+            raise UserError(f"--network {options.network} is for images; {preprocessing['kind']} have a small one")
         spec = {"name": "small", "features": inputs.features.shape[1], "classes": classes}
         return partial(build, spec), spec
     if options.network not in network_names():
@@ -217,10 +220,14 @@ def _start(options, built):
         return None
     try:
         state = load_tensors(options.weights) if options.weights else pretrained(options.network)
-    except Exception as error:  # torch and the network raise many kinds
-        what = f"--weights {options.weights}" if options.weights else "--pretrained"
-        raise UserError(f"{what}: no weights could be had ({str(error).splitlines()[0][:150] or type(error).__name__}); "
-                        "expected a state dict") from None
+    except UserError as error:
+        if isinstance(error, ValueError):
+            error = f"{options.weights}: damaged, or not a file that torch saved; expected a state dict"
+        raise UserError(f"--weights {error}") from None
+    except Exception as error:  # torchvision raises many kinds
+        reason = str(error).splitlines()[0][:150] or type(error).__name__
+        raise UserError(f"--pretrained: no weights could be had ({reason}); expected a network that torchvision has "
+                        "weights for, and a way to fetch them") from None
     count, total = load_weights(built.body, state) if isinstance(state, dict) else (0, 0)
     if not count:
         raise UserError(f"--weights {options.weights}: not a state dict of {options.network}; expected one")

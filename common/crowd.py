@@ -85,9 +85,22 @@ class CrowdLabels:
         """`keep` random labels of each item, all of an item that has no more."""
         item = self.item.numpy()
         order = np.lexsort((np.random.RandomState(seed).random_sample(len(item)), item))
-        kept = np.sort(order[np.arange(len(item)) - self.offsets.numpy()[item] < keep])
-        offsets = torch.cat([torch.zeros(1, dtype=torch.int64), self.counts.clamp(max=keep).cumsum(0)])
-        return CrowdLabels(self.annotator[kept], self.label[kept], offsets, self.annotators, self.classes)
+        kept = torch.zeros(len(item), dtype=torch.bool)
+        kept[order[np.arange(len(item)) - self.offsets.numpy()[item] < keep]] = True
+        return self.keep(kept)
+
+    def keep(self, labels):
+        """The items with these of the labels (bool (L,)) alone."""
+        before = torch.cat([self.offsets.new_zeros(1), labels.cumsum(0)])
+        return CrowdLabels(self.annotator[labels], self.label[labels], before[self.offsets], self.annotators, self.classes)
+
+    def repeats(self):
+        """bool (L,): whether the annotator has given the item the same label before."""
+        key = (self.item * self.annotators + self.annotator) * self.classes + self.label
+        ordered, order = torch.sort(key, stable=True)
+        repeated = torch.zeros_like(key, dtype=torch.bool)
+        repeated[order[1:]] = ordered[1:] == ordered[:-1]
+        return repeated
 
     def votes(self):
         """float32 (N, C): how many of an item's labels say each class."""
@@ -117,10 +130,8 @@ class CrowdLabels:
 
     def without(self, items):
         """The crowd labels of all items but these (int64 (K,)), which keep their places and have none."""
-        counts = self.counts.index_fill(0, items, 0)
-        kept = torch.repeat_interleave(counts == self.counts, self.counts, output_size=len(self.label))
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return CrowdLabels(self.annotator[kept], self.label[kept], offsets, self.annotators, self.classes)
+        kept = torch.ones(len(self), dtype=torch.bool, device=self.label.device).index_fill(0, items, False)
+        return self.keep(kept[self.item])
 
 
 def vote_shares(crowd):

@@ -153,6 +153,11 @@ def test_labels_outside_the_classes(write, capsys):
         read_answers(write(TABLE), classes=["cat", "dogs"])
     read_answers(write(TABLE + "b.jpg,bob,dgo\n"))
     assert "answers.csv, line 7: 'dgo' is the label of this answer alone, near 'dog'" in capsys.readouterr().out
+    read_answers(write("task,worker,label\n" + "".join(f"{k},{w},{label}\n" for k, label in enumerate(
+        ("cat", "dog", "Cat", "sea lion", "sea_lion", "+1", "-1")) for w in "ab")))
+    said = capsys.readouterr().out
+    assert "'Cat' and 'cat' are two classes; is one of them misspelt?" in said
+    assert said.count("warning") == 2 and "'sea lion' and 'sea_lion'" in said
 
 
 def test_a_table_of_labels(write):

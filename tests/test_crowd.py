@@ -72,6 +72,19 @@ def test_thin_draws_all_annotators_alike():
     assert counts.sum() == 3000 and abs(counts - 750).max() < 100  # four standard deviations
 
 
+@given(dense_labels, st.integers(0, 9))
+@settings(deadline=None)
+def test_labels_given_twice(dense, seed):
+    item, annotator = np.nonzero(dense >= 0)
+    again = np.random.RandomState(seed).randint(0, 3, len(item))  # so often more, anywhere among the item's labels
+    order = np.random.RandomState(seed).permutation(len(item) + again.sum())
+    item, annotator, label = (np.repeat(values, again + 1)[order] for values in (item, annotator, dense[item, annotator]))
+    crowd = CrowdLabels.from_triples(item, annotator, label, *dense.shape, CLASSES)
+    once = crowd.keep(~crowd.repeats())
+    np.testing.assert_array_equal(to_dense(once), dense)
+    assert len(once.label) == (dense >= 0).sum()
+
+
 @given(dense_labels)
 @settings(deadline=None)
 def test_votes(dense):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
 from common.output.model import load_model
 from conftest import ROOT, load_script
@@ -175,6 +176,10 @@ def test_gold_is_learnt_from(tmp_path):
     votes = [dataset.class_names[label] for label in train.crowd.votes().argmax(1).tolist()]
     assert all(vote == truth[name] for vote, name, is_known in zip(votes, train.names, known, strict=True) if is_known)
     assert (train.truth[torch.tensor(known)] == -1).all() and (train.truth >= 0).sum() == 60
+    assert MAIN.main([*flags, "--gold", "gold.csv", "--epochs", "1", "--methods", "one-coin", "--out", "run"]) == 0
+    assert [row["labels"] for row in rows("run/annotators.csv") if row["annotator"] == "gold"] == ["21"]  # not repeated
+    answered = {row["task"] for row in answers}
+    assert {row["answers"] for row in rows("run/labels.csv") if row["item"] in answered} == {"3", "4"}
 
 
 def test_predictions_replace_no_file_that_is_read(tmp_path):
@@ -209,7 +214,8 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--classes", "no", "yes"], "label 'maybe'; expected one of --classes, no, yes"),
     (["--images", "."], "--images and --features: expected one"),
     (["--path", "x"], "--path x: your own data come by"),
-    (["--network", "resnet18"], "--network resnet18, --weights and --pretrained are for images"),
+    (["--size", "32"], "--size is for images; expected none with features"),
+    (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--labels-from", "true-label"], "--labels-from true-label: there is no such candidate; choose from majority-vote"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
@@ -250,7 +256,7 @@ def test_bad_images(tmp_path, pictures):
     for flags, message in ((["--network", "resnet19"], "no such network; choose from small, four-conv, vgg16"),
                            (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
                            (["--network", "vgg16", "--size", "16"], "cannot take images of 16 x 16"),
-                           (["--weights", "x.pt"], "--weights x.pt: no weights could be had"),
+                           (["--weights", "x.pt"], "--weights x.pt: no such file"),
                            (["--weights", "x.pt", "--pretrained"], "expected one of them")):
         whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]
         with pytest.raises(UserError, match=message):
@@ -273,10 +279,16 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
         PREDICT.main(["run", "--features", "f.csv"])
     with pytest.raises(UserError, match="nowhere: no such file; a finished run of OwnData/main.py leaves it"):
         PREDICT.main(["nowhere", "--images", "new"])
+    saved = load_tensors("run/model.pt")
+    with open("odd.pt", "wb") as file:
+        save_tensors(saved | {"preprocessing": saved["preprocessing"] | {"size": 32}}, file)
+    with pytest.raises(UserError, match="odd.pt: not a whole model"):
+        PREDICT.main(["odd.pt", "--images", "new"])
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="bad.pt: not a model"):
         PREDICT.main(["bad.pt", "--images", "new"])
-    torch.save({"a": 1}, tmp_path / "other.pt")
+    with open("other.pt", "wb") as file:
+        save_tensors({"a": 1}, file)
     with pytest.raises(UserError, match="other.pt: not a classifier learnt from a crowd"):
         PREDICT.main(["other.pt", "--images", "new"])
 

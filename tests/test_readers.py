@@ -26,9 +26,10 @@ import reproduce
 from common import errors
 from common.data import decoding, opening
 from common.data.answers import read_answers
-from common.data.opening import load_tensors, read_array
+from common.data.opening import read_array
 from common.data.pickles import load_arrays
 from common.data.sources import apply, fit, read_source
+from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError, launch
 from common.output.model import load_model
 from common.training.runfolder import read_summary
@@ -291,7 +292,8 @@ def test_checkpoints_without_a_learner(tmp_path, change):
     (tmp_path / "run" / "summary.json").unlink()
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     change(state["learners"])
-    torch.save(state, tmp_path / "run" / "checkpoint.pt")
+    with open(tmp_path / "run" / "checkpoint.pt", "wb") as file:
+        save_tensors(state, file)
     with pytest.raises(UserError, match="checkpoint.pt: damaged, or not a checkpoint of this program"):
         digits_main.main(flags)
 
@@ -306,7 +308,8 @@ def test_models_that_are_none(tmp_path):
     saved = {"kind": "a classifier learnt from a crowd", "method": "max-mig", "classes": ["a", "b"], "network": {},
              "preprocessing": {}, "precision": "float32", "networks": []}
     for changes in ({}, {"networks": [1]}, {"network": 3}, {"classes": 7}, {"networks": None}):
-        torch.save(saved | changes, tmp_path / "model.pt")
+        with open(tmp_path / "model.pt", "wb") as file:
+            save_tensors(saved | changes, file)
         with pytest.raises(UserError, match="not a whole model; expected model.pt of a run"):
             load_model(tmp_path / "model.pt")
     content = bytearray((tmp_path / "model.pt").read_bytes())
@@ -314,6 +317,21 @@ def test_models_that_are_none(tmp_path):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(UserError, match="not a model that can be read"):
         load_model(tmp_path / "model.pt")
+
+
+def test_a_seal_is_of_every_byte(tmp_path):
+    """The checksums that torch writes are of the contents alone: a flag in the directory may turn a tensor into another."""
+    file, value = tmp_path / "a.pt", {"a": torch.arange(3.), "b": [1, "c"]}
+    with open(file, "wb") as sealed:
+        save_tensors(value, sealed)
+    whole = file.read_bytes()
+    for found in (load_tensors(file, sealed=True), load_tensors(file), torch.load(file, weights_only=True)):
+        assert repr(found) == repr(value)
+    broken = [whole[:k] + bytes([whole[k] ^ 1 << k % 8]) + whole[k + 1:] for k in range(len(whole))]
+    for content in (*broken, b"", whole[:-1], whole[:-16], whole + b" "):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="its seal does not hold"):
+            load_tensors(file, sealed=True)
 
 
 @pytest.mark.parametrize("name", ["a$\\frac{$", "a\x1b[31m\nb", os.fsdecode(b"\xff\xfe"), "ü" * 100])

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -178,6 +179,25 @@ def test_crops_are_padded_with_air_and_outside_there_is_none(tmp_path):
     pixels = prepare.crop(volume, point)
     assert (pixels[:, :22] == 0).all() and (pixels[:, 22:] >= 182).all() and pixels[25, 25] == 255
     assert prepare.crop(volume, (1e4, 0, 0)) is None
+
+
+def test_compressed_scans_that_are_none(tmp_path):
+    """On the second ITK never comes back."""
+    file, data = tmp_path / "a.mhd", tmp_path / "a.zraw"
+    write_scan(file, (40, 30, 12), compress=True)
+    whole, header = data.read_bytes(), file.read_text()
+    assert prepare.read_scan(file).GetSize() == (80, 70, 30)
+    volume, dictionary = zlib.decompress(whole), zlib.compressobj(zdict=b"water")
+    for content in (whole[:-9], dictionary.compress(volume) + dictionary.flush(), zlib.compress(volume[1:]),
+                    zlib.compress(volume + b"a"), whole + b"a", b"\0" * len(whole)):
+        data.write_bytes(content)
+        file.write_text(header.replace(f"DataSize = {len(whole)}", f"DataSize = {len(content)}"))
+        with pytest.raises(UserError, match=r"broken, or not compressed; expected 336000 bytes|cannot be read \(Error"):
+            prepare.read_scan(file)
+    data.write_bytes(whole)
+    file.write_text(header.replace("DataSize = ", "DataSize = 1"))
+    with pytest.raises(UserError, match=rf"{len(whole)} bytes; expected 1{len(whole)}, as a.mhd says"):
+        prepare.read_scan(file)
 
 
 def luna_challenge(folder):

@@ -254,6 +254,13 @@ def _warn_of_misspellings(answers):
         others = [other for other in answers.classes if counts[answers.classes.index(other)] > 1]
         print(f"warning: {answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
               f"alone{_nearest(name, others)}")
+    written = {}
+    for c in np.flatnonzero(counts):
+        name = answers.classes[c]
+        letters = re.search(r"[^\W\d_]", name)
+        same = written.setdefault(re.sub(r"[\W_]+", "", name).lower() if letters else name, name)
+        if same != name:
+            print(f"warning: {answers.file}: {same!r} and {name!r} are two classes; is one of them misspelt?")
 
 
 def _nearest(name, names):

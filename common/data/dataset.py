@@ -80,11 +80,12 @@ class Dataset:
         def checksum(items):
             return items.inputs.checksum(zlib.crc32(items.truth.numpy().tobytes()))
         crowd = self.train.crowd
-        crowd_bytes = torch.stack([crowd.annotator, crowd.label]).numpy().tobytes()
+        answers = zlib.crc32(crowd.offsets.numpy(), zlib.crc32(torch.stack([crowd.annotator, crowd.label]).numpy()))
         valid = {"valid": len(self.valid)} if self.valid else {}
         return {"train": len(self.train), "test": len(self.test), **valid, "classes": list(self.class_names),
                 "annotators": crowd.annotators, "labels": len(crowd.label),
-                "crc32": [checksum(self.train), checksum(self.test), zlib.crc32(crowd_bytes)]}
+                "training_items_crc32": checksum(self.train), "test_items_crc32": checksum(self.test),
+                "answers_crc32": answers}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from common.errors import UserError
 
@@ -159,25 +158,3 @@ def zip_member(archive, name, most):
         return archive.read(name)
     except (RuntimeError, NotImplementedError, *BROKEN) as error:
         raise zipfile.BadZipFile(f"{name}: {reason(error)}") from None
-
-
-def load_tensors(file, name=None):
-    """What torch saved in a file, tensors and plain containers: nothing in it is executed, its checksums hold.
-
-    Raises UserError where it cannot be read, ValueError where it is not such a file.
-    """
-    with opened(file, name) as source:
-        size = os.fstat(source.fileno()).st_size
-        try:
-            if zipfile.is_zipfile(source):  # torch itself does not look at the checksums that it writes
-                with zipfile.ZipFile(source) as archive:
-                    if sum(member.file_size for member in archive.infolist()) > size or archive.testzip():
-                        raise ValueError("a checksum does not hold")
-            source.seek(0)
-            return torch.load(source, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch and zipfile raise many kinds for a file that is not one of their own
-            raise _NotTensors(str(error)) from None
-
-
-class _NotTensors(UserError, ValueError):
-    """Both: `opened` lets a UserError pass."""

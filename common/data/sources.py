@@ -1,7 +1,7 @@
 """Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
 inputs, kept with the model as plain containers and tensors."""
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -21,6 +21,9 @@ FITS = ("crop", "stretch", "pad")
 LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
 SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
 WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
+SEVERAL = -2
+FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
+              lambda name: PurePosixPath(name).stem.rpartition("-")[2])  # what a file may go by
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -43,22 +46,29 @@ class Source:
         return Source(self.kind, self.origin, [self.names[i] for i in items], raw, self.columns)
 
     def find(self, names):
-        """int array: which item each name means, -1 for none. A file goes by its path in the folder, by its name, by its
-        name without the ending, or by what stands behind the last hyphen of that (peerannot's), if that is one file's."""
-        kinds = [lambda name: name]
-        if self.kind == "images":
-            kinds += [lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
-                      lambda name: PurePosixPath(name).stem.rpartition("-")[2]]
+        """int array: which item each name means, -1 for none and SEVERAL for more than one. A file goes by its path in the
+        folder, by its name, by its name without the ending, or by what stands behind the last hyphen of that (peerannot's).
+        """
         found = np.full(len(names), -1)
-        for key in kinds:
+        for key in FILE_NAMES if self.kind == "images" else FILE_NAMES[:1]:
             index = {}
             for i, name in enumerate(self.names):
-                index[key(name)] = -1 if key(name) in index else i
-            missing = np.flatnonzero(found < 0)
+                index[key(name)] = SEVERAL if key(name) in index else i
+            missing = np.flatnonzero(found == -1)
             found[missing] = [index.get(names[k], -1) for k in missing]
-            if (found >= 0).all():
-                break
         return found
+
+    def call(self, index, names):
+        """The Source under the names by which its items (int array) were found. The others are called in the same way, if
+        there is one way and no two would have one name."""
+        names = dict(zip(index.tolist(), names, strict=True))
+        called = self.names
+        for key in FILE_NAMES:
+            ours = [key(name) for name in self.names]
+            if len(set(ours)) == len(ours) and all(ours[i] == name for i, name in names.items()):
+                called = ours
+                break
+        return replace(self, names=[names.get(i, name) for i, name in enumerate(called)])
 
 
 def read_source(images=None, features=None, texts=None, items=None):
@@ -154,7 +164,7 @@ def fit(source, train, size=None, how="crop", color=False, imagenet=False):
 
 def apply(source, preprocessing):
     """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read."""
-    _check(source, preprocessing)
+    source = _as_trained(source, preprocessing)
     if source.kind == "images":
         mode = "RGB" if preprocessing["channels"] == 3 else "L"
         pixels, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
@@ -175,20 +185,26 @@ def apply(source, preprocessing):
     return FeatureSet(torch.from_numpy(values)), np.ones(len(source), bool)
 
 
-def _check(source, preprocessing):
-    """Raises UserError where the items are not of the kind, or the features not those, that the preprocessing is for."""
+def _as_trained(source, preprocessing):
+    """The Source with its features in the order that the preprocessing has them in. Raises UserError where the items are not
+    of its kind, or the features others."""
     if source.kind != preprocessing["kind"]:
         raise UserError(f"--{source.kind} {source.origin}: the model is for {preprocessing['kind']}")
     if source.kind != "features":
-        return
+        return source
     width = len(preprocessing["mean"])
     if source.raw.shape[1] != width:
         raise UserError(f"{source.origin}: {source.raw.shape[1]} features; expected {width}, as the model was trained on")
     expected = preprocessing["columns"]
-    if source.columns and expected and source.columns != expected:
-        wrong = next(k for k in range(width) if source.columns[k] != expected[k])
-        raise UserError(f"{source.origin}: feature {wrong + 1} is {source.columns[wrong]!r}; expected {expected[wrong]!r}, "
-                        "as the model was trained on")
+    if not source.columns or not expected or source.columns == expected:
+        return source
+    place = {name: k for k, name in enumerate(source.columns)}
+    missing = [name for name in expected if name not in place]
+    if missing:
+        other = next(name for name in source.columns if name not in expected)
+        raise UserError(f"{source.origin}: there is a feature {other!r}, and no {missing[0]!r}, which the model was trained "
+                        "on")
+    return replace(source, raw=source.raw[:, [place[name] for name in expected]], columns=expected)
 
 
 def _sample(items):

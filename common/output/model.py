@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from common.data.dataset import prediction_batch
-from common.data.opening import load_tensors
+from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
 from common.networks import build
 
@@ -26,7 +26,7 @@ class Model:
     networks: list
 
     def save(self, file):
-        torch.save({"kind": KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, file)
+        save_tensors({"kind": KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, file)
 
     @torch.no_grad()
     def predict(self, inputs, device, title="predicting"):
@@ -52,9 +52,16 @@ class Model:
                 raise ValueError("heads")
         if not self.networks or not all(isinstance(name, str) for name in (self.method, *self.classes)):
             raise ValueError("names")
-        kind, width = self.preprocessing["kind"], {"images": ("mean", "deviation"), "features": ("mean", "deviation"),
-                                                   "texts": ("idf", "components")}
-        if not all(len(self.preprocessing[part]) for part in width[kind]):
+        made, taken = self.preprocessing, self.network
+        if made["kind"] == "images":
+            fits = (made["channels"], made["size"]) == (taken["channels"], taken["size"])
+            fits &= len(made["mean"]) == len(made["deviation"]) == made["channels"]
+        elif made["kind"] == "features":
+            fits = len(made["mean"]) == len(made["deviation"]) == taken["features"]
+        else:
+            fits = made["components"].shape == (taken["features"], len(made["vocabulary"])) == (
+                taken["features"], len(made["idf"]))
+        if not fits:
             raise ValueError("preprocessing")
 
     def _classifier(self, network):
@@ -79,7 +86,7 @@ def load_model(file):
     if not os.path.exists(file):
         raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it")
     try:
-        saved = load_tensors(file)
+        saved = load_tensors(file, sealed=True)
     except ValueError:
         raise UserError(f"{file}: not a model that can be read; expected model.pt of a run") from None
     if not isinstance(saved, dict) or saved.pop("kind", None) != KIND or set(saved) != set(Model.__dataclass_fields__):

@@ -1,4 +1,6 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
+from dataclasses import replace
+
 import torch
 
 from common import processes
@@ -169,10 +171,12 @@ def held_confusion(team, belief, crowd):
 def write_crowd(team, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
     """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
     matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None; class_names: where
-    the files shall have names in place of numbers, else None."""
+    the files shall have names in place of numbers, else None. What somebody says twice of an item counts once here."""
+    held, once = held_confusion(team, belief, train.crowd), ~train.crowd.repeats()
+    train = replace(train, crowd=train.crowd.keep(once))
     crowd = train.crowd
-    estimated, held = shrunk_confusion(crowd, belief), held_confusion(team, belief, crowd)
-    apart = believed.apart if believed else belief[crowd.item]
+    estimated = shrunk_confusion(crowd, belief)
+    apart = believed.apart[once] if believed else belief[crowd.item]
     same_as = believed.same_as if believed else copies(crowd, belief)
     folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates, class_names), newline="")
     folder.write("annotators.csv", lambda file: results.write_annotators(

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from common.data.opening import MB, load_tensors, read_bytes, reason
+from common.data.opening import MB, read_bytes, reason
+from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
 from common.files import claim, holder, remove_leftovers, replace_file
 
@@ -187,7 +188,7 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            state = load_tensors(path)
+            state = load_tensors(path, sealed=True)
             if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
                 raise ValueError("something is missing in it")
         except Exception:  # torch and zipfile raise many kinds for a file that is not one of their own
@@ -206,7 +207,7 @@ class RunFolder:
                 (self.path / SUMMARY).unlink(missing_ok=True)  # without it the old run is one that can go on
         except OSError as error:
             raise self.cannot_write(error) from None
-        self.write(CHECKPOINT, lambda file: torch.save({**state, "config": json.dumps(self.config)}, file), "wb")
+        self.write(CHECKPOINT, lambda file: save_tensors({**state, "config": json.dumps(self.config)}, file), "wb")
         self.restore(files, clean=self.fresh)
         self.fresh = False
 
