@@ -25,7 +25,7 @@ GOLD = "gold"
 BATCH = 64
 LARGEST = 4e9  # bytes of all annotators' confusion matrices
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
-ROWS = {"images": 40_000, "features": 100_000, "texts": 100_000}
+ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000}
 EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 

@@ -133,18 +133,19 @@ class Quarters(nn.AdaptiveAvgPool2d):
 
 def small(channels, size):
     """(body, width): a convolution and a pool for each halving of a square image of any size, until 2 to 6 pixels are left;
-    from 48 pixels on the first convolution steps by two, which costs a quarter."""
-    layers, widths = [], iter(SMALL_WIDTHS)
-    while size >= 8:
-        out = next(widths)
-        if size >= 48 and not layers:
-            layers += [nn.Conv2d(channels, out, 5, 2, 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
-        else:
-            layers += [*_convolution(channels, out), nn.MaxPool2d(2)]
-        channels, size = out, size // 2
-    out = next(widths)
-    layers += _convolution(channels, out)
-    return nn.Sequential(*layers, Quarters(), nn.Flatten(), Dropout(.5)), 4 * out
+    from 48 pixels on the first convolution steps by two and halves twice with its pool, as in a ResNet."""
+    *widths, last = SMALL_WIDTHS[:max(1, size.bit_length() - 2)]
+    layers = []
+    if size >= 48:
+        first, _, *widths = widths
+        layers += [nn.Conv2d(channels, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU(inplace=True),
+                   nn.MaxPool2d(2)]
+        channels = first
+    for out in widths:
+        layers += [*_convolution(channels, out), nn.MaxPool2d(2)]
+        channels = out
+    layers += _convolution(channels, last)
+    return nn.Sequential(*layers, Quarters(), nn.Flatten(), Dropout(.5)), 4 * last
 
 
 def network_names():
