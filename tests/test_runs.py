@@ -6,10 +6,12 @@ import re
 import resource
 import signal
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from common.errors import UserError
 from common.methods import SYNTHESIZED_METHODS
@@ -112,6 +114,10 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
     for row in annotators:
         assert float(row["accuracy_low"]) < float(row["estimated_accuracy"]) < float(row["accuracy_high"])
     assert [row["flag"] for row in annotators[10:]] == ["one label only"] * 5
+    assert summary["flags"] == Counter(row["flag"].split(" senior")[0] for row in annotators if row["flag"])
+    columns = [[float(row[name]) for row in annotators] for name in ("true_accuracy", "estimated_accuracy")]
+    assert summary["annotator_correlation"]["estimated"] == pytest.approx(stats.spearmanr(*columns)[0])
+    assert summary["annotator_correlation"].keys() == {"estimated", "majority-vote", "dawid-skene"}
     assert all((row["common_label"], float(row["common_share"])) == ("0", 1) for row in annotators[10:])
     for picture in ("curves.png", "confusion.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")

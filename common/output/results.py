@@ -1,5 +1,6 @@
 """Scores, the table on the screen, and the files a run leaves: labels.csv, annotators.csv, confusion.npz."""
 import csv
+from collections import Counter
 
 import numpy as np
 import torch
@@ -122,11 +123,11 @@ def agreement(crowd: CrowdLabels, labels):
     return share_of(known & (crowd.label == reference), known, crowd)
 
 
-def write_annotators(file, items, names, belief, confusion, apart, same_as, class_names=None):
-    """A row for each annotator: how many labels, how often they agree with the aggregated label; the estimated accuracy,
-    what the labels' own probabilities are with and without the label itself, in the mean, and its 95 % interval; the bits
-    that a label says of the true class; the most common label and its share; what is odd (annotators.flags); the true
-    accuracy.
+def describe_annotators(items, names, belief, confusion, apart, same_as, class_names=None):
+    """{column of annotators.csv: M values}: how many labels, how often they agree with the aggregated label; the estimated
+    accuracy, what the labels' own probabilities are with and without the label itself, in the mean, and its 95 % interval;
+    the bits that a label says of the true class; the most common label and its share; what is odd (annotators.flags); the
+    true accuracy.
 
     belief: (N, C); confusion: (M, C, C), estimated; apart: (L, C), see annotators.flags; same_as: int64 (M,).
     """
@@ -137,15 +138,48 @@ def write_annotators(file, items, names, belief, confusion, apart, same_as, clas
     estimated = torch.bincount(crowd.annotator.cpu(), both.double().cpu(), crowd.annotators) / count
     low, high = interval(estimated.numpy(), count.numpy())
     most = _named(torch.from_numpy(np.where(count > 0, given.argmax(1), -1)), class_names)
-    columns = [count.long(), agreement(crowd, belief.argmax(1)), estimated, low, high,
-               information(confusion, belief.mean(0)), most, given.max(1) / count,
-               flags(crowd, apart, same_as, names), agreement(crowd, items.truth)]
+    columns = {"annotator": names, "labels": count.long(), "agreement": agreement(crowd, belief.argmax(1)),
+               "estimated_accuracy": estimated, "accuracy_low": low, "accuracy_high": high,
+               "information_bits": information(confusion, belief.mean(0)), "common_label": most,
+               "common_share": given.max(1) / count, "flag": flags(crowd, apart, same_as, names),
+               "true_accuracy": agreement(crowd, items.truth)}
+    return {name: column if isinstance(column, list) else column.tolist() for name, column in columns.items()}
+
+
+def write_annotators(file, columns):
+    """describe_annotators' columns."""
     writer = csv.writer(file)
-    writer.writerow(["annotator", "labels", "agreement", "estimated_accuracy", "accuracy_low", "accuracy_high",
-                     "information_bits", "common_label", "common_share", "flag", "true_accuracy"])
-    columns = [column if isinstance(column, list) else column.tolist() for column in columns]
-    for name, *row in zip(names, *columns, strict=True):
-        writer.writerow([name, *("" if value != value else value for value in row)])  # NaN is not equal to itself
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow(["" if value != value else value for value in row])  # NaN is not equal to itself
+
+
+def _ranks(values):
+    """The ranks of an array (K,), equals in their middle."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (count.cumsum() - (count - 1) / 2)[place]
+
+
+def judge_annotators(columns, items, dawid_skene):
+    """{"annotator_correlation", "flags"} of describe_annotators' columns: how well annotators are ranked, by Spearman's
+    correlation with their true accuracy, of the estimated accuracy and, for comparison, of the agreement with the majority
+    vote and of the accuracy by Dawid-Skene's posterior (N, C), None where these are not told apart; and how many have
+    which flag.
+    """
+    crowd, label = items.crowd, items.crowd.label.long()
+    count = torch.bincount(crowd.annotator, minlength=crowd.annotators).double().cpu()
+    by_model = torch.bincount(crowd.annotator.cpu(), dawid_skene[crowd.item, label].double().cpu(), crowd.annotators) / count
+    ways = {"estimated": columns["estimated_accuracy"], "majority-vote": agreement(crowd, majority_vote(crowd)).tolist(),
+            "dawid-skene": by_model.tolist()}
+    true = np.array(columns["true_accuracy"])
+    found = {}
+    for name, accuracies in ways.items():
+        accuracies = np.array(accuracies)
+        known = np.isfinite(true) & np.isfinite(accuracies)
+        varied = known.any() and np.ptp(true[known]) > 0 < np.ptp(accuracies[known])
+        found[name] = float(np.corrcoef(_ranks(true[known]), _ranks(accuracies[known]))[0, 1]) if varied else None
+    kinds = Counter("copies" if flag.startswith("copies ") else flag for flag in columns["flag"] if flag)
+    return {"annotator_correlation": found, "flags": dict(kinds)}
 
 
 def write_confusion(file, estimated, held, true):

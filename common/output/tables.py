@@ -34,6 +34,10 @@ CHOICES = {
         "put first": lambda summary: _selected(summary)[summary["best_method"]],
         "best method": lambda summary: max(accuracy for name, accuracy in _selected(summary).items()
                                            if name != UPPER_BOUND)},
+    "the annotators' accuracies, rank correlation with the true ones": {
+        name: lambda summary, way=way: summary.get("annotator_correlation", {}).get(way)
+        for name, way in (("annotators.csv", "estimated"), ("agreement with the majority vote", "majority-vote"),
+                          ("dawid-skene", "dawid-skene"))},
 }
 PUBLISHED = "published.csv"  # in results/: row, method, accuracy, rule, source
 BLOCK = re.compile(r"(<!-- (results/[^\s:]+): ([\w, -]+) -->\n).*?(<!-- end -->)", re.S)
@@ -148,9 +152,10 @@ def sections(table, choices, published, measures=None):
             found.append(_table(TITLES[measure], methods, rows, measure != "annotator_error"))
     if measures is None or "choices" in measures:
         for title, rows in choices.items():
-            columns = list(next(iter(rows.values())))
-            found.append(_table(title, columns, [(row, [(numbers.get(name), False) for name in columns])
-                                                 for row, numbers in rows.items()], True))
+            columns = [name for name in CHOICES[title] if any(name in numbers for numbers in rows.values())]
+            if columns:
+                found.append(_table(title, columns, [(row, [(numbers.get(name), False) for name in columns])
+                                                     for row, numbers in rows.items()], "(%)" in title))
     theirs = [line for line in published if line["row"] in table]
     if theirs and (measures is None or "published" in measures):
         lines = ["**published, test accuracy (%)**", "", "| method | published | its rule of selection | source "

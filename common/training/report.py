@@ -123,7 +123,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         belief = candidates[label_from]
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
-        write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
+        summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
                     dataset.class_names if dataset.named else None, folder, label_from)
         if dataset.finish and not processes.rank():
             dataset.finish(folder, leader, [learner.method for learner in good[leader]])
@@ -171,7 +171,8 @@ def held_confusion(team, belief, crowd):
 def write_crowd(team, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
     """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
     matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None; class_names: where
-    the files shall have names in place of numbers, else None. What somebody says twice of an item counts once here."""
+    the files shall have names in place of numbers, else None. What somebody says twice of an item counts once here. Returns
+    what the summary says of the annotators."""
     held, once = held_confusion(team, belief, train.crowd), ~train.crowd.repeats()
     train = replace(train, crowd=train.crowd.keep(once))
     crowd = train.crowd
@@ -179,13 +180,14 @@ def write_crowd(team, belief, candidates, believed, train, true, annotator_names
     apart = believed.apart[once] if believed else belief[crowd.item]
     same_as = believed.same_as if believed else copies(crowd, belief)
     folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates, class_names), newline="")
-    folder.write("annotators.csv", lambda file: results.write_annotators(
-        file, train, annotator_names, belief, estimated, apart, same_as, class_names), newline="")
+    people = results.describe_annotators(train, annotator_names, belief, estimated, apart, same_as, class_names)
+    folder.write("annotators.csv", lambda file: results.write_annotators(file, people), newline="")
     folder.write("confusion.npz", lambda file: results.write_confusion(file, estimated, held, true), "wb")
     counts = torch.bincount(crowd.annotator, minlength=crowd.annotators)
     folder.write("confusion.png", lambda file: plots.confusions(
         file, estimated.cpu().numpy(), true.cpu().numpy(), annotator_names, counts.cpu().numpy(),
         f"{folder.path.name}: confusion matrices by {name}"), "wb")
+    return results.judge_annotators(people, train, candidates["dawid-skene"])
 
 
 def write_kd_figures(good, candidates, train, true, annotator_names, folder, memorized, methods):
