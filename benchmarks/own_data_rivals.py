@@ -1,12 +1,13 @@
 """The labels that other tools give the same answers, beside those of a run of OwnData/main.py.
 
-    python3 benchmarks/own_data_rivals.py ANSWERS.csv TRUTH.csv RUN [FEATURES.csv]
+    python3 benchmarks/own_data_rivals.py ANSWERS.csv TRUTH.csv RUN [--features FILE | --probabilities FILE] [--keep DIR]
 
 Wants crowd-kit, cleanlab and peerannot in an environment of their own, as far as they install; what is not there is left
-out. RUN's labels.csv is read. FEATURES, a table of numbers with the items' names, are what cleanlab's plain classifier
-(logistic regression, out of five folds) learns from, on the majority vote; without them cleanlab is left out.
+out. RUN's labels.csv is read. cleanlab needs predictions by a plain classifier that has not seen an item's labels: of a
+logistic regression, out of five folds, on the majority vote and --features, a table of numbers with the items' names; or
+--probabilities, as plain_network.py makes them. Without either it is left out. --keep writes each tool's labels to a file.
 """
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def crowd_kit(answers):
         ("GLAD", aggregation.GLAD))}
 
 
-def cleanlab(answers, features):
+def cleanlab(answers, features, probabilities):
     from cleanlab.multiannotator import get_label_quality_multiannotator, get_majority_vote_label
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
@@ -36,11 +37,14 @@ def cleanlab(answers, features):
                                                                        aggfunc="first")
 
     def labels():
-        votes = get_majority_vote_label(wide.to_numpy())
-        # a class with fewer votes than folds stops the cross-validation: such items are out of it all the same
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        probabilities = cross_val_predict(model, features.loc[wide.index].to_numpy(), votes, cv=5, method="predict_proba")
-        quality = get_label_quality_multiannotator(wide.to_numpy(), probabilities, verbose=False)["label_quality"]
+        if probabilities is not None:
+            apart = probabilities.loc[wide.index, classes].to_numpy()
+        else:
+            votes = get_majority_vote_label(wide.to_numpy())
+            # a class with fewer votes than folds stops the cross-validation: such items are out of it all the same
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+            apart = cross_val_predict(model, features.loc[wide.index].to_numpy(), votes, cv=5, method="predict_proba")
+        quality = get_label_quality_multiannotator(wide.to_numpy(), apart, verbose=False)["label_quality"]
         return pd.Series([classes[c] for c in quality["consensus_label"]], wide.index)
     return {"cleanlab multiannotator": labels}
 
@@ -66,16 +70,23 @@ def peerannot(answers):
 
 
 def main():
-    answers = pd.read_csv(sys.argv[1], dtype=str)
-    truth = pd.read_csv(sys.argv[2], dtype=str).set_index("task").label
-    features = pd.read_csv(sys.argv[4]).set_index("task") if len(sys.argv) > 4 else None
-    own = pd.read_csv(Path(sys.argv[3]) / "labels.csv", dtype=str).set_index("item").label
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("answers", "truth", "run"):
+        parser.add_argument(name)
+    for name in ("features", "probabilities"):
+        parser.add_argument(f"--{name}", type=lambda file: pd.read_csv(file, dtype={"task": str}).set_index("task"))
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    answers = pd.read_csv(options.answers, dtype=str)
+    truth = pd.read_csv(options.truth, dtype=str).set_index("task").label
+    own = pd.read_csv(Path(options.run) / "labels.csv", dtype=str).set_index("item").label
     names = sorted(answers.label.unique())
     if not own.isin(names).all():  # labels by their numbers
         own = own.map(lambda label: names[int(label)])
     rivals = {"this project": lambda: own}
     for name, find in (("crowd-kit", lambda: crowd_kit(answers)), ("peerannot", lambda: peerannot(answers)),
-                       ("cleanlab", lambda: cleanlab(answers, features) if features is not None else {})):
+                       ("cleanlab", lambda: cleanlab(answers, options.features, options.probabilities)
+                        if options.features is not None or options.probabilities is not None else {})):
         try:
             rivals |= find()
         except ImportError as error:
@@ -88,7 +99,10 @@ def main():
             print(f"{name:32} failed: {type(error).__name__}: {str(error)[:120]}")
             continue
         print(f"{name:32} {100 * (given == truth.reindex(given.index)).mean():6.2f} %  "
-              f"{time.perf_counter() - started:6.1f} s")
+              f"{time.perf_counter() - started:6.1f} s", flush=True)
+        if options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            pd.Series(given, name="label").rename_axis("task").to_csv(options.keep / f"{name.replace(' ', '-')}.csv")
 
 
 if __name__ == "__main__":
