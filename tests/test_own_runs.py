@@ -148,11 +148,15 @@ def test_several_networks_are_averaged(tmp_path):
     assert np.allclose(both, np.mean(predictions, 0), atol=2e-6) and not np.allclose(*predictions, atol=1e-3)
 
 
-def test_no_truth_and_nothing_to_test_on(tmp_path):
+def test_no_truth_and_nothing_to_test_on(tmp_path, capsys):
     flags = crowd(tmp_path, test=0)[:4]
     assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "2"]) == 0
     assert not (tmp_path / "run" / "predictions.csv").exists() and len(rows("run/labels.csv")) == 80
     assert load_model("run/model.pt").classes == ["maybe", "no", "yes"]
+    said = capsys.readouterr().out
+    assert "crowd score by epoch" in said and "test accuracy by epoch" not in said
+    last = [row["crowd_score"] for row in rows("run/metrics.csv") if row["epoch"] == "2"]
+    assert ["2", *(f"{float(score):.4f}" for score in last)] in [line.split() for line in said.splitlines()]
 
 
 def test_gold_is_learnt_from(tmp_path):
