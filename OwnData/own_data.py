@@ -100,11 +100,12 @@ def load(options):
         raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
                         f"{source.names[np.flatnonzero(~readable)[0]]}; expected whole ones, or their answers left out")
     crowd, annotators = _with_gold(answers, index, train, gold)
+    known = torch.from_numpy(gold[train]) if options.gold else None
     everything = Items(inputs, torch.from_numpy(truth), source.names)
     unanswered = everything.select(torch.from_numpy(rest))
     test = unanswered.select(torch.nonzero(unanswered.truth >= 0)[:, 0])
     train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
-    train, test = cut(replace(train, crowd=crowd), test, len(answers.classes), options)
+    train, test = cut(replace(train, crowd=crowd, gold=known), test, len(answers.classes), options)
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
     options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS[source.kind]))
     network, spec = _network(options, preprocessing, inputs, len(answers.classes))
@@ -168,8 +169,8 @@ def _labels(file, source, classes, known_by):
 
 def _with_gold(answers, index, train, gold):
     """(CrowdLabels of the items `train`, annotators' names), with an annotator who is right about the items of `gold`,
-    int (N,) with -1 for the others. Each of its labels is given once more often than the item has others: no vote
-    overrules it, and every method sees an annotator whose labels agree with what comes out."""
+    int (N,) with -1 for the others. Each of its labels is given once more often than the item has others: no vote that
+    a method learns from overrules it, and every method sees an annotator whose labels agree with what comes out."""
     place = np.full(len(gold), -1)
     place[train] = np.arange(len(train))
     item, annotator, label = place[index[answers.item]], answers.annotator, answers.label

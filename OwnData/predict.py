@@ -36,6 +36,8 @@ def main(arguments=None):
     for name, given in (("RUN", file), *((f"--{name}", getattr(options, name)) for name in ("features", "texts", "items"))):
         if given and Path(given).resolve() == Path(options.out).resolve():
             raise UserError(f"--out {options.out}: the file of {name}, which would be lost; give another")
+    if Path(options.out).is_dir():
+        raise UserError(f"--out {options.out}: a folder; expected the name of a table to write")
     model = load_model(file)
     source = read_source(options.images, options.features, options.texts, options.items)
     inputs, readable = apply(source, model.preprocessing)

@@ -6,9 +6,11 @@ from scipy import sparse, special
 from common.label_models import FLOOR, shrunk_confusion
 
 REPEATED, ERRORS = .9, 10.  # a copy repeats this share of the errors, beyond chance, of at least so many
+USUAL = .25  # the quantile of what pairs repeat that is usual: most of them may be copies
 ONE_LABEL = .95  # share of the most common label from which somebody gives one label only
 PAIRS = 5e7  # pairs of labels that the search for copies looks at, at the most
 SURE = .975  # of the intervals, which are two-sided and of 95 %
+RARELY = 4.  # standard errors of what is told by rare classes, whose counts are small and skew
 TELLING = .1  # standard error of an annotator's agreement beyond chance, above which labels are too few to tell
 
 
@@ -22,7 +24,8 @@ def copies(crowd, belief):
     """int64 (M,): for each annotator the first one who gives the same answers; the annotator itself where nobody does.
 
     Independent annotators share what is right, not what is wrong: two are the same if each repeats most of the other's
-    errors, as belief (N, C) has them, beyond what the confusion matrices foretell. Who gives one label only is no copy.
+    errors, as belief (N, C) has them, beyond what the confusion matrices foretell, and beyond what a pair usually repeats:
+    of errors that are the belief's own everybody repeats many. Who gives one label only is no copy.
     """
     belief, people, classes = belief.cpu(), crowd.annotators, crowd.classes
     item, annotator, label = (tensor.cpu().numpy().astype(np.int64) for tensor in (crowd.item, crowd.annotator, crowd.label))
@@ -40,17 +43,20 @@ def copies(crowd, belief):
         theirs, ones = (sparse.csr_matrix((values, (annotator, columns)), (people, count))
                         for values in (wrong, np.ones(len(wrong))))
         return (theirs @ ones.T).tocsr()
-    repeated = shared(item * classes + label, len(belief) * classes).tocoo()
-    first, second = repeated.row, repeated.col
+    met = shared(item, len(belief)).tocoo()
+    enough = (met.row != met.col) & (met.data >= ERRORS)
+    first, second, total = met.row[enough], met.col[enough], met.data[enough]
     if not len(first):
         return torch.arange(people, device=crowd.label.device)
-    total = np.asarray(shared(item, len(belief))[first, second]).ravel()
+    repeated = np.asarray(shared(item * classes + label, len(belief) * classes)[first, second]).ravel()
     # what independent annotators would repeat: the other's matrix, weighed with the errors of the one
     errors = (crowd.count_confusion(belief.to(crowd.label.device)).cpu() * (1 - torch.eye(classes))).flatten(1)
     errors = (errors / errors.sum(1, keepdim=True).clamp(min=FLOOR)).numpy()
     confusion = shrunk_confusion(crowd, belief.to(crowd.label.device)).cpu().flatten(1).numpy()
     chance = total * np.einsum("pk,pk->p", errors[first], confusion[second])
-    same = (first != second) & (total >= ERRORS) & (repeated.data - chance > REPEATED * (total - chance))
+    share = (repeated - chance) / np.maximum(total - chance, FLOOR)
+    usual = np.quantile(share, USUAL).clip(0) if len(share) > 2 else 0.  # both ways: one pair tells nothing of others
+    same = share > usual + REPEATED * (1 - usual)
     link = sparse.csr_matrix((np.ones(same.sum()), (first[same], second[same])), (people, people))
     return _leaders(link.multiply(link.T)).to(crowd.label.device)
 
@@ -86,8 +92,9 @@ def interval(accuracy, count):
 
 
 def flags(crowd, apart, same_as, names):
-    """A list (M,) of what is odd about each annotator, "" for nothing: no labels, one label only, copies NAME,
-    adversary (agrees less than chance), spammer (no more than chance), too few labels to tell.
+    """A list (M,) of what is odd about each annotator, "" for nothing: no labels, one label only (where the items are of
+    other classes too), copies NAME, adversary (agrees less than chance), spammer (no more than chance), too few labels to
+    tell.
 
     apart: (L, C), what is believed of each label's item without the label itself; same_as: int64 (M,); names: M.
     """
@@ -95,7 +102,8 @@ def flags(crowd, apart, same_as, names):
     given = label_counts(crowd)
     count, most = given.sum(1), given.max(1)
     apart = apart.cpu().double().numpy()
-    right = np.bincount(annotator, apart[np.arange(len(annotator)), crowd.label.cpu().numpy()], crowd.annotators)
+    label = crowd.label.cpu().numpy()
+    right = np.bincount(annotator, apart[np.arange(len(annotator)), label], crowd.annotators)
     n = np.maximum(count, 1)
     # chance: as often as the annotator's own labels and the classes of the same items fall together
     classes = np.stack([np.bincount(annotator, column, crowd.annotators) for column in apart.T], 1) / n[:, None]
@@ -103,14 +111,21 @@ def flags(crowd, apart, same_as, names):
     beyond = (right / n - chance) / np.maximum(1 - chance, FLOOR)
     error = np.sqrt((chance * (1 - chance)).clip(FLOOR) / n) / np.maximum(1 - chance, FLOOR)
     z = beyond / error
+    # where a class is rare little lies beyond chance; there a label that is right weighs as much as its class is rare
+    share = (classes[annotator, label] + 1 / n[annotator]).clip(max=1)
+    rare = np.bincount(annotator, apart[np.arange(len(annotator)), label] / share - 1, crowd.annotators)
+    rare /= np.sqrt(np.bincount(annotator, 1 / share - 1, crowd.annotators).clip(FLOOR))
+    others = count * (1 - classes[np.arange(len(n)), given.argmax(1)])  # items that are not of the most common label
     found = []
     for m, leader in enumerate(same_as.tolist()):
         if count[m] == 0:
             found.append("no labels")
-        elif most[m] > ONE_LABEL * count[m] and count[m] >= ERRORS:
+        elif most[m] > ONE_LABEL * count[m] and count[m] >= ERRORS and count[m] - most[m] < others[m] / 2:
             found.append("one label only")
         elif leader != m:
             found.append(f"copies {names[leader]}")
+        elif rare[m] > RARELY:
+            found.append("")
         elif z[m] < -3:
             found.append("adversary")
         elif z[m] < 2:

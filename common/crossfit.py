@@ -6,10 +6,13 @@ item repeat one another) is estimated on other items' labels than it is used for
 """
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
 from common.annotators import copies, merge
+from common.crowd import pinned
 from common.label_models import FLOOR, STRENGTHS, log, one_coin, prior_means, shrink
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
@@ -41,16 +44,28 @@ class Joined:
     exponent: float
 
 
+def exchanged(belief, other):
+    """Whether two beliefs (N, C) mean the same classes under other names: they go together best when classes change
+    places, and most of each such class is the other's."""
+    classes = belief.shape[1]
+    cells = belief.argmax(1) * classes + other.argmax(1)
+    table = torch.bincount(cells, minlength=classes ** 2).view(classes, classes).cpu().numpy()
+    place = linear_sum_assignment(-table)[1]
+    moved = np.flatnonzero(place != np.arange(len(place)))
+    return len(moved) > 0 and bool((table[moved, place[moved]] > table[moved].sum(1) / 2).all())
+
+
 class Judge:
     """Judges predictions by labels that they have not seen, and joins them with those labels.
 
     crowd: CrowdLabels of N items; part: int64 (N,), the part of the cross-fit that an item belongs to: its prediction
     comes from a model that has seen no label of that part. -1: the item was trained on; it counts but does not judge.
+    gold: int64 (N,), the labels that are known, -1 for the others; or None.
     Matrices are (P + 1, M, C, C): for the items of each part pi counted on all others, last for those of part -1.
     """
 
-    def __init__(self, crowd, part):
-        self.crowd, self.part, self.parts = crowd, part, int(part.max()) + 1
+    def __init__(self, crowd, part, gold=None):
+        self.crowd, self.part, self.parts, self.gold = crowd, part, int(part.max()) + 1, gold
         self.item = crowd.item
         place = torch.where(part >= 0, part, self.parts)[self.item]
         self.judged = torch.nonzero(place < self.parts)[:, 0]
@@ -104,13 +119,13 @@ class Judge:
         """
         log_h = log(h)
         h = torch.softmax(log_h, 1)
-        belief = h if belief is None else belief
+        belief = pinned(h if belief is None else belief, self.gold)
         weight = torch.ones(len(self.item), device=h.device) if weight is None else weight
         for _ in range(steps):
             rows = self._matrices(h, belief)
             powers = [torch.softmax(power * log_h, 1) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
-            belief = torch.softmax(log(h) + self._evidence(rows, weight), 1)
+            belief = pinned(torch.softmax(log(h) + self._evidence(rows, weight), 1), self.gold)
         return Judged(h, self._losses(h, rows)), rows, belief
 
     def _surely(self, gain):
@@ -131,8 +146,10 @@ class Judge:
         EM starts from h; or from the one-coin model, where that foretells labels surely better from h and the item's other
         labels, those of anybody left aside who may be a copy of the same person. Copies then count once, in their mean. b in
         [0, 1] foretells best too: matrices are too sure where the labels of an item err together. A useless h, which
-        foretells labels no better than its mean does, gives way to the classes' shares by the one-coin model: EM from there
-        might end with the classes' names exchanged, which foretells as well.
+        foretells labels no better than its mean does, gives way to the classes' shares by the one-coin model.
+
+        EM from a weak h may end with the names of classes exchanged, which foretells as well: where the two ends differ so,
+        that one stands in which more labels say the class itself.
         """
         starts = [None, one_coin(self.crowd)]
         own = self.judge(h)
@@ -145,8 +162,11 @@ class Judge:
             # many copies sway the belief, but not an h that has not seen them
             found.insert(0, copies(self.crowd, fits[0][0].h))
             together = merge(*found)
-            gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
-            k = int(self._surely(gain))
+            if exchanged(fits[0][2], fits[1][2]):
+                k = max((0, 1), key=lambda start: fits[start][2][self.item, self.crowd.label.long()].sum().item())
+            else:
+                gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
+                k = int(self._surely(gain))
         fit, same_as = fits[k], found[k]
         if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
             fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
@@ -165,8 +185,9 @@ class Judge:
         losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in exponents}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
         exponent = min(exponents, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
-        belief = torch.softmax(log_h + exponent * evidence, 1)
-        return losses[exponent], Joined(belief, apart(exponent), same_as, exponent)
+        belief = pinned(torch.softmax(log_h + exponent * evidence, 1), self.gold)
+        gold = None if self.gold is None else self.gold[self.item]
+        return losses[exponent], Joined(belief, pinned(apart(exponent), gold), same_as, exponent)
 
     def consensus(self, judged):
         """float32 (N, C): in each part the mean of the predictions that are within one standard error of the part's best

@@ -145,6 +145,14 @@ def majority_vote(crowd):
     return torch.where(crowd.counts > 0, crowd.votes().argmax(1), -1)
 
 
+def pinned(belief, gold):
+    """The belief (N, C), sure of the items whose label is known: gold, int64 (N,), -1 for the others; or None."""
+    if gold is None:
+        return belief
+    known = functional.one_hot(gold.clamp(min=0), belief.shape[1]).to(belief.dtype)
+    return torch.where(gold[:, None] >= 0, known, belief)
+
+
 def confusion_from(crowd, belief):
     """(M, C, C): pi^m[c, l], how often annotator m says l where belief says c; rows add up to one.
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.crossfit import MIDDLE, Judge
+from common.crossfit import MIDDLE, Judge, exchanged
 from common.crowd import CrowdLabels
 from common.output.results import calibration_error
 
@@ -129,6 +129,28 @@ def test_useless_predictions_of_few_items_exchange_no_names(seed):
     belief = Judge(crowd, torch.from_numpy(random.permutation(178) % 5)).join(h)[1].belief
     votes = (crowd.votes().argmax(1).numpy() == truth).mean()
     assert (belief.argmax(1).numpy() == truth).mean() > votes - .03
+
+
+def test_names_that_the_predictions_exchange_are_those_of_the_labels():
+    """Predictions that call two classes by one another's names foretell labels as well as others."""
+    truth, crowd, part = make(annotators=8)
+    h = predictions(truth, .6, .6)[:, [0, 3, 2, 1]]
+    joined = Judge(crowd, part).join(h)[1]
+    assert (joined.belief.argmax(1).numpy() == truth).mean() > .75
+    assert exchanged(h, predictions(truth, .6, .6)) and not exchanged(h, h)
+    zeros = torch.eye(CLASSES)[[0] * ITEMS]  # what everybody says is of one class: no other takes its place
+    assert not exchanged(predictions(truth, .9, .9), zeros) and not exchanged(zeros, predictions(truth, .9, .9))
+
+
+def test_what_is_known_is_believed_and_judges_the_annotators():
+    """An annotator of ten who errs where all others do is right by the labels that are known."""
+    truth, crowd, part = make()
+    gold = torch.where(torch.arange(ITEMS) % 4 == 0, torch.from_numpy((truth + 1) % CLASSES), -1)  # no crowd says so
+    joined = Judge(crowd, part, gold).join(predictions(truth, .8, .8))[1]
+    known = gold >= 0
+    assert torch.equal(joined.belief[known], torch.eye(CLASSES)[gold[known]])
+    assert torch.equal(joined.apart[known[crowd.item]], torch.eye(CLASSES)[gold[crowd.item][known[crowd.item]]])
+    assert (joined.belief.argmax(1).numpy() == truth)[~known].mean() > .8
 
 
 def test_a_single_label_of_an_item_counts():

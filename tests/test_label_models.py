@@ -107,6 +107,32 @@ def test_copies_are_told_from_good_annotators_and_from_those_of_one_label():
         "", "", "", "", "copies p2", "copies p0", "copies p2", "one label only", "one label only"]
 
 
+@pytest.mark.parametrize(("accuracy", "each", "seed"), [(.92, 3, 1), (.95, 6, 0), (.97, 6, 0)])
+def test_nobody_copies_by_a_poor_belief(accuracy, each, seed):
+    """Where the belief errs, those who are right give the same answers; who copies stands out all the same."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 5, 500)
+    kind = np.full((5, 5), (1 - accuracy) / 4) + (accuracy - (1 - accuracy) / 4) * np.eye(5)
+    dense = crowd_of(truth, np.stack([kind] * 8), seed=3).label.view(500, 8).numpy().copy()
+    for row in dense:
+        row[random.permutation(8)[each:]] = -1
+    says = np.where(random.random(500) < .3, truth, (truth + random.integers(1, 5, 500)) % 5)
+    poor = torch.eye(5)[says] * .875 + .025
+    assert copies(CrowdLabels.from_dense(dense, 5), poor).tolist() == [*range(8)]
+    dense = np.concatenate([dense, dense[:, :1]], 1)
+    assert copies(CrowdLabels.from_dense(dense, 5), poor).tolist() == [*range(8), 0]
+
+
+def test_flags_where_a_class_is_rare():
+    """2 in 100: careful people say the common label of nearly all items, and are told from those who guess or say it
+    always."""
+    truth = (np.random.default_rng(5).random(1500) < .02).astype(int)
+    kinds = np.stack([[[.99, .01], [.3, .7]], [[.98, .02], [.98, .02]], [[1., 0], [1, 0]]])
+    crowd = crowd_of(truth, kinds, seed=6)
+    found = flags(crowd, torch.eye(2)[truth][crowd.item], torch.arange(3), list("abc"))
+    assert found[0] == "" and found[1] in ("spammer", "too few labels to tell") and found[2] == "one label only"
+
+
 def test_flags():
     truth = np.random.default_rng(4).integers(0, 2, 500)
     kinds = np.stack([[[.8, .2], [.2, .8]], [[.5, .5], [.5, .5]], [[.2, .8], [.2, .8]], [[.1, .9], [.9, .1]],

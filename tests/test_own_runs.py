@@ -181,7 +181,12 @@ def test_gold_is_learnt_from(tmp_path):
     assert all(vote == truth[name] for vote, name, is_known in zip(votes, train.names, known, strict=True) if is_known)
     assert (train.truth[torch.tensor(known)] == -1).all() and (train.truth >= 0).sum() == 60
     assert MAIN.main([*flags, "--gold", "gold.csv", "--epochs", "1", "--methods", "one-coin", "--out", "run"]) == 0
-    assert [row["labels"] for row in rows("run/annotators.csv") if row["annotator"] == "gold"] == ["21"]  # not repeated
+    gold = next(row for row in rows("run/annotators.csv") if row["annotator"] == "gold")
+    assert (gold["labels"], gold["estimated_accuracy"], gold["flag"]) == ("21", "1.0", "")  # its labels are not repeated
+    labels = {row["item"]: row for row in rows("run/labels.csv")}
+    for k in (*range(20), 81):  # whoever says what
+        row = labels[f"item {k}"]
+        assert {row["label"], row["one-coin"], row["one-coin-joined"]} == {truth[f"item {k}"]} and row["confidence"] == "1.0"
     answered = {row["task"] for row in answers}
     assert {row["answers"] for row in rows("run/labels.csv") if row["item"] in answered} == {"3", "4"}
 
@@ -189,6 +194,8 @@ def test_gold_is_learnt_from(tmp_path):
 def test_predictions_replace_no_file_that_is_read(tmp_path):
     (tmp_path / "x.csv").write_text("task,a\n")
     (tmp_path / "model.pt").write_text("")
+    with pytest.raises(UserError, match="--out .: a folder; expected the name of a table"):
+        PREDICT.main([str(tmp_path), "--features", "x.csv", "--out", "."])
     for out, flags in (("x.csv", ["--features", "./x.csv"]), ("x.csv", ["--texts", str(tmp_path / "x.csv")]),
                        ("x.csv", ["--features", "x.npy", "--items", "x.csv"]), ("model.pt", ["--features", "x.csv"])):
         with pytest.raises(UserError, match=f"--out {out}: the file of .*, which would be lost"):
@@ -202,6 +209,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     assert "80 items with 240 answers of 4 annotators, 3.0 an item; 20 to test on, 20 without answers" in said
     assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
     for more, message in ((["--folds", "99"], "--folds 99: there are 80 training items"),
+                          (["--folds", "3", "--held-out", ".2"], "--folds 3 and --held-out 0.2: expected one of the two"),
                           (["--labels-from", "ann"], "--labels-from ann: there is no such candidate"),
                           (["--device", "warp"], "--device warp: expected"),
                           (["--batch-size", "99"], "--batch-size 99: larger than")):

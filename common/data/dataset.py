@@ -17,12 +17,14 @@ FEW, MANY, PREDICTED = 64, 1024, 12 * 2**20  # items that are predicted at once:
 @dataclass(frozen=True)
 class Items:
     """N items: `inputs` (an ImageSet or FeatureSet), `truth` int64 (N,) with -1 where it is unknown, their own `names`,
-    and what the crowd says of them, or None. `copies` items in turn are one image: results count them once."""
+    and what the crowd says of them, or None. `copies` items in turn are one image: results count them once. gold: int64
+    (N,), the true labels that are known to all, in training too, -1 for the others; None where nobody knows any."""
     inputs: object
     truth: torch.Tensor
     names: list
     crowd: CrowdLabels | None = None
     copies: int = 1
+    gold: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.truth)
@@ -31,7 +33,8 @@ class Items:
         """These items (int64 (K,)), in their order."""
         crowd = self.crowd.select(items) if self.crowd else None
         names = [self.names[i] for i in items.tolist()]
-        return replace(self, inputs=self.inputs.select(items), truth=self.truth[items], names=names, crowd=crowd)
+        gold = None if self.gold is None else self.gold[items]
+        return replace(self, inputs=self.inputs.select(items), truth=self.truth[items], names=names, crowd=crowd, gold=gold)
 
     def once(self):
         """The first of each image's copies."""
@@ -41,7 +44,8 @@ class Items:
 
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
-        return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd)
+        gold = None if self.gold is None else self.gold.to(device)
+        return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd, gold=gold)
 
 
 def prediction_batch(inputs):

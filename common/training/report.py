@@ -5,7 +5,7 @@ import torch
 
 from common import processes
 from common.annotators import copies
-from common.crowd import confusion_from, majority_vote
+from common.crowd import confusion_from, majority_vote, pinned
 from common.errors import UserError
 from common.label_models import dawid_skene, one_coin, shrunk_confusion
 from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
@@ -89,6 +89,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     else:
         for team in good.values():
             candidates |= label_training_items(team, dataset.train)
+    candidates = {name: pinned(belief, train.gold) for name, belief in candidates.items()}
     failures = {learner.name: learner.failure for learners in stages for learner in learners if learner.failure}
     methods = {}
     for name in names:

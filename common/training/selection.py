@@ -70,6 +70,8 @@ def make_plan(train, options):
         return Plan(options.select, [Fold(0, everything, everything)])
     images = len(train) // train.copies
     if options.held_out:
+        if options.folds:
+            raise UserError(f"--folds {options.folds} and --held-out {options.held_out}: expected one of the two")
         return _crowd_plan(train, options.seed, 1, options.held_out)
     if options.folds:
         return _crowd_plan(train, options.seed, options.folds)
@@ -94,12 +96,12 @@ def _crowd_plan(train, seed, parts, held_out=None):
         part[shuffled[:round(held_out * images)]] = 0
     else:
         part[shuffled] = torch.arange(images, device=device) % parts
-    crowd = train.once().crowd
+    once = train.once()
     of_item = part.repeat_interleave(train.copies)
     folds = []
     for number in range(parts):
         for side, images_of in (("held out", part == number), ("trained on", part != number)):
-            labels = crowd.select(torch.nonzero(images_of)[:, 0]).label
+            labels = once.crowd.select(torch.nonzero(images_of)[:, 0]).label
             classes = len(labels.unique())
             if classes < 2:
                 found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
@@ -107,4 +109,4 @@ def _crowd_plan(train, seed, parts, held_out=None):
                                 "classes at least on either side, or --select none")
         apart = everything[of_item == number]
         folds.append(Fold(number, everything[of_item != number], apart if parts > 1 else everything))
-    return Plan("crowd", folds, Judge(crowd, part))
+    return Plan("crowd", folds, Judge(once.crowd, part, once.gold))
