@@ -282,6 +282,20 @@ def test_what_was_chosen_without_the_truth():
     assert "| row | 0.600 ± 0.000 | 0.400 ± 0.000 | 1 |" in tables and "| row | 80.00 ± 0.00 | 90.00 ± 0.00 | 1 |" in tables
 
 
+def test_tables_of_runs_that_test_nothing(tmp_path):
+    """All items have answers, and a truth that scores the labels alone."""
+    run = {"methods": {"max-mig": {"last": None, "best": None, "best_epoch": None, "train_label_accuracy": .9,
+                                   "seconds": 1.}},
+           "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05, "seconds": 1.,
+           "candidates": {"majority-vote": .7, "one-coin": .75, "max-mig-joined": .88}}
+    (tmp_path / "own-seed0").mkdir()
+    (tmp_path / "own-seed0" / "summary.json").write_text(json.dumps(run))
+    assert reproduce.main(["own", "--seeds", "1", "--tables-only", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| own | 70.00 ± 0.00 | 75.00 ± 0.00 | 85.00 ± 0.00 | 88.00 ± 0.00 | 5.00 ± 0.00 | 1 |" in text
+    assert "put first" not in text and not (tmp_path / "figure.png").exists()
+
+
 def test_every_script_names_the_command_of_its_row(command):
     done = command("Digits", "--case", 2, "--expertise", 0, *TINY)
     assert "python3 reproduce.py digits --cases 2 --expertise 0 --epochs 1 --train-size 100 --test-size 60 " \

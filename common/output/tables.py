@@ -31,9 +31,9 @@ CHOICES = {
                                               if not name.startswith(UPPER_BOUND)),
         "calibration error": lambda summary: summary["calibration_error"]},
     "the method put first, its selected epoch's test accuracy (%)": {
-        "put first": lambda summary: _selected(summary)[summary["best_method"]],
-        "best method": lambda summary: max(accuracy for name, accuracy in _selected(summary).items()
-                                           if name != UPPER_BOUND)},
+        "put first": lambda summary: _selected(summary).get(summary["best_method"]),
+        "best method": lambda summary: max((accuracy for name, accuracy in _selected(summary).items()
+                                            if name != UPPER_BOUND), default=None)},
     "the annotators' accuracies, rank correlation with the true ones": {
         name: lambda summary, way=way: summary.get("annotator_correlation", {}).get(way)
         for name, way in (("annotators.csv", "estimated"), ("agreement with the majority vote", "majority-vote"),
@@ -86,7 +86,7 @@ def _selected(summary):
 def gather_choices(summaries):
     """{title: {row: {column: Number}}} of summaries [(row, summary)], of those runs that have chosen without the truth."""
     chosen = [(row, summary) for row, summary in summaries if summary.get("best_method") and summary.get("candidates")
-              and summary.get("label_accuracy") is not None and _selected(summary)]
+              and summary.get("label_accuracy") is not None]
     found = {}
     for title, columns in CHOICES.items():
         for row in dict.fromkeys(row for row, _ in chosen):
@@ -287,7 +287,8 @@ def figures(write, table, folders, title):
     takes draw(file); folders: {row: [folder]}."""
     shown = {row: {method: measures["last_accuracy"] for method, measures in methods.items()
                    if "last_accuracy" in measures} for row, methods in table.items()}
-    write("figure.png", lambda file: plots.bars(file, shown, method_order(table), title))
+    if any(shown.values()):
+        write("figure.png", lambda file: plots.bars(file, shown, method_order(table), title))
     for row, runs in folders.items():
         memorized = memorization_over_seeds(runs)
         pairs = taught({line["method"] for line in memorized})
