@@ -16,7 +16,7 @@ from common.data.tensors import load_tensors
 from common.errors import UserError
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
 from common.networks import build, load_weights, network_names, pretrained
-from common.output.model import Model, state_of, write_predictions
+from common.output.model import Model, states_of, write_predictions
 from common.training.options import Options, flag, whole
 
 # the papers' methods and the label models; the truth scores and is never trained on
@@ -257,13 +257,13 @@ def say(dataset, protocol, options):
     return 0
 
 
-def leave(folder, name, methods, unanswered, classes, annotators, network, preprocessing):
-    """At the end of a run: model.pt of the trained `methods` (one, or one for each fold) of the name, predictions.csv of
-    the items without answers, confusion.csv with names."""
+def leave(folder, name, parts, unanswered, classes, annotators, network, preprocessing):
+    """At the end of a run: model.pt of the classifier `name`, `parts` [(trained Method, weight)], predictions.csv of the
+    items without answers, confusion.csv with names."""
     precision = folder.config["run"]["precision"]
-    model = Model(name, list(classes), network, preprocessing, precision, [state_of(method) for method in methods])
+    model = Model(name, list(classes), network, preprocessing, precision, states_of(parts))
     folder.write("model.pt", model.save, "wb")
-    device = next(methods[0].parameters()).device
+    device = next(parts[0][0].parameters()).device
     if len(unanswered):
         probabilities = model.predict(unanswered.inputs, device, "items without answers")
         folder.write("predictions.csv", lambda file: write_predictions(

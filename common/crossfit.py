@@ -190,8 +190,8 @@ class Judge:
         return losses[exponent], Joined(belief, pinned(apart(exponent), gold), same_as, exponent)
 
     def consensus(self, judged):
-        """float32 (N, C): in each part the mean of the predictions that are within one standard error of the part's best
-        by loss. judged: {name: Judged}."""
+        """(float32 (N, C), {name: share}): in each part the mean of the predictions that are within one standard error of
+        the part's best by loss; and each one's share in it, the mean over the parts. judged: {name: Judged}."""
         names = list(judged)
         h = torch.stack([judged[name].h for name in names])
         losses = torch.stack([judged[name].losses for name in names])
@@ -203,5 +203,7 @@ class Judge:
                 theirs = losses
             gap = theirs - theirs[theirs.mean(1).argmin()]
             chosen[:, part] = gap.mean(1) <= gap.std(1) / theirs.shape[1] ** .5 + FLOOR
-        weight = chosen[:, self.part]  # part -1 is the last
-        return torch.einsum("knc,kn->nc", h, weight) / weight.sum(0)[:, None]
+        chosen /= chosen.sum(0)
+        shares = chosen[:, :self.parts].mean(1).tolist()
+        return (torch.einsum("knc,kn->nc", h, chosen[:, self.part]),  # part -1 is the last
+                {name: share for name, share in zip(names, shares, strict=True) if share})

@@ -113,7 +113,8 @@ def test_consensus_leaves_out_who_is_worse_part_by_part():
     good, poor = predictions(truth, .95, .9), predictions(truth, .2, .9, seed=2)
     mixed = torch.where((part == 0)[:, None], poor, good)
     other = torch.where((part == 0)[:, None], good, poor)
-    h = judge.consensus({"good in part 0 alone": judge.judge(other), "mixed": judge.judge(mixed)})
+    h, shares = judge.consensus({"good in part 0 alone": judge.judge(other), "mixed": judge.judge(mixed)})
+    assert shares == {"good in part 0 alone": pytest.approx(.2), "mixed": pytest.approx(.8)}
     assert (h.argmax(1).numpy() == truth).mean() > .93
 
 

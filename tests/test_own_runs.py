@@ -107,6 +107,13 @@ def test_tables(tmp_path, kind, capsys):
     own = rows("run/predictions.csv")
     assert len(own) == 20 and list(own[0]) == ["item", "truth", "label", "confidence", "maybe", "no", "yes"]
     assert all(abs(float(row["yes"]) - float(again[row["item"]]["yes"])) < 1e-5 for row in own)
+    # the classifier is that of several methods, as the summary says
+    shares, model = summary["consensus"]["shares"], load_model("run/model.pt")
+    assert model.method == "consensus" and len(model.networks) == 5 * len(shares) and len(shares) > 1
+    assert sum(shares.values()) == pytest.approx(1) == sum(network["weight"] for network in model.networks)
+    right = np.mean([row["truth"] == row["label"] for row in own])
+    assert right == pytest.approx(summary["consensus"]["test_accuracy"])
+    assert f"the classifier of {', '.join(shares)} together: {100 * right:.2f} % of the test items" in said
     matrix = rows("run/confusion.csv")
     assert len(matrix) == 12 and list(matrix[0]) == ["annotator", "true class", "maybe", "no", "yes"]
     assert np.isclose([sum(float(row[name]) for name in ("maybe", "no", "yes")) for row in matrix], 1, atol=1e-3).all()
@@ -122,6 +129,16 @@ def test_each_method_s_classifier_is_kept(tmp_path, method):
     accuracy = np.mean([row["truth"] == row["label"] for row in rows("run/predictions.csv")])
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert accuracy == pytest.approx(summary["methods"][method]["selected"]["test_accuracy"])
+
+
+def test_a_large_classifier_is_of_one_method(tmp_path, monkeypatch, capsys):
+    from common.training import report
+    monkeypatch.setattr(report, "LARGEST_MODEL", 1e4)
+    flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "20", "--methods", "aggnet,max-mig", "--out", "run"]
+    assert MAIN.main(flags) == 0
+    best = json.loads((tmp_path / "run" / "summary.json").read_text())["best_method"]
+    assert load_model("run/model.pt").method == best
+    assert f"the classifier is {best}'s: that of the consensus would take more than 0 MB" in capsys.readouterr().out
 
 
 def test_labels_from_a_method_of_choice(tmp_path):
@@ -142,7 +159,8 @@ def test_several_networks_are_averaged(tmp_path):
         predictions.append([float(row["yes"]) for row in rows(f"run{seed}/predictions.csv")])
     one, two = load_model("run0/model.pt"), load_model("run1/model.pt")
     with open("both.pt", "wb") as file:
-        replace(one, networks=one.networks + two.networks).save(file)
+        halves = [network | {"weight": network["weight"] / 2} for network in one.networks + two.networks]
+        replace(one, networks=halves).save(file)
     PREDICT.main(["both.pt", "--features", "features.csv", "--device", "cpu"])
     both = [float(row["yes"]) for row in rows("predictions.csv")][80:]
     assert np.allclose(both, np.mean(predictions, 0), atol=2e-6) and not np.allclose(*predictions, atol=1e-3)

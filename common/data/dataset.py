@@ -63,8 +63,9 @@ def prediction_batch(inputs):
 class Dataset:
     """Training and test items of the same classes (`class_names`), a name for each annotator; where an epoch is to be
     selected by them, labelled validation items; what the run's folder shall say of the data, {file name: text}; and where
-    the run shall leave more than every run does, finish(folder, name, methods): the RunFolder, and the trained Methods
-    (one, or one for each fold) of the name whose labels are kept. texts: {item's name: text} where the items are texts."""
+    the run shall leave more than every run does, finish(folder, name, parts): the RunFolder, and the classifier, called
+    `name`, as [(trained Method, weight)] whose weights add up to one. texts: {item's name: text} where the items are
+    texts."""
     train: Items
     test: Items
     class_names: list

@@ -16,8 +16,9 @@ KIND = "a classifier learnt from a crowd"
 
 @dataclass(frozen=True)
 class Model:
-    """What model.pt holds. networks: [{"classifier": a state dict, "heads": float32 (M,)}], whose probabilities are
-    averaged; the head of each gives M times C logits, and its probabilities are those of the M, weighed by heads."""
+    """What model.pt holds. networks: [{"classifier": a state dict, "heads": float32 (M,), "weight": float}], whose
+    probabilities are added up by weight; the head of each gives M times C logits, and its probabilities are those of the M,
+    weighed by heads."""
     method: str
     classes: list
     network: dict  # networks.build's spec
@@ -41,8 +42,8 @@ class Model:
             for place, batch in zip(tqdm(places, title, leave=False, disable=None), inputs.batches(places), strict=True):
                 logits = classifier(batch)
                 shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
-                total[place] += torch.einsum("bmc,m->bc", shares, heads).cpu()
-        return total / len(self.networks)
+                total[place] += network["weight"] * torch.einsum("bmc,m->bc", shares, heads).cpu()
+        return total
 
     def check(self):
         """Raises some Exception where the parts are not those of a model."""
@@ -50,7 +51,9 @@ class Model:
             self._classifier(network)
             if network["heads"].ndim != 1 or len(network["classifier"]["head.weight"]) % len(network["heads"]):
                 raise ValueError("heads")
-        if not self.networks or not all(isinstance(name, str) for name in (self.method, *self.classes)):
+        if abs(sum(network["weight"] for network in self.networks) - 1) > 1e-6:
+            raise ValueError("weights")
+        if not all(isinstance(name, str) for name in (self.method, *self.classes)):
             raise ValueError("names")
         made, taken = self.preprocessing, self.network
         if made["kind"] == "images":
@@ -73,12 +76,16 @@ class Model:
         return classifier
 
 
-def state_of(method):
-    """What Model.networks holds of a trained Method: its classifier, and where it has a head for each annotator, their
-    weights."""
-    state = {name: tensor.detach().cpu() for name, tensor in method.classifier.state_dict().items()}
-    heads = method.weight.cpu() if method.name == "doctor-net" else torch.ones(1)
-    return {"classifier": state, "heads": heads}
+def states_of(parts):
+    """What Model.networks holds of [(trained Method, weight)]: the classifiers, and where one has a head for each annotator,
+    their weights."""
+    found = []
+    for method, weight in parts:
+        heads = method.weight.cpu() if method.name == "doctor-net" else torch.ones(1)
+        networks = method.networks() if hasattr(method, "networks") else [method.classifier]  # DivideMix has two
+        found += [{"classifier": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+                   "heads": heads, "weight": weight / len(networks)} for network in networks]
+    return found
 
 
 def load_model(file):

@@ -14,6 +14,7 @@ from common.training.learners import STAGES, predict_all, teams
 from common.training.selection import mean
 
 CONSENSUS, JOINED = "consensus", "-joined"
+LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods
 
 
 def per_image(belief, train):
@@ -38,8 +39,9 @@ def label_training_items(team, train):
 
 @torch.no_grad()
 def label_apart(good, dataset, plan):
-    """({name: (images, C)}, {name: score}, Joined) of a run with folds: what each candidate says of the training items by
-    predictions that have not seen their labels, what these are worth, and what to believe of it all.
+    """({name: (images, C)}, {name: score}, Joined, {name: share}) of a run with folds: what each candidate says of the
+    training items by predictions that have not seen their labels, what these are worth, what to believe of it all, and
+    whose predictions have which share in that.
 
     Of a method there are its predictions, calibrated, and these joined with the items' labels (`-joined`). The consensus
     joins the mean of the best methods' predictions with the labels; true-label has no part in it.
@@ -59,11 +61,32 @@ def label_apart(good, dataset, plan):
                 forecasts[fold.speaks_for] = learner.method.forecast(h, train.crowd.select(fold.speaks_for))
             labels[name + FORECASTER] = per_image(forecasts, train)
     rivals = {name: verdict for name, verdict in judged.items() if name != UPPER_BOUND}
-    believed = None
+    believed, shares = None, {}
     if rivals:
-        believed = judge.join(judge.consensus(rivals))[1]
+        h, shares = judge.consensus(rivals)
+        believed = judge.join(h)[1]
         labels[CONSENSUS] = believed.belief
-    return labels, scores, believed
+    return labels, scores, believed, shares
+
+
+@torch.no_grad()
+def classifier_of(good, leader, shares, test):
+    """(name, [(Method, weight)], what the summary says of it): the classifier that the run leaves. The consensus has the
+    methods' networks by their `shares` in it, if there are several and its file would not be too large; else it is the
+    leader's."""
+    shares = shares if len(shares) > 1 else {}
+    size = sum(p.numel() * p.element_size() for p in good[leader][0].method.classifier.parameters())
+    if size * sum(len(good[name]) for name in shares) > LARGEST_MODEL:
+        print(f"the classifier is {leader}'s: that of the consensus would take more than {LARGEST_MODEL / 1e6:.0f} MB")
+        shares = {}
+    parts = [(learner, share / len(good[name])) for name, share in (shares or {leader: 1.}).items()
+             for learner in good[name]]
+    said = {}
+    if shares:
+        mixed = sum(weight * p for (_, weight), p in zip(parts, predict_all([learner for learner, _ in parts], test.inputs),
+                                                         strict=True))
+        said = {CONSENSUS: {"shares": shares, **results.scores(mixed, test.truth)}}
+    return CONSENSUS if shares else leader, [(learner.method, weight) for learner, weight in parts], said
 
 
 def label_models(crowd):
@@ -82,9 +105,9 @@ def finish(stages, options, dataset, plan, folder, state, command):
     final = teams([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     good = {name: final[name] for name in names if name in final and not any(one.failure for one in final[name])}
     train = dataset.train.once()
-    candidates, scores, believed = label_models(train.crowd), {}, None
+    candidates, scores, believed, shares = label_models(train.crowd), {}, None, {}
     if plan.judge:
-        apart, scores, believed = label_apart(good, dataset, plan)
+        apart, scores, believed, shares = label_apart(good, dataset, plan)
         candidates |= apart
     else:
         for team in good.values():
@@ -126,8 +149,10 @@ def finish(stages, options, dataset, plan, folder, state, command):
                     "calibration_error": results.calibration_error(belief, train.truth)}
         summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
                     dataset.class_names if dataset.named else None, folder, label_from)
+        name, parts, said = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
+        summary |= said
         if dataset.finish and not processes.rank():
-            dataset.finish(folder, leader, [learner.method for learner in good[leader]])
+            dataset.finish(folder, name, parts)
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
@@ -137,6 +162,9 @@ def finish(stages, options, dataset, plan, folder, state, command):
         folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, train), encoding="utf-8")
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
+    if (summary.get(CONSENSUS) or {}).get("test_accuracy") is not None:
+        print(f"the classifier of {', '.join(summary[CONSENSUS]['shares'])} together: "
+              f"{results.percent(summary[CONSENSUS]['test_accuracy'])} % of the test items")
     if summary["labels_from"]:
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if good else 1
