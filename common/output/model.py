@@ -79,13 +79,9 @@ class Model:
 def states_of(parts):
     """What Model.networks holds of [(trained Method, weight)]: the classifiers, and where one has a head for each annotator,
     their weights."""
-    found = []
-    for method, weight in parts:
-        heads = method.weight.cpu() if method.name == "doctor-net" else torch.ones(1)
-        networks = method.networks() if hasattr(method, "networks") else [method.classifier]  # DivideMix has two
-        found += [{"classifier": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
-                   "heads": heads, "weight": weight / len(networks)} for network in networks]
-    return found
+    return [{"classifier": {name: tensor.detach().cpu() for name, tensor in method.classifier.state_dict().items()},
+             "heads": method.weight.cpu() if method.name == "doctor-net" else torch.ones(1), "weight": weight}
+            for method, weight in parts]
 
 
 def load_model(file):
