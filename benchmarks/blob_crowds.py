@@ -5,15 +5,11 @@
 Each takes some fifteen seconds. Three kinds in turn: weak features and eight good annotators; three classes and ten
 annotators of any quality; six classes and forty annotators with four labels an item.
 """
-import csv
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-
-MAIN = Path(__file__).resolve().parents[1] / "OwnData" / "main.py"
+from made_crowds import run, write_tables
 
 
 def blobs(random, items, classes, width, apart):
@@ -41,13 +37,11 @@ def make(seed, folder):
         case _:
             x, y = blobs(random, 800, 6, 12, 2.)
             said = crowd(random, y, 6, random.uniform(.2, .9, 40), 4)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, header, rows in (("answers", ("task", "worker", "label"), [(f"i{i}", f"w{m}", f"c{c}") for i, m, c in said]),
-                               ("truth", ("task", "label"), [(f"i{i}", f"c{c}") for i, c in enumerate(y)]),
-                               ("features", ("task", *(f"f{k}" for k in range(x.shape[1]))),
-                                [(f"i{i}", *row) for i, row in enumerate(x.tolist())])):
-        with open(folder / f"{name}.csv", "w", newline="") as file:
-            csv.writer(file).writerows([header, *rows])
+    write_tables(folder, {
+        "answers": (("task", "worker", "label"), [(f"i{i}", f"w{m}", f"c{c}") for i, m, c in said]),
+        "truth": (("task", "label"), [(f"i{i}", f"c{c}") for i, c in enumerate(y)]),
+        "features": (("task", *(f"f{k}" for k in range(x.shape[1]))),
+                     [(f"i{i}", *row) for i, row in enumerate(x.tolist())])})
 
 
 def main(out, first, last):
@@ -56,10 +50,7 @@ def main(out, first, last):
     for seed in range(int(first), int(last) + 1):
         folder = Path(out) / str(seed)
         make(seed, folder)
-        files = [word for name in ("answers", "features", "truth") for word in (f"--{name}", folder / f"{name}.csv")]
-        subprocess.run([sys.executable, MAIN, *files, "--methods", "one-coin", "aggnet", "max-mig", "crowd-layer",
-                        "--epochs", "30", "--out", folder / "run"], check=True, stdout=subprocess.DEVNULL)
-        summary = json.loads((folder / "run" / "summary.json").read_text())
+        summary = run(folder, "--methods", "one-coin", "aggnet", "max-mig", "crowd-layer", "--epochs", "30")
         labels = [summary["candidates"][name] for name in ("majority-vote", "dawid-skene", "one-coin")]
         ranks = [f"{summary['annotator_correlation'][name]:.2f}" for name in ("estimated", "majority-vote", "dawid-skene")]
         print("| " + " | ".join([str(seed), *(f"{100 * share:.1f}" for share in (*labels, summary["label_accuracy"])),

@@ -120,15 +120,30 @@ def make(name, folder):
     answered = random.permutation(len(y))[:2 * len(y) // 3 if len(y) > 300 else len(y)]
     said = crowd(x[answered], y[answered], random)
     x = _noise(x, random) if change == "noise" else x
-    folder.mkdir(parents=True, exist_ok=True)
     answers = [(f"item {answered[i]}", f"w{m:03}", f"class {c}") for i, m, c in said]
     tables = {"answers": (("task", "worker", "label"), answers),
               "features": (("task", *(f"f{k}" for k in range(x.shape[1]))),
                            [(f"item {i}", *row) for i, row in enumerate(x.tolist())]),
               "truth": (("task", "label"), [(f"item {i}", f"class {c}") for i, c in enumerate(y)])}
+    write_tables(folder, tables)
+
+
+def write_tables(folder, tables):
+    """{name: (header, rows)} as folder/name.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
     for table, (header, rows) in tables.items():
         with open(folder / f"{table}.csv", "w", newline="") as file:
             csv.writer(file).writerows([header, *rows])
+
+
+def run(folder, *flags):
+    """summary.json of OwnData's run on the folder's answers, features and truth; what is done is not run again."""
+    summary = folder / "run" / "summary.json"
+    if not summary.exists():
+        files = [word for kind in ("answers", "features", "truth") for word in (f"--{kind}", folder / f"{kind}.csv")]
+        subprocess.run([sys.executable, ROOT / "OwnData" / "main.py", *files, *flags, "--out", folder / "run"], check=True,
+                       stdout=subprocess.DEVNULL)
+    return json.loads(summary.read_text())
 
 
 def main():
@@ -137,13 +152,9 @@ def main():
           "test | best method: test |\n|" + " --- |" * 9)
     for name in sys.argv[2:] or CROWDS:
         folder = out / name.replace(",", "").replace(" ", "-")
-        run = folder / "run"
-        if not (run / "summary.json").exists():
+        if not (folder / "run" / "summary.json").exists():
             make(name, folder)
-            files = [word for kind in ("answers", "features", "truth") for word in (f"--{kind}", folder / f"{kind}.csv")]
-            subprocess.run([sys.executable, ROOT / "OwnData" / "main.py", *files, "--out", run], check=True,
-                           stdout=subprocess.DEVNULL)
-        summary = json.loads((run / "summary.json").read_text())
+        summary = run(folder)
         said = summary["candidates"]
         best = max(said, key=said.get)
         numbers = [said["majority-vote"], said["dawid-skene"], said["one-coin"], summary["label_accuracy"]]

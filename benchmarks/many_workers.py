@@ -6,12 +6,11 @@
 DIR holds cat.0.jpg, dog.0.jpg, ... A worker is right on 55 to 95 % of each class; ten of them guess, and three always say
 dog.
 """
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
-from made_crowds import say
+from made_crowds import say, write_tables
 
 CLASSES = ("cat", "dog")
 
@@ -23,13 +22,9 @@ def main(images, out):
     right = random.uniform(.55, .95, (200, 2))
     right[:10], right[10:13] = .5, (0, 1)
     matrices = np.stack([np.stack([right[:, 0], 1 - right[:, 0]], 1), np.stack([1 - right[:, 1], right[:, 1]], 1)], 1)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     answers = [(names[i], f"worker-{m:03d}@example.org", CLASSES[c]) for i, m, c in say(truth, matrices, 3, random)]
-    for file, header, rows in (("answers.csv", ("task", "worker", "label"), answers),
-                               ("truth.csv", ("task", "label"), zip(names, np.array(CLASSES)[truth], strict=True))):
-        with open(out / file, "w", newline="") as opened:
-            csv.writer(opened).writerows([header, *rows])
+    write_tables(Path(out), {"answers": (("task", "worker", "label"), answers),
+                             "truth": (("task", "label"), zip(names, np.array(CLASSES)[truth], strict=True))})
 
 
 if __name__ == "__main__":

@@ -161,10 +161,10 @@ class Judge:
         if useful:
             # many copies sway the belief, but not an h that has not seen them
             found.insert(0, copies(self.crowd, fits[0][0].h))
-            together = merge(*found)
             if exchanged(fits[0][2], fits[1][2]):
                 k = max((0, 1), key=lambda start: fits[start][2][self.item, self.crowd.label.long()].sum().item())
             else:
+                together = merge(*found)
                 gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
                 k = int(self._surely(gain))
         fit, same_as = fits[k], found[k]

@@ -123,6 +123,14 @@ def agreement(crowd: CrowdLabels, labels):
     return share_of(known & (crowd.label == reference), known, crowd)
 
 
+def mean_by_annotator(crowd, values):
+    """float64 (M,): the mean of the values (L,) of each annotator's labels; NaN for none. On the CPU, where sums have one
+    order."""
+    annotator = crowd.annotator.cpu()
+    return (torch.bincount(annotator, values.double().cpu(), crowd.annotators)
+            / torch.bincount(annotator, minlength=crowd.annotators))
+
+
 def describe_annotators(items, names, belief, confusion, apart, same_as, class_names=None):
     """{column of annotators.csv: M values}: how many labels, how often they agree with the aggregated label; the estimated
     accuracy, what the labels' own probabilities are with and without the label itself, in the mean, and its 95 % interval;
@@ -135,7 +143,7 @@ def describe_annotators(items, names, belief, confusion, apart, same_as, class_n
     given = label_counts(crowd)
     count = torch.from_numpy(given.sum(1))
     both = (belief[crowd.item, label] + apart[torch.arange(len(label), device=label.device), label]) / 2
-    estimated = torch.bincount(crowd.annotator.cpu(), both.double().cpu(), crowd.annotators) / count
+    estimated = mean_by_annotator(crowd, both)
     low, high = interval(estimated.numpy(), count.numpy())
     most = _named(torch.from_numpy(np.where(count > 0, given.argmax(1), -1)), class_names)
     columns = {"annotator": names, "labels": count.long(), "agreement": agreement(crowd, belief.argmax(1)),
@@ -166,9 +174,8 @@ def judge_annotators(columns, items, dawid_skene):
     vote and of the accuracy by Dawid-Skene's posterior (N, C), None where these are not told apart; and how many have
     which flag.
     """
-    crowd, label = items.crowd, items.crowd.label.long()
-    count = torch.bincount(crowd.annotator, minlength=crowd.annotators).double().cpu()
-    by_model = torch.bincount(crowd.annotator.cpu(), dawid_skene[crowd.item, label].double().cpu(), crowd.annotators) / count
+    crowd = items.crowd
+    by_model = mean_by_annotator(crowd, dawid_skene[crowd.item, crowd.label.long()])
     ways = {"estimated": columns["estimated_accuracy"], "majority-vote": agreement(crowd, majority_vote(crowd)).tolist(),
             "dawid-skene": by_model.tolist()}
     true = np.array(columns["true_accuracy"])

@@ -148,7 +148,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
         summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
-                    dataset.class_names if dataset.named else None, folder, label_from)
+                               dataset.class_names if dataset.named else None, folder, label_from)
         name, parts, said = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
         summary |= said
         if dataset.finish and not processes.rank():
@@ -162,7 +162,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, train), encoding="utf-8")
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
-    if (summary.get(CONSENSUS) or {}).get("test_accuracy") is not None:
+    if summary.get(CONSENSUS, {}).get("test_accuracy") is not None:
         print(f"the classifier of {', '.join(summary[CONSENSUS]['shares'])} together: "
               f"{results.percent(summary[CONSENSUS]['test_accuracy'])} % of the test items")
     if summary["labels_from"]:
