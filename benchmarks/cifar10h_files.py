@@ -1,0 +1,41 @@
+"""CIFAR-10H as a user's own files: three people's answers to each of 2,000 images, the truth of 1,000 more to test on.
+
+    python3 benchmarks/cifar10h_files.py CIFAR10 cifar10h-raw.csv OUT [K]
+    python3 OwnData/main.py --answers OUT/answers.csv --images OUT/images --truth OUT/truth.csv --size 32
+
+CIFAR10 holds cifar-10-batches-py/. K: of the K people with the most errors alone; of all without it.
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+from made_crowds import write_tables
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "Cifar10")]
+from cifar10 import CLASSES, load
+from human_labels import hardest, read_cifar10h
+
+TRAIN, TEST, EACH = 2000, 1000, 3
+
+
+def main(images, answers, out, keep=None):
+    test = load(Path(images))[1]
+    crowd, people, truth = read_cifar10h(Path(answers))
+    if keep:
+        crowd, people = hardest(crowd, people, truth, int(keep))
+    crowd = crowd.thin(EACH, seed=0)
+    names = [f"{i:05d}.png" for i in range(TRAIN + TEST)]
+    said = crowd.item < TRAIN
+    rows = zip(*(tensor[said].tolist() for tensor in (crowd.item, crowd.annotator, crowd.label)), strict=True)
+    write_tables(Path(out), {
+        "answers": (("task", "worker", "label"), [(names[i], people[m], CLASSES[c]) for i, m, c in rows]),
+        "truth": (("task", "label"), zip(names, np.array(CLASSES)[truth[:len(names)]], strict=True))})
+    (Path(out) / "images").mkdir(exist_ok=True)
+    for name, image in zip(names, test.inputs.pixels.images, strict=False):
+        Image.fromarray(image.numpy()).save(Path(out) / "images" / name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5])
