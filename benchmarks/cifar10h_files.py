@@ -8,12 +8,13 @@ CIFAR10 holds cifar-10-batches-py/. K: of the K people with the most errors alon
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Cifar10"))
+
 import numpy as np
 from made_crowds import write_tables
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "Cifar10")]
 from cifar10 import CLASSES, load
 from human_labels import hardest, read_cifar10h
 
