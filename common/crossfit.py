@@ -5,6 +5,7 @@ that is estimated on the way (annotators' matrices, how sure the classifier may 
 item repeat one another) is estimated on other items' labels than it is used for.
 """
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from common.annotators import copies, merge
 from common.crowd import pinned
-from common.label_models import FLOOR, STRENGTHS, log, one_coin, prior_means, shrink
+from common.label_models import FLOOR, STRENGTHS, Tally, log, one_coin, shrink
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
@@ -61,37 +62,25 @@ class Judge:
     crowd: CrowdLabels of N items; part: int64 (N,), the part of the cross-fit that an item belongs to: its prediction
     comes from a model that has seen no label of that part. -1: the item was trained on; it counts but does not judge.
     gold: int64 (N,), the labels that are known, -1 for the others; or None.
-    Matrices are (P + 1, M, C, C): for the items of each part pi counted on all others, last for those of part -1.
     """
 
     def __init__(self, crowd, part, gold=None):
         self.crowd, self.part, self.parts, self.gold = crowd, part, int(part.max()) + 1, gold
-        self.item = crowd.item
-        place = torch.where(part >= 0, part, self.parts)[self.item]
-        self.judged = torch.nonzero(place < self.parts)[:, 0]
-        cells = crowd.annotators * crowd.classes
-        self.row = place * cells + crowd.rows
-        ordered, order = torch.sort(self.row, stable=True)
-        self.bags = self.item[order]
-        self.bounds = torch.searchsorted(ordered, torch.arange((self.parts + 1) * cells + 1, device=order.device))
+        self.item, self.tally = crowd.item, Tally(crowd, part)
+        self.judged = torch.nonzero(part[self.item] >= 0)[:, 0]
 
-    def _counts(self, belief):
-        """(P + 1, M, C, C): the annotators' counts over the items of all other parts. belief: (N, C)."""
-        shape = self.parts + 1, self.crowd.annotators, self.crowd.classes, self.crowd.classes
-        table = functional.embedding_bag(self.bags, belief, self.bounds, mode="sum", include_last_offset=True)
-        counts = table.view(shape).transpose(2, 3)
-        own = counts.clone()
-        own[-1] = 0
-        return counts.sum(0) - own
+    @cached_property
+    def one_coin(self):
+        return one_coin(self.crowd)
 
     def _matrices(self, h, belief):
-        """(L, C): pi^m[:, l] for each label, counted from `belief` and shrunk so that h foretells the judged labels best."""
-        counts = self._counts(belief)
-        tried = (self._rows(shrink(counts, mean, strength)) for mean in prior_means(counts) for strength in STRENGTHS)
+        """(L, C): pi^m[:, l] for each label, counted from `belief` on other parts' items and shrunk so that h foretells the
+        judged labels best."""
+        tally, counted = self.tally, self.tally.count(belief)
+        total = counted.total[tally.who]
+        tried = (shrink(counted.counts, mean, total, strength)[tally.row]
+                 for mean in counted.means(tally.who, tally.label) for strength in STRENGTHS)
         return min(tried, key=lambda rows: self._losses(h, rows).mean().item())
-
-    def _rows(self, matrices):
-        return matrices.transpose(2, 3).reshape(-1, self.crowd.classes)[self.row]
 
     def _losses(self, h, rows):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
@@ -151,7 +140,7 @@ class Judge:
         EM from a weak h may end with the names of classes exchanged, which foretells as well: where the two ends differ so,
         that one stands in which more labels say the class itself.
         """
-        starts = [None, one_coin(self.crowd)]
+        starts = [None, self.one_coin]
         own = self.judge(h)
         useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - own.losses - USEFUL)
         if not useful:

@@ -116,16 +116,24 @@ class CrowdLabels:
 
     @cached_property
     def by_rows(self):
-        """(int32 (L,), int32 (M * C + 1,)): the labels' items ordered by annotator and label, and where each of these
-        begins: the transpose of the bags that `evidence` adds up."""
-        rows, order = torch.sort(self.rows, stable=True)
-        bounds = torch.arange(self.annotators * self.classes + 1, device=rows.device, dtype=rows.dtype)
-        return self.item[order].int(), torch.searchsorted(rows, bounds).int()
+        """The R different rows m * C + l that labels have, in order: (int64 (R,), the rows; int32 (L,), each label's place
+        among them; int32 (L,), the labels' items ordered by row; int32 (R + 1,), where a row's items begin: the transpose of
+        the bags that `evidence` adds up)."""
+        ordered, order = torch.sort(self.rows, stable=True)
+        rows, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return rows.long(), torch.empty_like(ordered).index_copy_(0, order, place.int()), self.item[order].int(), offsets.int()
+
+    def count_rows(self, belief):
+        """(R, C): for each of the rows m * C + l of `by_rows` the sum of belief[i] over the items i that m labelled l.
+        belief: (N, C)."""
+        _, _, items, offsets = self.by_rows
+        return functional.embedding_bag(items, belief, offsets, mode="sum", include_last_offset=True)
 
     def count_confusion(self, belief):
         """(M, C, C): [m, c, l] = sum of belief[i, c] over the items i that m labelled l. belief: (N, C)."""
-        items, offsets = self.by_rows
-        table = functional.embedding_bag(items, belief, offsets, mode="sum", include_last_offset=True)
+        table = belief.new_zeros(self.annotators * self.classes, self.classes)
+        table.index_copy_(0, self.by_rows[0], self.count_rows(belief))
         return table.view(-1, self.classes, self.classes).transpose(1, 2)
 
     def without(self, items):

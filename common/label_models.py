@@ -1,7 +1,10 @@
 """Labels from the crowd's labels alone: Dawid-Skene and one-coin; confusion matrices shrunk by what they rest on."""
-import torch
+import math
 
-from common.crowd import confusion_from, vote_shares
+import torch
+from torch.nn import functional
+
+from common.crowd import CrowdLabels, vote_shares
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # of EM: at the most, and the largest change of a posterior that ends it
@@ -19,20 +22,27 @@ def normalise(evidence):
     return evidence.div_(evidence.sum(-1, keepdim=True))
 
 
-def log_table(confusion):
-    """(M * C, C): log pi, as CrowdLabels.evidence takes it. confusion: (M, C, C), rows the true class."""
-    return log(confusion).transpose(1, 2).reshape(-1, confusion.shape[1]).contiguous()
+def sums(table, order, bounds, weights=None):
+    """The sums of the table's rows order[bounds[k]:bounds[k + 1]], for each k: the same on every run, on a GPU too."""
+    return functional.embedding_bag(order, table, bounds, mode="sum", include_last_offset=True, per_sample_weights=weights)
 
 
-def _em(crowd, m_step, rounds, tolerance):
+def in_order(keys, count):
+    """(order, bounds) for `sums` by keys, int64 from 0 to count - 1."""
+    ordered, order = torch.sort(keys, stable=True)
+    return order, torch.searchsorted(ordered, torch.arange(count + 1, device=keys.device))
+
+
+def _em(crowd, evidence, rounds, tolerance):
     """float32 (N, C): the posterior of EM on the labels alone, from the shares of the votes until no probability changes by
-    more than `tolerance`, `rounds` at the most; an item without labels gets the class prior. m_step: of a belief (N, C),
-    zeros for items without labels, the annotators' matrices (M, C, C)."""
+    more than `tolerance`, `rounds` at the most; an item without labels gets the class prior. evidence: of a belief (N, C),
+    zeros for items without labels, the function to sum_m log pi^m[c, y_i^m] by the matrices counted from it; a number may be
+    added to each of its rows."""
     seen = (crowd.counts > 0)[:, None]
     belief = vote_shares(crowd)
     for _ in range(rounds):
         prior = belief.sum(0) / seen.sum().clamp(min=1)
-        posterior = normalise(crowd.evidence(log_table(m_step(belief))).add_(log(prior))).mul_(seen)
+        posterior = normalise(evidence(belief).add_(log(prior))).mul_(seen)
         change = belief.sub_(posterior).abs_().max() if len(belief) else 0
         belief = posterior
         if change < tolerance:
@@ -45,64 +55,140 @@ def dawid_skene(crowd, rounds=ROUNDS, tolerance=TOLERANCE):
 
     q_i(c) is proportional to p_c prod_m pi^m[c, y_i^m]; pi^m and p are counted from q over the items m labelled.
     """
-    return _em(crowd, lambda belief: confusion_from(crowd, belief), rounds, tolerance)
+    rows, place, _, _ = crowd.by_rows
+    who, offsets = rows // crowd.classes, crowd.offsets.int()
+    by_annotator = in_order(who, crowd.annotators)
+
+    def evidence(belief):
+        counts = crowd.count_rows(belief)
+        total = sums(counts, *by_annotator)[who]  # without any belief in a class the annotator says nothing of it
+        return sums(log(torch.where(total > 0, counts / total.clamp(min=1e-12), 1 / crowd.classes)), place, offsets)
+    return _em(crowd, evidence, rounds, tolerance)
 
 
 def one_coin(crowd, rounds=ROUNDS, tolerance=TOLERANCE):
     """float32 (N, C): the same where an annotator has one accuracy a_m and errs evenly: pi^m[c, l] is a_m for l = c,
     (1 - a_m) / (C - 1) elsewhere."""
-    identity = torch.eye(crowd.classes, device=crowd.label.device)
-    labels = torch.bincount(crowd.annotator, minlength=crowd.annotators)
+    who, label, items = crowd.annotator.long(), crowd.label.long(), crowd.item
+    labels = torch.bincount(who, minlength=crowd.annotators).clamp(min=1)
+    cells = items * crowd.classes + label
 
-    def m_step(belief):
-        right = crowd.count_confusion(belief).diagonal(dim1=1, dim2=2).sum(1)
-        accuracy = torch.where(labels > 0, right / labels.clamp(min=1), 1 / crowd.classes)[:, None, None]
-        return accuracy * identity + (1 - accuracy) * (1 - identity) / max(crowd.classes - 1, 1)
-    return _em(crowd, m_step, rounds, tolerance)
+    def evidence(belief):
+        right = belief.new_zeros(crowd.annotators).index_add_(0, who, belief[items, label])
+        accuracy = right / labels
+        weight = log(accuracy) - log((1 - accuracy) / max(crowd.classes - 1, 1))
+        return belief.new_zeros(belief.numel()).index_add_(0, cells, weight[who]).view_as(belief)
+    return _em(crowd, evidence, rounds, tolerance)
 
 
-def prior_means(counts):
-    """(2, ..., M, C, C): what annotators' matrices are shrunk to, two candidates: the annotator's own accuracy with
-    everybody's errors beside it, and everybody's matrix. Who answers by a habit of their own, whatever the class, where that
-    is likelier than one accuracy and even errors, has the habit in both, and no part in everybody's.
+class Tally:
+    """Counts annotators' matrices, those of each part on the items of all others: sparse, a row for each part, annotator
+    and label that go together, U in all. A part's annotators are told apart from the others': G = (P + 1) M, the last M
+    those of the items without a part, for which all items count.
 
-    counts: (..., M, C, C), rows the true class.
+    crowd: CrowdLabels of N items; part: int64 (N,), 0 to P - 1 or -1; None: no item has one.
     """
-    classes = counts.shape[-1]
-    identity = torch.eye(classes, device=counts.device)
-    total = counts.sum((-1, -2), keepdim=True)
-    habit = ((counts.sum(-2, keepdim=True) + 1 / classes) / (total + 1)).expand_as(counts)
 
-    def coin(errors, overall):
-        accuracy = ((counts * identity).sum((-1, -2), keepdim=True) + 4 * overall) / (total + 4)
-        return accuracy * identity + (1 - accuracy) * errors
+    def __init__(self, crowd, part=None):
+        device, people, self.classes = crowd.label.device, crowd.annotators, crowd.classes
+        part = torch.full((len(crowd),), -1, device=device) if part is None else part
+        self.parts, self.people = int(part.max()) + 1 if len(part) else 0, people
+        place = torch.where(part >= 0, part, self.parts)
+        self.own = CrowdLabels(place[crowd.item].int() * people + crowd.annotator, crowd.label, crowd.offsets,
+                               (self.parts + 1) * people, self.classes)
+        self.rows, self.row, _, _ = self.own.by_rows  # each row's number, and the row of each label
+        self.who, self.label = self.rows // self.classes, self.rows % self.classes
+        self.apart = (self.who < self.parts * people)[:, None]  # rows whose own counts do not count
+        self.by_who = in_order(self.who, self.own.annotators)
+        cells, self.cell = torch.unique(self.rows % (people * self.classes), return_inverse=True)
+        self.by_cell = in_order(self.cell, len(cells))
+        self.cell_who = cells // self.classes
+        self.cells_by_label = in_order(cells % self.classes, self.classes)
+        self.by_part_and_label = in_order(self.who // people * self.classes + self.label, (self.parts + 1) * self.classes)
 
-    def likelihood(mean, numbers):
-        """Of the counts, less the price of the mean's own `numbers` (the Bayesian information criterion)."""
-        return (counts * log(mean)).sum((-1, -2), keepdim=True) - numbers / 2 * torch.log(total.clamp(min=1))
-    even = (1 - identity) / max(classes - 1, 1)
-    by_habit = likelihood(habit, classes - 1) > likelihood(coin(even, 1 / classes), 1)
-    pooled = torch.where(by_habit, 0, counts).sum(-3, keepdim=True) + .1
-    overall = (pooled * identity).sum((-1, -2), keepdim=True) / pooled.sum((-1, -2), keepdim=True)
-    errors = pooled * (1 - identity)
-    own = coin(errors / errors.sum(-1, keepdim=True), overall)
-    return torch.where(by_habit, habit, torch.stack([own, (pooled / pooled.sum(-1, keepdim=True)).expand_as(own)]))
+    def others(self, own):
+        """What all other parts have of `own` ((P + 1) * K, ...), that each part has."""
+        own = own.view(self.parts + 1, -1, *own.shape[1:])
+        total = own.sum(0)
+        return torch.cat([total - own[:-1], total[None]]).flatten(0, 1)
+
+    def count(self, belief):
+        """The Counted of belief (N, C)."""
+        return Counted(self, self.own.count_rows(belief))
 
 
-def shrink(counts, mean, strength):
-    """(..., M, C, C): the rows of counts with `strength` pseudo-counts of `mean`; they add up to one."""
-    return (counts + strength * mean) / (counts.sum(-1, keepdim=True) + strength)
+class Counted:
+    """The counts of a Tally, and two candidates for what each annotator's matrix is shrunk to: the annotator's own accuracy
+    with everybody's errors beside it, and everybody's matrix. Who answers by a habit of their own, whatever the class, where
+    that is likelier than one accuracy and even errors, has the habit in both, and no part in everybody's.
+
+    counts: (U, C), of each row of the Tally, by the true class; total: (G, C), of all labels of an annotator.
+    """
+
+    def __init__(self, tally, own):
+        """own: (U, C), what is counted in the row's own part."""
+        self.tally, classes = tally, tally.classes
+        whole = sums(own, *tally.by_cell)
+        self.counts = whole[tally.cell] - torch.where(tally.apart, own, 0)
+        self.total = tally.others(sums(own, *tally.by_who))
+
+        def by_label(values):
+            """(G, C): a number of each row (U,), by label."""
+            cells = values.new_zeros(tally.own.annotators * classes).index_copy_(0, tally.rows, values)
+            return tally.others(cells.view(-1, classes))
+        labels = by_label(own.sum(1))
+        right = by_label(own.gather(1, tally.label[:, None])[:, 0]).sum(1)
+        number = labels.sum(1)
+        self.habit = (labels + 1 / classes) / (number + 1)[:, None]
+        coin = (right + 4 / classes) / (number + 4)
+        even = (right * log(coin) + (number - right) * log((1 - coin) / max(classes - 1, 1)))
+        price = torch.log(number.clamp(min=1)) / 2  # of each number that a mean has: the Bayesian information criterion
+        self.by_habit = (labels * log(self.habit)).sum(1) - (classes - 1) * price > even - price
+        pooled = self._pooled(whole, own)
+        identity = torch.eye(classes, device=own.device)
+        errors = pooled * (1 - identity)
+        self.everybody, self.errors = pooled / pooled.sum(1, keepdim=True), errors / errors.sum(1, keepdim=True)
+        overall = (pooled * identity).sum((1, 2)) / pooled.sum((1, 2))
+        self.accuracy = (right + 4 * overall.repeat_interleave(tally.people)) / (number + 4)
+
+    def _pooled(self, whole, own):
+        """(P + 1, C, C): the counts of all annotators without a habit, rows the label, and a little."""
+        tally, keep = self.tally, (~self.by_habit).to(own.dtype)
+        order, bounds = tally.cells_by_label
+        everybody = torch.stack([sums(whole, order, bounds, one[tally.cell_who[order]])
+                                 for one in keep.view(-1, tally.people)])
+        order, bounds = tally.by_part_and_label
+        apart = sums(own, order, bounds, keep[tally.who[order]]).view_as(everybody)
+        return torch.cat([everybody[:-1] - apart[:-1], everybody[-1:]]) + .1
+
+    def means(self, who, label):
+        """(2, K, C): pi[:, l] by either candidate, for annotators `who` (int64 (K,), 0 to G - 1) and labels (int64 (K,))."""
+        place, accuracy = who // self.tally.people, self.accuracy[who][:, None]
+        identity = functional.one_hot(label, self.tally.classes)
+        own = accuracy * identity + (1 - accuracy) * self.errors[place, label]
+        habit = self.habit[who, label][:, None]
+        return torch.where(self.by_habit[who][:, None], habit, torch.stack([own, self.everybody[place, label]]))
+
+
+def shrink(counts, mean, total, strength):
+    """counts with `strength` pseudo-counts of `mean`, over as many in all: rows of matrices that add up to one."""
+    return (counts + strength * mean) / (total + strength)
 
 
 def shrunk_confusion(crowd, belief):
     """(M, C, C): the annotators' matrices counted from belief (N, C), shrunk to the prior mean and by the strength under
     which the counts are likeliest (the Dirichlet-multinomial distribution's likelihood)."""
-    counts = crowd.count_confusion(belief)
+    tally = Tally(crowd)
+    counted = tally.count(belief)
+    means = counted.means(tally.who, tally.label)
 
-    def likelihood(mean, strength):
-        a = strength * mean.clamp(min=FLOOR)
-        rows = torch.lgamma(a.sum(2)) - torch.lgamma((a + counts).sum(2))
-        return (rows + (torch.lgamma(a + counts) - torch.lgamma(a)).sum(2)).double().sum().item()
-    mean, strength = max(((mean, strength) for mean in prior_means(counts) for strength in STRENGTHS),
-                         key=lambda choice: likelihood(*choice))
-    return shrink(counts, mean, strength)
+    def likelihood(k, strength):
+        a = strength * means[k].clamp(min=FLOOR)
+        rows = torch.lgamma(a + counted.counts) - torch.lgamma(a)
+        return (rows.double().sum() - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum()).item()
+    k, strength = max(((k, strength) for k in range(2) for strength in STRENGTHS), key=lambda choice: likelihood(*choice))
+    everything = torch.arange(crowd.annotators * crowd.classes, device=belief.device)
+    who, label = everything // crowd.classes, everything % crowd.classes
+    counts = torch.zeros(len(everything), crowd.classes, device=belief.device).index_copy_(0, tally.rows, counted.counts)
+    table = shrink(counts, counted.means(who, label)[k], counted.total[who], strength)
+    return table.view(-1, crowd.classes, crowd.classes).transpose(1, 2)

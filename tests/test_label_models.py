@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from common.annotators import copies, flags, information, interval
-from common.crowd import CrowdLabels
-from common.label_models import dawid_skene, one_coin, prior_means, shrink, shrunk_confusion
+from common.crowd import CrowdLabels, confusion_from
+from common.label_models import Tally, dawid_skene, one_coin, shrink, shrunk_confusion
 
 DENSE = np.array([[0, 0, 1], [1, 1, 1], [-1, -1, -1], [1, 0, -1], [0, 0, 0], [1, 1, 0]])
 
@@ -59,9 +59,37 @@ def test_em_finds_who_is_right():
 
 
 def test_shrinking_by_hand():
-    counts = torch.tensor([[[3., 1.], [0., 0.]]])
-    mean = torch.tensor([[[.5, .5], [.25, .75]]])
-    np.testing.assert_allclose(shrink(counts, mean, 4.)[0], [[5 / 8, 3 / 8], [.25, .75]])
+    """A row of no labels is its mean, one of four between both; a row of a tally holds one label of every true class."""
+    counts, mean = torch.tensor([[3., 0.], [1., 0.]]), torch.tensor([[.5, .25], [.5, .75]])
+    np.testing.assert_allclose(shrink(counts, mean, torch.tensor([4., 0.]), 4.), [[5 / 8, .25], [3 / 8, .75]])
+
+
+def test_counts_are_of_the_other_parts():
+    random = np.random.default_rng(0)
+    dense = random.integers(-1, 3, (60, 5))
+    crowd, part = CrowdLabels.from_dense(dense, 3), torch.from_numpy(random.integers(-1, 4, 60))
+    belief = torch.from_numpy(random.dirichlet(np.ones(3), 60)).float()
+    tally = Tally(crowd, part)
+    counted = tally.count(belief)
+    for p in (*range(4), -1):  # -1: the items that were trained on; everybody counts
+        expected = np.zeros((5, 3, 3))
+        for i, m in zip(*np.nonzero((dense >= 0) & (part != p if p >= 0 else part > -2).numpy()[:, None]), strict=True):
+            expected[m, :, dense[i, m]] += belief[i].numpy()
+        place = 4 if p < 0 else p
+        mine = torch.nonzero(tally.who // 5 == place)[:, 0]
+        assert len(mine) > 0
+        np.testing.assert_allclose(counted.counts[mine], expected[tally.who[mine] % 5, :, tally.label[mine]], rtol=1e-4,
+                                   atol=1e-6)
+        np.testing.assert_allclose(counted.total[place * 5:place * 5 + 5], expected.sum(2), rtol=1e-4, atol=1e-6)
+    ours = tally.who[tally.row], tally.label[tally.row]
+    assert torch.equal(ours[0] % 5, crowd.annotator.long()) and torch.equal(ours[1], crowd.label.long())
+
+
+def matrices(counted, people, classes):
+    """(2, M, C, C): the prior means of a Counted without parts."""
+    everything = torch.arange(people * classes)
+    means = counted.means(everything // classes, everything % classes)
+    return means.view(2, people, classes, classes).transpose(2, 3)
 
 
 def test_prior_means_are_coins_habits_and_everybody():
@@ -69,7 +97,7 @@ def test_prior_means_are_coins_habits_and_everybody():
     truth = np.repeat(np.arange(3), 300)
     coin, habit = np.full((3, 3), .1) + .7 * np.eye(3), np.tile([.6, .3, .1], (3, 1))
     crowd = crowd_of(truth, np.stack([coin, habit]))
-    own, pooled = prior_means(crowd.count_confusion(torch.eye(3)[truth]))
+    own, pooled = matrices(Tally(crowd).count(torch.eye(3)[truth]), 2, 3)
     np.testing.assert_allclose(own[0].diagonal(), own[0, 0, 0].expand(3), rtol=1e-5)
     assert abs(own[0, 0, 0] - .8) < .03
     np.testing.assert_allclose(own[1], own[1, :1].expand(3, 3), rtol=1e-5)
@@ -79,6 +107,21 @@ def test_prior_means_are_coins_habits_and_everybody():
     torch.testing.assert_close(own.sum(2), torch.ones(2, 3))
 
 
+def test_a_part_learns_nothing_from_its_own_labels():
+    """Prior means of a part are those of the other parts' labels alone, whatever its own say."""
+    random = np.random.default_rng(0)
+    dense, part = random.integers(0, 3, (80, 6)), torch.from_numpy(random.integers(0, 4, 80))
+    belief = torch.from_numpy(random.dirichlet(np.ones(3), 80)).float()
+    other = dense.copy()
+    other[part == 1] = (other[part == 1] + 1) % 3
+    alone = CrowdLabels.from_dense(np.where((part == 1).numpy()[:, None], -1, dense), 3)
+    everything = torch.arange(6 * 3)
+    expected = Tally(alone).count(belief).means(everything // 3, everything % 3)
+    for labels in (dense, other):
+        counted = Tally(CrowdLabels.from_dense(labels, 3), part).count(belief)
+        torch.testing.assert_close(counted.means(everything // 3 + 6, everything % 3), expected)
+
+
 def test_few_labels_are_shrunk_more():
     """Matrices of 20 labels each are nearer to the truth shrunk than counted; those of 5,000 stay as they are."""
     truth = np.random.default_rng(0).integers(0, 4, 5000)
@@ -86,7 +129,7 @@ def test_few_labels_are_shrunk_more():
     for missing, factor in ((.996, .5), (0, 1.05)):
         crowd = crowd_of(truth, true, missing=missing)
         belief = torch.eye(4)[truth]
-        counted = shrink(crowd.count_confusion(belief), torch.full((4, 4), .25), 1e-3)
+        counted = confusion_from(crowd, belief)
         error = [np.abs(matrix.numpy() - true).mean() for matrix in (shrunk_confusion(crowd, belief), counted)]
         assert error[0] <= factor * error[1]
 
