@@ -8,6 +8,7 @@ from common.crowd import CrowdLabels, vote_shares
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # of EM: at the most, and the largest change of a posterior that ends it
+RARE_HABIT = 3.  # log-odds against an annotator's answering by habit, before any label is seen: one in twenty
 STRENGTHS = (2., 8., 32., 128., 512.)  # pseudo-counts by which a row of a confusion matrix is held to its prior mean
 
 
@@ -140,10 +141,12 @@ class Counted:
         right = by_label(own.gather(1, tally.label[:, None])[:, 0]).sum(1)
         number = labels.sum(1)
         self.habit = (labels + 1 / classes) / (number + 1)[:, None]
-        coin = (right + 4 / classes) / (number + 4)
-        even = (right * log(coin) + (number - right) * log((1 - coin) / max(classes - 1, 1)))
-        price = torch.log(number.clamp(min=1)) / 2  # of each number that a mean has: the Bayesian information criterion
-        self.by_habit = (labels * log(self.habit)).sum(1) - (classes - 1) * price > even - price
+        k, n, r = labels.double(), number.double(), right.double()
+        # the evidence for a habit, Dirichlet(1 / C), and for a coin, Beta(1, 1), without what is as likely under both
+        habit = (torch.lgamma(k + 1 / classes) - math.lgamma(1 / classes)).sum(1) - torch.lgamma(n + 1)
+        wrong = (n - r).clamp(min=0)
+        coin = torch.lgamma(r + 1) + torch.lgamma(wrong + 1) - torch.lgamma(n + 2) - wrong * math.log(max(classes - 1, 1))
+        self.by_habit = habit > coin + RARE_HABIT
         pooled = self._pooled(whole, own)
         identity = torch.eye(classes, device=own.device)
         errors = pooled * (1 - identity)

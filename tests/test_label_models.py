@@ -107,6 +107,21 @@ def test_prior_means_are_coins_habits_and_everybody():
     torch.testing.assert_close(own.sum(2), torch.ones(2, 3))
 
 
+def test_who_has_said_little_has_no_habit():
+    """A thousand people with two labels each, right on 90 %: hardly anybody is taken for one who answers by habit. Of those
+    who do, two of five classes by turns, everybody is with thirty labels."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 5, 2000)
+    item, people = np.repeat(np.arange(2000), 2), random.permutation(np.repeat(np.arange(1000), 4))
+    label = np.where(random.random(4000) < .9, truth[item], random.integers(0, 5, 4000))
+    habit = random.integers(0, 2, 300)
+    item, people = np.concatenate([item, np.arange(300)]), np.concatenate([people, 1000 + np.arange(300) % 10])
+    crowd = CrowdLabels.from_triples(item, people, np.concatenate([label, habit]), 2000, 1010, 5)
+    found = Tally(crowd).count(torch.eye(5)[truth]).by_habit
+    assert found[:1000].float().mean() < .03
+    assert found[1000:].all()
+
+
 def test_a_part_learns_nothing_from_its_own_labels():
     """Prior means of a part are those of the other parts' labels alone, whatever its own say."""
     random = np.random.default_rng(0)
