@@ -122,7 +122,8 @@ class CrowdLabels:
         ordered, order = torch.sort(self.rows, stable=True)
         rows, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return rows.long(), torch.empty_like(ordered).index_copy_(0, order, place.int()), self.item[order].int(), offsets.int()
+        place = torch.empty_like(ordered).index_copy_(0, order, place.int())
+        return rows.long(), place, self.item[order].int(), offsets.int()
 
     def count_rows(self, belief):
         """(R, C): for each of the rows m * C + l of `by_rows` the sum of belief[i] over the items i that m labelled l.
