@@ -109,8 +109,11 @@ def flags(crowd, apart, same_as, names):
     classes = np.stack([np.bincount(annotator, column, crowd.annotators) for column in apart.T], 1) / n[:, None]
     chance = (given / n[:, None] * classes).sum(1)
     beyond = (right / n - chance) / np.maximum(1 - chance, FLOOR)
-    error = np.sqrt((chance * (1 - chance)).clip(FLOOR) / n) / np.maximum(1 - chance, FLOOR)
-    z = beyond / error
+
+    def error(chance):
+        return np.sqrt((chance * (1 - chance)).clip(FLOOR) / n) / np.maximum(1 - chance, FLOOR)
+    z = beyond / error(chance)
+    few = error(np.maximum(chance, 1 / crowd.classes)) >= TELLING  # a label or two may leave no room for chance
     # where a class is rare little lies beyond chance; there a label that is right weighs as much as its class is rare
     share = (classes[annotator, label] + 1 / n[annotator]).clip(max=1)
     rare = np.bincount(annotator, apart[np.arange(len(annotator)), label] / share - 1, crowd.annotators)
@@ -129,7 +132,7 @@ def flags(crowd, apart, same_as, names):
         elif z[m] < -3:
             found.append("adversary")
         elif z[m] < 2:
-            found.append("spammer" if error[m] < TELLING else "too few labels to tell")
+            found.append("too few labels to tell" if few[m] else "spammer")
         else:
             found.append("")
     return found

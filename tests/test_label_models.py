@@ -122,6 +122,14 @@ def test_who_has_said_little_has_no_habit():
     assert found[1000:].all()
 
 
+def test_a_wrong_label_or_two_make_no_spammer():
+    truth = np.arange(40) % 10
+    crowd = CrowdLabels.from_triples(np.arange(40), np.repeat([0, 1, 2, 3], [1, 2, 3, 34]), (truth + 3) % 10, 40, 4, 10)
+    apart = torch.eye(10)[truth] * .98 + .002
+    found = flags(crowd, apart, torch.arange(4), "abcd")
+    assert found[:3] == ["too few labels to tell"] * 3 and found[3] in ("spammer", "adversary")
+
+
 def test_a_part_learns_nothing_from_its_own_labels():
     """Prior means of a part are those of the other parts' labels alone, whatever its own say."""
     random = np.random.default_rng(0)
