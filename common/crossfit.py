@@ -10,17 +10,16 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch.nn import functional
 
 from common.annotators import copies, merge
-from common.crowd import pinned
-from common.label_models import FLOOR, STRENGTHS, Tally, log, one_coin, shrink
+from common.crowd import pinned, vote_shares
+from common.label_models import FLOOR, STRENGTHS, Tally, in_order, log, one_coin, shrink, sums
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
 MIDDLE = .3  # the exponent of labels of which nothing tells how far they repeat one another
-USEFUL = .005  # nats a label, by which a classifier that knows anything foretells better than the classes' shares
-JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels
+JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels, at the most
+TOLERANCE = 1e-3  # of a belief, whose change by less ends EM
 
 
 @dataclass(frozen=True)
@@ -73,56 +72,59 @@ class Judge:
     def one_coin(self):
         return one_coin(self.crowd)
 
-    def _matrices(self, h, belief):
-        """(L, C): pi^m[:, l] for each label, counted from `belief` on other parts' items and shrunk so that h foretells the
-        judged labels best."""
-        tally, counted = self.tally, self.tally.count(belief)
-        total = counted.total[tally.who]
-        tried = (shrink(counted.counts, mean, total, strength)[tally.row]
-                 for mean in counted.means(tally.who, tally.label) for strength in STRENGTHS)
-        return min(tried, key=lambda rows: self._losses(h, rows).mean().item())
-
     def _losses(self, h, rows):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
         return -log((h[self.item[self.judged]] * rows[self.judged]).sum(1))
 
     def _evidence(self, rows, weight):
         """(N, C): for each item sum_m log pi^m[c, y^m]; weight: (L,), of each label."""
-        terms = log(rows) * weight[:, None]
-        place = torch.arange(len(terms), device=terms.device)
-        return functional.embedding_bag(place, terms, self.crowd.offsets, mode="sum", include_last_offset=True)
+        place = torch.arange(len(rows), device=rows.device)
+        return sums(log(rows) * weight[:, None], place, self.crowd.offsets)
 
     def _groups(self, same_as):
-        """(int64 (L,), float32 (L,)): of each label the group of labels that the same person gave the item, and one over
-        its size. same_as: int64 (M,)."""
+        """(int64 (L,), float32 (L,), their order): of each label the group of labels that the same person gave the item, and
+        one over its size. same_as: int64 (M,)."""
         key = self.item * self.crowd.annotators + same_as[self.crowd.annotator.long()]
         _, group, size = torch.unique(key, return_inverse=True, return_counts=True)
-        return group, 1. / size[group]
+        return group, 1. / size[group], in_order(group, len(size))
 
-    def _fit(self, h, steps, belief=None, weight=None):
+    def _others(self, rows, groups):
+        """(L, C): the evidence of the other labels of each label's item; groups: see _groups."""
+        group, weight, order = groups
+        return self._evidence(rows, weight)[self.item] - sums(log(rows) * weight[:, None], *order)[group]
+
+    def _apart(self, h, rows, others, exponent=1.):
+        """((L, C), (L',)): what h and the others of its item say of each label, and how well that foretells the label."""
+        apart = torch.softmax(log(h)[self.item] + exponent * others, 1)
+        return apart, -log((apart * rows).sum(1))[self.judged]
+
+    def _fit(self, h, steps, belief=None, groups=None):
         """EM: (Judged, pi^m[:, l] of each label (L, C), belief (N, C)).
 
-        In turn the matrices are counted from the belief, h itself at the start unless another (N, C) is given, h is
-        raised to the power by which it foretells best, and the belief is their joint posterior. weight: (L,), of each
-        label's evidence.
+        In turn the matrices are counted from the belief, h itself at the start unless another (N, C) is given, on other
+        parts' items, and shrunk so that the judged labels are foretold best; h is raised to the power by which it foretells
+        them best; and the belief is their joint posterior. groups: see _groups; the labels are foretold by h and the others
+        of their item. None: by h alone, and every label is evidence.
         """
-        log_h = log(h)
+        log_h, tally = log(h), self.tally
         h = torch.softmax(log_h, 1)
         belief = pinned(h if belief is None else belief, self.gold)
-        weight = torch.ones(len(self.item), device=h.device) if weight is None else weight
+        weight = torch.ones(len(self.item), device=h.device) if groups is None else groups[1]
+
+        def loss(rows):
+            losses = self._losses(h, rows) if groups is None else self._apart(h, rows, self._others(rows, groups))[1]
+            return losses.mean().item()
         for _ in range(steps):
-            rows = self._matrices(h, belief)
+            counted = tally.count(belief)
+            total = counted.total[tally.who]
+            rows = min((shrink(counted.counts, mean, total, strength)[tally.row]
+                        for mean in counted.means(tally.who, tally.label) for strength in STRENGTHS), key=loss)
             powers = [torch.softmax(power * log_h, 1) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
-            belief = pinned(torch.softmax(log(h) + self._evidence(rows, weight), 1), self.gold)
+            before, belief = belief, pinned(torch.softmax(log(h) + self._evidence(rows, weight), 1), self.gold)
+            if (belief - before).abs().max() < TOLERANCE:
+                break
         return Judged(h, self._losses(h, rows)), rows, belief
-
-    def _surely(self, gain):
-        """Whether a gain of the judged labels, (L',), is above zero by two standard errors; an item's labels are no
-        independent evidence, and counted together."""
-        sums = torch.zeros(len(self.part), device=gain.device).index_add_(0, self.item[self.judged], gain)
-        sums = sums[self.crowd.counts.bool() & (self.part >= 0)]
-        return bool(sums.mean() > 2 * sums.std() / len(sums) ** .5)
 
     def judge(self, h):
         """Judged: predictions h (N, C) for the training items, each by a model that has not seen the item's labels."""
@@ -132,51 +134,36 @@ class Judge:
         """(Judged, Joined): h (N, C), calibrated, with the items' labels: q_i(c) is proportional to
         h(x_i)_c (prod_m pi^m[c, y_i^m])^b.
 
-        EM starts from h; or from the one-coin model, where that foretells labels surely better from h and the item's other
-        labels, those of anybody left aside who may be a copy of the same person. Copies then count once, in their mean. b in
-        [0, 1] foretells best too: matrices are too sure where the labels of an item err together. A useless h, which
-        foretells labels no better than its mean does, gives way to the classes' shares by the one-coin model.
+        EM starts from h, from the one-coin model and from the votes, and that end counts from which h and an item's other
+        labels, those of anybody left aside who may be a copy of the same person, foretell a label best. Copies count once,
+        in their mean. b in [0, 1] foretells best too: matrices are too sure where the labels of an item err together.
 
-        EM from a weak h may end with the names of classes exchanged, which foretells as well: where the two ends differ so,
-        that one stands in which more labels say the class itself.
+        EM may end with the names of classes exchanged, which foretells as well: of ends that differ so, that one counts in
+        which more labels say the class itself.
         """
-        starts = [None, self.one_coin]
-        own = self.judge(h)
-        useful = self._surely(self.judge(h.mean(0).expand_as(h)).losses - own.losses - USEFUL)
-        if not useful:
-            h, starts = starts[1].mean(0).expand_as(h), starts[1:]
-        fits = [self._fit(h, JOINING, start) for start in starts]
-        found, k = [copies(self.crowd, fits[-1][2])], 0
-        if useful:
-            # many copies sway the belief, but not an h that has not seen them
-            found.insert(0, copies(self.crowd, fits[0][0].h))
-            if exchanged(fits[0][2], fits[1][2]):
-                k = max((0, 1), key=lambda start: fits[start][2][self.item, self.crowd.label.long()].sum().item())
-            else:
-                together = merge(*found)
-                gain = self._temper(*fits[0][:2], together)[0] - self._temper(*fits[1][:2], together)[0]
-                k = int(self._surely(gain))
-        fit, same_as = fits[k], found[k]
-        if (same_as != torch.arange(len(same_as), device=same_as.device)).any():
-            fit = self._fit(h, JOINING, starts[k], self._groups(same_as)[1])
-        return fit[0] if useful else own, self._temper(*fit[:2], same_as, EXPONENTS if useful else (1.,))[1]
+        # many copies sway the belief, but not an h that has not seen them
+        same_as = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, self._fit(h, JOINING, self.one_coin)[2]))
+        groups = self._groups(same_as)
+        voted = (self.crowd.counts > 0)[:, None]
+        starts = None, self.one_coin, torch.where(voted, vote_shares(self.crowd), self.one_coin)
+        ends = [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
+        loss, joined = min(ends, key=lambda end: end[0])
+        rivals = [joined, *(other for _, other in ends if exchanged(joined.belief, other.belief))]
+        said = self.item, self.crowd.label.long()
+        joined = max(rivals, key=lambda rival: rival.belief[said].sum().item())
+        return self._fit(h, 1, joined.belief)[0], joined
 
-    def _temper(self, judged, rows, same_as, exponents=EXPONENTS):
-        """(losses (L',), Joined): h and the evidence to the power b that foretells the judged labels best by h and the
-        others of their item, and its losses."""
-        group, weight = self._groups(same_as)
-        log_h, evidence = log(judged.h), self._evidence(rows, weight)
-        terms = log(rows) * weight[:, None]
-        others = evidence[self.item] - torch.zeros_like(terms).index_add_(0, group, terms)[group]
-
-        def apart(exponent):
-            return torch.softmax(log_h[self.item] + exponent * others, 1)
-        losses = {b: -log((apart(b) * rows).sum(1))[self.judged] for b in exponents}
+    def _temper(self, judged, rows, same_as, groups):
+        """(loss, Joined): h and the evidence to the power b that foretells the judged labels best by h and the others of
+        their item, and how well."""
+        others = self._others(rows, groups)
+        losses = {b: self._apart(judged.h, rows, others, b)[1].mean().item() for b in EXPONENTS}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
-        exponent = min(exponents, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
-        belief = pinned(torch.softmax(log_h + exponent * evidence, 1), self.gold)
+        exponent = min(EXPONENTS, key=lambda b: (round(losses[b], 6), abs(b - MIDDLE)))
+        belief = pinned(torch.softmax(log(judged.h) + exponent * self._evidence(rows, groups[1]), 1), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
-        return losses[exponent], Joined(belief, pinned(apart(exponent), gold), same_as, exponent)
+        apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)
+        return losses[exponent], Joined(belief, apart, same_as, exponent)
 
     def consensus(self, judged):
         """(float32 (N, C), {name: share}): in each part the mean of the predictions that are within one standard error of

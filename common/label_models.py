@@ -119,9 +119,9 @@ class Tally:
 
 
 class Counted:
-    """The counts of a Tally, and two candidates for what each annotator's matrix is shrunk to: the annotator's own accuracy
-    with everybody's errors beside it, and everybody's matrix. Who answers by a habit of their own, whatever the class, where
-    that is likelier than one accuracy and even errors, has the habit in both, and no part in everybody's.
+    """The counts of a Tally, and three candidates for what an annotator's matrix is shrunk to: the annotator's own accuracy
+    with even errors, or with everybody's errors; and everybody's matrix. Who answers by a habit of their own, whatever the
+    class, where that is likelier than one accuracy and even errors, has the habit in all three, and no part in everybody's.
 
     counts: (U, C), of each row of the Tally, by the true class; total: (G, C), of all labels of an annotator.
     """
@@ -165,12 +165,13 @@ class Counted:
         return torch.cat([everybody[:-1] - apart[:-1], everybody[-1:]]) + .1
 
     def means(self, who, label):
-        """(2, K, C): pi[:, l] by either candidate, for annotators `who` (int64 (K,), 0 to G - 1) and labels (int64 (K,))."""
+        """(3, K, C): pi[:, l] by each candidate, for annotators `who` (int64 (K,), 0 to G - 1) and labels (int64 (K,))."""
         place, accuracy = who // self.tally.people, self.accuracy[who][:, None]
         identity = functional.one_hot(label, self.tally.classes)
-        own = accuracy * identity + (1 - accuracy) * self.errors[place, label]
+        even = (1 - identity) / max(self.tally.classes - 1, 1)
+        coins = [accuracy * identity + (1 - accuracy) * errors for errors in (even, self.errors[place, label])]
         habit = self.habit[who, label][:, None]
-        return torch.where(self.by_habit[who][:, None], habit, torch.stack([own, self.everybody[place, label]]))
+        return torch.where(self.by_habit[who][:, None], habit, torch.stack([*coins, self.everybody[place, label]]))
 
 
 def shrink(counts, mean, total, strength):
@@ -189,7 +190,7 @@ def shrunk_confusion(crowd, belief):
         a = strength * means[k].clamp(min=FLOOR)
         rows = torch.lgamma(a + counted.counts) - torch.lgamma(a)
         return (rows.double().sum() - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum()).item()
-    k, strength = max(((k, strength) for k in range(2) for strength in STRENGTHS), key=lambda choice: likelihood(*choice))
+    k, strength = max(((k, strength) for k in range(3) for strength in STRENGTHS), key=lambda choice: likelihood(*choice))
     everything = torch.arange(crowd.annotators * crowd.classes, device=belief.device)
     who, label = everything // crowd.classes, everything % crowd.classes
     counts = torch.zeros(len(everything), crowd.classes, device=belief.device).index_copy_(0, tally.rows, counted.counts)

@@ -38,7 +38,8 @@ def test_losses_by_a_plain_loop():
     matrices = torch.softmax(torch.randn(5, 12, CLASSES, CLASSES, generator=torch.Generator().manual_seed(0)), 3)
     rows = matrices[part[crowd.item], crowd.annotator.long(), :, crowd.label.long()]  # part -1 is the last
     losses = judge._losses(h, rows)
-    expected = [-np.log(sum(h[i, c] * matrices[part[i], m, c, label] for c in range(CLASSES))) for i, m, label in
+    h, matrices = h.tolist(), matrices.tolist()
+    expected = [-np.log(sum(h[i][c] * matrices[part[i]][m][c][label] for c in range(CLASSES))) for i, m, label in
                 zip(crowd.item.tolist(), crowd.annotator.tolist(), crowd.label.tolist(), strict=True) if part[i] >= 0]
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 

@@ -86,10 +86,10 @@ def test_counts_are_of_the_other_parts():
 
 
 def matrices(counted, people, classes):
-    """(2, M, C, C): the prior means of a Counted without parts."""
+    """(3, M, C, C): the prior means of a Counted without parts."""
     everything = torch.arange(people * classes)
     means = counted.means(everything // classes, everything % classes)
-    return means.view(2, people, classes, classes).transpose(2, 3)
+    return means.view(3, people, classes, classes).transpose(2, 3)
 
 
 def test_prior_means_are_coins_habits_and_everybody():
@@ -97,7 +97,10 @@ def test_prior_means_are_coins_habits_and_everybody():
     truth = np.repeat(np.arange(3), 300)
     coin, habit = np.full((3, 3), .1) + .7 * np.eye(3), np.tile([.6, .3, .1], (3, 1))
     crowd = crowd_of(truth, np.stack([coin, habit]))
-    own, pooled = matrices(Tally(crowd).count(torch.eye(3)[truth]), 2, 3)
+    even, own, pooled = matrices(Tally(crowd).count(torch.eye(3)[truth]), 2, 3)
+    accuracy = float(even[0, 0, 0])
+    np.testing.assert_allclose(even[0], accuracy * np.eye(3) + (1 - accuracy) / 2 * (1 - np.eye(3)), rtol=1e-5)
+    assert torch.equal(even[1], own[1])
     np.testing.assert_allclose(own[0].diagonal(), own[0, 0, 0].expand(3), rtol=1e-5)
     assert abs(own[0, 0, 0] - .8) < .03
     np.testing.assert_allclose(own[1], own[1, :1].expand(3, 3), rtol=1e-5)
