@@ -1,0 +1,97 @@
+"""Labels from a classifier and a crowd together, on crowds drawn at random: how often are they worse than the crowd's alone?
+
+    python3 benchmarks/random_crowds.py FIRST LAST
+
+Crowds FIRST to LAST - 1, about a second each. Each has 2 to 30 classes, 150 to 3,000 items and 4 to 800 annotators: of one
+accuracy, by habit, with classes exchanged, guessing, or with a matrix of their own, in random shares. The classifier is a
+logistic regression on the votes, out of five folds, and its features may be useless.
+"""
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from common.crossfit import Judge
+from common.crowd import CrowdLabels, vote_shares
+from common.label_models import dawid_skene, one_coin
+from common.output.results import calibration_error
+
+FOLDS, FEATURES, MISSING = 5, 10, .03
+KINDS = (6, 1, .3, .6, 1.)  # of annotators, how many there are of each: coins, habits, exchanged, guessing, others
+
+
+def matrix(kind, accuracy, classes, random):
+    """(C, C): an annotator's."""
+    coin = np.full((classes, classes), (1 - accuracy) / (classes - 1))
+    np.fill_diagonal(coin, accuracy)
+    if kind == 1:
+        return np.tile(random.dirichlet(np.full(classes, .3)), (classes, 1))
+    if kind == 2:
+        return coin[:, np.roll(np.arange(classes), 1)]
+    if kind == 3:
+        return np.full((classes, classes), 1 / classes)
+    if kind == 4:
+        return np.stack([random.dirichlet(row * accuracy * 8 + (1 - accuracy) * 8 / classes) for row in np.eye(classes)])
+    return coin
+
+
+def draw(seed):
+    """(CrowdLabels, part (N,), h (N, C), truth (N,))."""
+    random = np.random.default_rng(seed)
+    classes = int(random.choice([2, 2, 3, 5, 10, 30]))
+    items = int(np.exp(random.uniform(np.log(150), np.log(3000))))
+    people = int(np.exp(random.uniform(np.log(4), np.log(min(items, 800)))))
+    each = float(random.uniform(1, min(people, 6)))
+    prior = random.dirichlet(np.full(classes, random.choice([1, 5, 100]))) * .98 + .02 / classes
+    truth = random.choice(classes, items, p=prior)
+    means = random.normal(size=(classes, FEATURES))
+    x = means[truth] * random.choice([0, .5, 1, 2]) + random.normal(size=(items, FEATURES))
+    base, mix, matrices = random.uniform(.45, .9), random.dirichlet(KINDS), []
+    for _ in range(people):
+        kind = random.choice(len(KINDS), p=mix)
+        matrices.append(matrix(kind, np.clip(base + random.normal() * .1, 1.2 / classes, .99), classes, random))
+    active = random.dirichlet(np.full(people, random.choice([.3, 1, 10])))
+    said = []
+    for i in range(items):
+        k = max(1, min(people, int(each) + (random.random() < each % 1)))
+        if random.random() >= MISSING:
+            them = np.argsort(-(np.log(active + 1e-9) + random.gumbel(size=people)))[:k]
+            said += [(i, m, random.choice(classes, p=matrices[m][truth[i]])) for m in them]
+    crowd = CrowdLabels.from_triples(*np.array(said).T, items, people, classes)
+    part = random.permutation(items) % FOLDS
+    votes, seen, h = vote_shares(crowd).argmax(1).numpy(), crowd.counts.numpy() > 0, np.full((items, classes), 1 / classes)
+    for p in range(FOLDS):
+        train = (part != p) & seen
+        if len(np.unique(votes[train])) > 1:
+            model = LogisticRegression(max_iter=200).fit(x[train], votes[train])
+            h[part == p] = 1e-4
+            h[np.ix_(part == p, model.classes_)] = model.predict_proba(x[part == p])
+    h = torch.from_numpy(h).float()
+    return crowd, torch.from_numpy(part), h / h.sum(1, keepdim=True), torch.from_numpy(truth)
+
+
+def main(first, last):
+    warnings.filterwarnings("ignore")
+    ways = "votes", "Dawid-Skene", "one-coin", "h", "joined"
+    found, errors = [], []
+    for seed in range(first, last):
+        crowd, part, h, truth = draw(seed)
+        seen = crowd.counts > 0
+        beliefs = vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), h, Judge(crowd, part).join(h)[1].belief
+        found.append([100 * (belief.argmax(1) == truth)[seen].double().mean().item() for belief in beliefs])
+        errors.append(calibration_error(beliefs[-1][seen], truth[seen]))
+        print(seed, f"{crowd.classes} classes, {len(crowd)} items, {crowd.annotators} people, {len(crowd.label)} labels:",
+              ", ".join(f"{way} {right:.1f}" for way, right in zip(ways, found[-1], strict=True)), flush=True)
+    found = np.array(found)
+    print("mean:", ", ".join(f"{way} {right:.2f}" for way, right in zip(ways, found.mean(0), strict=True)))
+    print(f"expected calibration error, mean: {np.mean(errors):.3f}; more than 5 points below",
+          ", ".join(f"{way} {(found[:, 4] < found[:, k] - 5).sum()}" for k, way in enumerate(ways[:4])))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]))
