@@ -126,6 +126,13 @@ class Judge:
                 break
         return Judged(h, self._losses(h, rows)), rows, belief
 
+    def _surely(self, gain):
+        """Whether a gain of the judged labels, (L',), is above zero by two standard errors; an item's labels are no
+        independent evidence, and counted together."""
+        gains = torch.zeros(len(self.part), device=gain.device).index_add_(0, self.item[self.judged], gain)
+        gains = gains[self.crowd.counts.bool() & (self.part >= 0)]
+        return bool(gains.mean() > 2 * gains.std() / len(gains) ** .5)
+
     def judge(self, h):
         """Judged: predictions h (N, C) for the training items, each by a model that has not seen the item's labels."""
         return self._fit(h, JUDGING)[0]
@@ -134,12 +141,12 @@ class Judge:
         """(Judged, Joined): h (N, C), calibrated, with the items' labels: q_i(c) is proportional to
         h(x_i)_c (prod_m pi^m[c, y_i^m])^b.
 
-        EM starts from h, from the one-coin model and from the votes, and that end counts from which h and an item's other
-        labels, those of anybody left aside who may be a copy of the same person, foretell a label best. Copies count once,
-        in their mean. b in [0, 1] foretells best too: matrices are too sure where the labels of an item err together.
+        EM starts from h, from the one-coin model and from the votes, and by its ends h and an item's other labels, those of
+        anybody left aside who may be a copy of the same person, foretell a label. Copies count once, in their mean. b in
+        [0, 1] is the one that foretells best: matrices are too sure where the labels of an item err together.
 
-        EM may end with the names of classes exchanged, which foretells as well: of ends that differ so, that one counts in
-        which more labels say the class itself.
+        EM may end with the names of classes exchanged, which foretells as well: of the ends that foretell not surely worse
+        than the best, and those that are the best under other names, that one counts in which most labels say the class.
         """
         # many copies sway the belief, but not an h that has not seen them
         same_as = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, self._fit(h, JOINING, self.one_coin)[2]))
@@ -147,19 +154,20 @@ class Judge:
         voted = (self.crowd.counts > 0)[:, None]
         starts = None, self.one_coin, torch.where(voted, vote_shares(self.crowd), self.one_coin)
         ends = [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
-        loss, joined = min(ends, key=lambda end: end[0])
-        rivals = [joined, *(other for _, other in ends if exchanged(joined.belief, other.belief))]
+        least, best = min(ends, key=lambda end: end[0].mean().item())
+        rivals = [joined for losses, joined in ends
+                  if not self._surely(losses - least) or exchanged(best.belief, joined.belief)]
         said = self.item, self.crowd.label.long()
         joined = max(rivals, key=lambda rival: rival.belief[said].sum().item())
         return self._fit(h, 1, joined.belief)[0], joined
 
     def _temper(self, judged, rows, same_as, groups):
-        """(loss, Joined): h and the evidence to the power b that foretells the judged labels best by h and the others of
-        their item, and how well."""
+        """(losses (L',), Joined): h and the evidence to the power b by which h and the others of their item foretell the
+        judged labels best, and how well."""
         others = self._others(rows, groups)
-        losses = {b: self._apart(judged.h, rows, others, b)[1].mean().item() for b in EXPONENTS}
+        losses = {b: self._apart(judged.h, rows, others, b)[1] for b in EXPONENTS}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
-        exponent = min(EXPONENTS, key=lambda b: (round(losses[b], 6), abs(b - MIDDLE)))
+        exponent = min(EXPONENTS, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
         belief = pinned(torch.softmax(log(judged.h) + exponent * self._evidence(rows, groups[1]), 1), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
         apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)

@@ -121,6 +121,19 @@ def test_useless_predictions_of_few_items_exchange_no_names(seed):
     assert (belief.argmax(1).numpy() == truth).mean() > votes - .03
 
 
+def test_many_classes_end_under_their_own_names():
+    """30 classes with useless predictions and two labels an item: ends whose classes are any others foretell as well."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 30, 250)
+    said = np.where(random.random((250, 70)) < .75, truth[:, None], random.integers(0, 30, (250, 70)))
+    crowd = CrowdLabels.from_dense(np.where(random.random(said.shape) < .03, said, -1), 30)
+    h = torch.softmax(2 * torch.from_numpy(random.standard_normal((250, 30))).float(), 1)
+    belief = Judge(crowd, torch.from_numpy(random.permutation(250) % 5)).join(h)[1].belief
+    seen = (crowd.counts > 0).numpy()
+    votes = (crowd.votes().argmax(1).numpy() == truth)[seen].mean()
+    assert (belief.argmax(1).numpy() == truth)[seen].mean() > votes - .05
+
+
 def test_names_that_the_predictions_exchange_are_those_of_the_labels():
     """Predictions that call two classes by one another's names foretell labels as well as others."""
     truth, crowd, part = make(annotators=8)
