@@ -115,26 +115,37 @@ class CrowdLabels:
         return functional.embedding_bag(self.rows, table, self.offsets.int(), mode="sum", include_last_offset=True)
 
     @cached_property
+    def _ordered(self):
+        """(int32 (L,), the labels' rows m * C + l in order; int64 (L,), the labels' numbers and int32 (L,), their items in
+        that order)."""
+        rows, order = torch.sort(self.rows, stable=True)
+        return rows, order, self.item[order].int()
+
+    @cached_property
     def by_rows(self):
-        """The R different rows m * C + l that labels have, in order: (int64 (R,), the rows; int32 (L,), each label's place
-        among them; int32 (L,), the labels' items ordered by row; int32 (R + 1,), where a row's items begin: the transpose of
-        the bags that `evidence` adds up)."""
-        ordered, order = torch.sort(self.rows, stable=True)
+        """(int64 (R,), the R different rows m * C + l that labels have, in order; int32 (L,), each label's place among them;
+        int32 (R + 1,), where a row's labels begin). How many there are the device is asked."""
+        ordered, order, _ = self._ordered
         rows, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        place = torch.empty_like(ordered).index_copy_(0, order, place.int())
-        return rows.long(), place, self.item[order].int(), offsets.int()
+        return rows.long(), torch.empty_like(ordered).index_copy_(0, order, place.int()), offsets.int()
 
     def count_rows(self, belief):
         """(R, C): for each of the rows m * C + l of `by_rows` the sum of belief[i] over the items i that m labelled l.
         belief: (N, C)."""
-        _, _, items, offsets = self.by_rows
-        return functional.embedding_bag(items, belief, offsets, mode="sum", include_last_offset=True)
+        return functional.embedding_bag(self._ordered[2], belief, self.by_rows[2], mode="sum", include_last_offset=True)
+
+    @cached_property
+    def _bounds(self):
+        """int32 (M * C + 1,): where each row m * C + l begins among those in order: with their items the transpose of the
+        bags that `evidence` adds up."""
+        rows = self._ordered[0]
+        bounds = torch.arange(self.annotators * self.classes + 1, device=rows.device, dtype=rows.dtype)
+        return torch.searchsorted(rows, bounds).int()
 
     def count_confusion(self, belief):
         """(M, C, C): [m, c, l] = sum of belief[i, c] over the items i that m labelled l. belief: (N, C)."""
-        table = belief.new_zeros(self.annotators * self.classes, self.classes)
-        table.index_copy_(0, self.by_rows[0], self.count_rows(belief))
+        table = functional.embedding_bag(self._ordered[2], belief, self._bounds, mode="sum", include_last_offset=True)
         return table.view(-1, self.classes, self.classes).transpose(1, 2)
 
     def without(self, items):

@@ -4,7 +4,7 @@ import math
 import torch
 from torch.nn import functional
 
-from common.crowd import CrowdLabels, vote_shares
+from common.crowd import CrowdLabels, confusion_from, vote_shares
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # of EM: at the most, and the largest change of a posterior that ends it
@@ -56,14 +56,9 @@ def dawid_skene(crowd, rounds=ROUNDS, tolerance=TOLERANCE):
 
     q_i(c) is proportional to p_c prod_m pi^m[c, y_i^m]; pi^m and p are counted from q over the items m labelled.
     """
-    rows, place, _, _ = crowd.by_rows
-    who, offsets = rows // crowd.classes, crowd.offsets.int()
-    by_annotator = in_order(who, crowd.annotators)
-
     def evidence(belief):
-        counts = crowd.count_rows(belief)
-        total = sums(counts, *by_annotator)[who]  # without any belief in a class the annotator says nothing of it
-        return sums(log(torch.where(total > 0, counts / total.clamp(min=1e-12), 1 / crowd.classes)), place, offsets)
+        table = log(confusion_from(crowd, belief)).transpose(1, 2).reshape(-1, crowd.classes)
+        return crowd.evidence(table.contiguous())
     return _em(crowd, evidence, rounds, tolerance)
 
 
@@ -97,7 +92,7 @@ class Tally:
         place = torch.where(part >= 0, part, self.parts)
         self.own = CrowdLabels(place[crowd.item].int() * people + crowd.annotator, crowd.label, crowd.offsets,
                                (self.parts + 1) * people, self.classes)
-        self.rows, self.row, _, _ = self.own.by_rows  # each row's number, and the row of each label
+        self.rows, self.row, _ = self.own.by_rows  # each row's number, and the row of each label
         self.who, self.label = self.rows // self.classes, self.rows % self.classes
         self.apart = (self.who < self.parts * people)[:, None]  # rows whose own counts do not count
         self.by_who = in_order(self.who, self.own.annotators)
