@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from made_crowds import even
 from sklearn.linear_model import LogisticRegression
 
 from common.crossfit import Judge
@@ -27,8 +28,7 @@ KINDS = (6, 1, .3, .6, 1.)  # of annotators, how many there are of each: coins, 
 
 def matrix(kind, accuracy, classes, random):
     """(C, C): an annotator's."""
-    coin = np.full((classes, classes), (1 - accuracy) / (classes - 1))
-    np.fill_diagonal(coin, accuracy)
+    coin = even([accuracy], classes)[0]
     if kind == 1:
         return np.tile(random.dirichlet(np.full(classes, .3)), (classes, 1))
     if kind == 2:

@@ -64,7 +64,7 @@ class Judge:
     """
 
     def __init__(self, crowd, part, gold=None):
-        self.crowd, self.part, self.parts, self.gold = crowd, part, int(part.max()) + 1, gold
+        self.crowd, self.part, self.gold = crowd, part, gold
         self.item, self.tally = crowd.item, Tally(crowd, part)
         self.judged = torch.nonzero(part[self.item] >= 0)[:, 0]
 
@@ -76,10 +76,9 @@ class Judge:
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
         return -log((h[self.item[self.judged]] * rows[self.judged]).sum(1))
 
-    def _evidence(self, rows, weight):
-        """(N, C): for each item sum_m log pi^m[c, y^m]; weight: (L,), of each label."""
-        place = torch.arange(len(rows), device=rows.device)
-        return sums(log(rows) * weight[:, None], place, self.crowd.offsets)
+    def _evidence(self, terms):
+        """(N, C): for each item the sum of its labels' terms (L, C), log pi^m[c, y^m] by the weight of each."""
+        return sums(terms, torch.arange(len(terms), device=terms.device), self.crowd.offsets)
 
     def _groups(self, same_as):
         """(int64 (L,), float32 (L,), their order): of each label the group of labels that the same person gave the item, and
@@ -91,7 +90,8 @@ class Judge:
     def _others(self, rows, groups):
         """(L, C): the evidence of the other labels of each label's item; groups: see _groups."""
         group, weight, order = groups
-        return self._evidence(rows, weight)[self.item] - sums(log(rows) * weight[:, None], *order)[group]
+        terms = log(rows) * weight[:, None]
+        return self._evidence(terms)[self.item] - sums(terms, *order)[group]
 
     def _apart(self, h, rows, others, exponent=1.):
         """((L, C), (L',)): what h and the others of its item say of each label, and how well that foretells the label."""
@@ -121,7 +121,8 @@ class Judge:
                         for mean in counted.means(tally.who, tally.label) for strength in STRENGTHS), key=loss)
             powers = [torch.softmax(power * log_h, 1) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
-            before, belief = belief, pinned(torch.softmax(log(h) + self._evidence(rows, weight), 1), self.gold)
+            evidence = self._evidence(log(rows) * weight[:, None])
+            before, belief = belief, pinned(torch.softmax(log(h) + evidence, 1), self.gold)
             if (belief - before).abs().max() < TOLERANCE:
                 break
         return Judged(h, self._losses(h, rows)), rows, belief
@@ -168,7 +169,8 @@ class Judge:
         losses = {b: self._apart(judged.h, rows, others, b)[1] for b in EXPONENTS}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
         exponent = min(EXPONENTS, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
-        belief = pinned(torch.softmax(log(judged.h) + exponent * self._evidence(rows, groups[1]), 1), self.gold)
+        evidence = self._evidence(log(rows) * groups[1][:, None])
+        belief = pinned(torch.softmax(log(judged.h) + exponent * evidence, 1), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
         apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)
         return losses[exponent], Joined(belief, apart, same_as, exponent)
@@ -180,14 +182,14 @@ class Judge:
         h = torch.stack([judged[name].h for name in names])
         losses = torch.stack([judged[name].losses for name in names])
         place = self.part[self.item[self.judged]]
-        chosen = torch.zeros(len(names), self.parts + 1, device=h.device)
-        for part in range(self.parts + 1):  # the last: all together, for the items that were trained on
-            theirs = losses if part == self.parts else losses[:, place == part]
+        chosen = torch.zeros(len(names), self.tally.parts + 1, device=h.device)
+        for part in range(self.tally.parts + 1):  # the last: all together, for the items that were trained on
+            theirs = losses if part == self.tally.parts else losses[:, place == part]
             if theirs.shape[1] < 2:
                 theirs = losses
             gap = theirs - theirs[theirs.mean(1).argmin()]
             chosen[:, part] = gap.mean(1) <= gap.std(1) / theirs.shape[1] ** .5 + FLOOR
         chosen /= chosen.sum(0)
-        shares = chosen[:, :self.parts].mean(1).tolist()
+        shares = chosen[:, :self.tally.parts].mean(1).tolist()
         return (torch.einsum("knc,kn->nc", h, chosen[:, self.part]),  # part -1 is the last
                 {name: share for name, share in zip(names, shares, strict=True) if share})
