@@ -102,9 +102,10 @@ class Judge:
         """EM: (Judged, pi^m[:, l] of each label (L, C), belief (N, C)).
 
         In turn the matrices are counted from the belief, h itself at the start unless another (N, C) is given, on other
-        parts' items, and shrunk so that the judged labels are foretold best; h is raised to the power by which it foretells
-        them best; and the belief is their joint posterior. groups: see _groups; the labels are foretold by h and the others
-        of their item. None: by h alone, and every label is evidence.
+        parts' items, and shrunk; h is raised to the power by which it foretells the judged labels best; and the belief is
+        their joint posterior. What the matrices are shrunk to, and how far, is what foretells the labels best at the first
+        step: later the belief, on all parts, follows from these very labels, and little shrinkage seems to do. groups: see
+        _groups; the labels are foretold by h and the others of their item. None: by h alone, and every label is evidence.
         """
         log_h, tally = log(h), self.tally
         h = torch.softmax(log_h, 1)
@@ -114,11 +115,14 @@ class Judge:
         def loss(rows):
             losses = self._losses(h, rows) if groups is None else self._apart(h, rows, self._others(rows, groups))[1]
             return losses.mean().item()
+        priors = [(mean, strength) for mean in range(3) for strength in STRENGTHS]
         for _ in range(steps):
             counted = tally.count(belief)
-            total = counted.total[tally.who]
-            rows = min((shrink(counted.counts, mean, total, strength)[tally.row]
-                        for mean in counted.means(tally.who, tally.label) for strength in STRENGTHS), key=loss)
+            means, total = counted.means(tally.who, tally.label), counted.total[tally.who]
+            shrunk = ((shrink(counted.counts, means[mean], total, strength)[tally.row], (mean, strength))
+                      for mean, strength in priors)
+            rows, prior = min(shrunk, key=lambda pair: loss(pair[0]))
+            priors = [prior]
             powers = [torch.softmax(power * log_h, 1) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
             evidence = self._evidence(log(rows) * weight[:, None])
