@@ -282,6 +282,19 @@ def test_what_was_chosen_without_the_truth():
     assert "| row | 0.600 ± 0.000 | 0.400 ± 0.000 | 1 |" in tables and "| row | 80.00 ± 0.00 | 90.00 ± 0.00 | 1 |" in tables
 
 
+def test_kd_crowd_beside_its_crowd_model():
+    def run(**last):
+        return {"methods": {name: {"last": {"test_accuracy": accuracy}} for name, accuracy in last.items()}}
+    runs = [("row", run(**{"max-mig": .8, "kd-crowd-max-mig": .9, "kd-crowd-aggnet": .7})),
+            ("row", run(**{"max-mig": .82, "kd-crowd-max-mig": .9}))]
+    (table,) = reproduce.tables.sections(reproduce.tables.gather(runs), {}, [], ["pairs"])
+    assert "| | last epoch, alone | last epoch, KD-Crowd | seeds |" in table  # without columns that nobody has
+    assert "| max-mig | 81.00 ± 1.41 | 90.00 ± 0.00 | 2 |" in table and "aggnet" not in table
+    (both,) = reproduce.tables.sections(reproduce.tables.gather([*runs, ("other", runs[1][1])]), {}, [], ["pairs"])
+    assert "| row: max-mig |" in both and "| other: max-mig |" in both
+    assert not reproduce.tables.sections(reproduce.tables.gather([("row", run(aggnet=.8))]), {}, [], ["pairs"])
+
+
 def test_tables_of_runs_that_test_nothing(tmp_path):
     """All items have answers, and a truth that scores the labels alone."""
     run = {"methods": {"max-mig": {"last": None, "best": None, "best_epoch": None, "train_label_accuracy": .9,

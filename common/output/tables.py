@@ -40,6 +40,7 @@ CHOICES = {
         for name, way in (("annotators.csv", "estimated"), ("agreement with the majority vote", "majority-vote"),
                           ("dawid-skene", "dawid-skene"))},
 }
+PAIRED = {"last_accuracy": "last epoch", "selected_accuracy": "selected epoch", "train_label_accuracy": "labels"}
 PUBLISHED = "published.csv"  # in results/: row, method, accuracy, rule, source
 BLOCK = re.compile(r"(<!-- (results/[^\s:]+): ([\w, -]+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -157,7 +158,9 @@ def sections(table, choices, published, measures=None):
             if columns:
                 found.append(_table(title, columns, [(row, [(numbers.get(name), False) for name in columns])
                                                      for row, numbers in rows.items()], "(%)" in title))
-    theirs = [line for line in published if line["row"] in table]
+    if measures is None or "pairs" in measures:
+        found += _pairs(table)
+    theirs = [line for line in published if line["method"] in table.get(line["row"], {})]
     if theirs and (measures is None or "published" in measures):
         lines = ["**published, test accuracy (%)**", "", "| method | published | its rule of selection | source "
                  "| here, last epoch | here, selected epoch | here, best test epoch |", "| --- |" + " --- |" * 6]
@@ -168,6 +171,17 @@ def sections(table, choices, published, measures=None):
                          + " | ".join(number.text(True, "±") if number else "" for number in here) + " |")
         found.append("\n".join(lines))
     return found
+
+
+def _pairs(table):
+    """[the table of the crowd models and of KD-Crowd on each], [] without any."""
+    several = len(table) > 1
+    cells = [(f"{row}: {teacher}" if several else teacher, [table[row][name].get(measure) for measure in PAIRED for name in (teacher, student)])
+             for row in table for teacher, student in taught(table[row])]
+    shown = [k for k in range(2 * len(PAIRED)) if any(numbers[k] for _, numbers in cells)]
+    columns = [f"{title}, {who}" for title in PAIRED.values() for who in ("alone", "KD-Crowd")]
+    rows = [(name, [(numbers[k], False) for k in shown]) for name, numbers in cells]
+    return [_table("KD-Crowd on each crowd model (%)", [columns[k] for k in shown], rows, True)] if cells else []
 
 
 def _table(title, columns, rows, percent):
