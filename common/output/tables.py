@@ -176,8 +176,9 @@ def sections(table, choices, published, measures=None):
 def _pairs(table):
     """[the table of the crowd models and of KD-Crowd on each], [] without any."""
     several = len(table) > 1
-    cells = [(f"{row}: {teacher}" if several else teacher, [table[row][name].get(measure) for measure in PAIRED for name in (teacher, student)])
-             for row in table for teacher, student in taught(table[row])]
+    cells = [(f"{row}: {teacher}" if several else teacher,
+              [methods[name].get(measure) for measure in PAIRED for name in (teacher, student)])
+             for row, methods in table.items() for teacher, student in taught(methods)]
     shown = [k for k in range(2 * len(PAIRED)) if any(numbers[k] for _, numbers in cells)]
     columns = [f"{title}, {who}" for title in PAIRED.values() for who in ("alone", "KD-Crowd")]
     rows = [(name, [(numbers[k], False) for k in shown]) for name, numbers in cells]
