@@ -3,6 +3,9 @@
     python3 OwnData/main.py --answers answers.csv --images DIR [--truth truth.csv]
     python3 OwnData/main.py --answers answers.csv --features features.csv
     python3 OwnData/main.py --answers answers.csv --texts texts.csv
+    python3 OwnData/main.py --answers answers.csv
+
+The last, without the items, gives labels and annotators, and no classifier.
 """
 import sys
 from pathlib import Path
@@ -13,13 +16,17 @@ from common.errors import launch  # first: then Control-C in the imports is no t
 
 # isort: split
 import own_data
+from common.methods import LABEL_MODELS
 from common.training.experiment import check, run
 from common.training.options import parse
 from own_data import PROTOCOL
 
 
 def read_options(arguments=None):
-    return parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
+    options = parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
+    if options.answers_alone() and tuple(options.methods) == PROTOCOL.methods:
+        options.methods = list(LABEL_MODELS)  # of items that are not there a classifier learns the classes' shares alone
+    return options
 
 
 def main(arguments=None):

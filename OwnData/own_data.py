@@ -11,7 +11,7 @@ import torch
 from common.crowd import CrowdLabels, majority_vote
 from common.data.answers import DUPLICATES, read_answers, read_labels
 from common.data.dataset import Dataset, Items, Protocol, cut
-from common.data.sources import FITS, SEVERAL, apply, fit, read_source
+from common.data.sources import FITS, SEVERAL, Source, apply, fit, read_source
 from common.data.tensors import load_tensors
 from common.errors import UserError
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
@@ -25,8 +25,8 @@ GOLD = "gold"
 BATCH = 64
 LARGEST = 4e9  # bytes of all annotators' confusion matrices
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
-ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000}
-EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
+ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000, "answers": 100_000}
+EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100), "answers": (4, 100)}
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 
@@ -58,6 +58,9 @@ class OwnOptions(Options):
                        choices=("crowd", "none"))
     check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
 
+    def answers_alone(self):
+        return not (self.images or self.features or self.texts or self.items)
+
     def table_name(self, dataset):
         return "own"
 
@@ -73,7 +76,7 @@ def name_of(options):
 def load(options):
     """(Dataset, Protocol) of the flags' files. Fills in options.epochs and batch_size. UserError for what is wrong."""
     if options.path:
-        raise UserError(f"--path {options.path}: your own data come by --answers and --images, --features or --texts")
+        raise UserError(f"--path {options.path}: your own data come by --answers, and --images, --features or --texts")
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
     answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
@@ -82,7 +85,10 @@ def load(options):
         raise UserError(f"{options.answers}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
                         f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column "
                         "the right one?")
-    source = read_source(options.images, options.features, options.texts, options.items)
+    if options.answers_alone():
+        source = Source("answers", options.answers, answers.items, answers.items, [])
+    else:
+        source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, lambda k: answers.place(np.flatnonzero(answers.item == k)[0]))
     truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
@@ -258,11 +264,12 @@ def say(dataset, protocol, options):
 
 
 def leave(folder, name, parts, unanswered, classes, annotators, network, preprocessing):
-    """At the end of a run: model.pt of the classifier `name`, `parts` [(trained Method, weight)], predictions.csv of the
-    items without answers, confusion.csv with names."""
+    """At the end of a run: model.pt of the classifier `name`, `parts` [(trained Method, weight)], unless there are answers
+    alone; predictions.csv of the items without answers, confusion.csv with names."""
     precision = folder.config["run"]["precision"]
     model = Model(name, list(classes), network, preprocessing, precision, states_of(parts))
-    folder.write("model.pt", model.save, "wb")
+    if preprocessing["kind"] != "answers":
+        folder.write("model.pt", model.save, "wb")
     device = next(parts[0][0].parameters()).device
     if len(unanswered):
         probabilities = model.predict(unanswered.inputs, device, "items without answers")

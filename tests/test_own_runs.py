@@ -91,6 +91,29 @@ def test_the_example_is_made_anew(tmp_path):
     assert np.array_equal(*first)
 
 
+def test_answers_alone(tmp_path, capsys):
+    crowd(tmp_path)
+    answered = {row["task"] for row in rows(tmp_path / "answers.csv")}
+    truth = {row["task"]: row["label"] for row in rows(tmp_path / "truth.csv") if row["task"] in answered}
+    with open(tmp_path / "known.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("task", "label"), *truth.items()])
+    flags = ["--answers", "answers.csv", "--truth", "known.csv", "--out", "run", "--device", "cpu", "--epochs", "5"]
+    assert MAIN.main(flags) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert set(summary["methods"]) == {"majority-vote", "dawid-skene", "one-coin"}
+    labels = rows(tmp_path / "run" / "labels.csv")
+    right = np.mean([truth[row["item"]] == row["label"] for row in labels])
+    assert len(labels) == len(answered) == 80 and right == pytest.approx(summary["label_accuracy"])
+    assert right > .9  # the votes: .96
+    assert {row["annotator"] for row in rows(tmp_path / "run" / "annotators.csv")} == {"ann", "bob", "cas", "dee"}
+    assert (tmp_path / "run" / "report.html").exists() and not (tmp_path / "run" / "model.pt").exists()
+    assert MAIN.main([*flags, "--methods", "majority-vote", "dawid-skene", "one-coin"]) == 0  # the same run
+    with pytest.raises(UserError, match="--network vgg16 is for images"):
+        MAIN.main([*flags, "--network", "vgg16", "--fresh"])
+    with pytest.raises(UserError, match="is not in --answers answers.csv"):
+        MAIN.main([*flags, "--truth", "truth.csv", "--fresh"])
+
+
 @pytest.mark.parametrize("kind", ["features", "texts"])
 def test_tables(tmp_path, kind, capsys):
     flags = crowd(tmp_path, kind)

@@ -29,8 +29,9 @@ GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Source:
-    """N items as the user keeps them. kind: images (raw: their paths), features (raw: float64 (N, F)) or texts (raw: str);
-    origin: the file or folder; columns: the features' names, [] where they have none."""
+    """N items as the user keeps them. kind: images (raw: their paths), features (raw: float64 (N, F)), texts (raw: str) or
+    answers (raw: their names, all that is known of them); origin: the file or folder; columns: the features' names, [] where
+    they have none."""
     kind: str
     origin: str
     names: list
@@ -157,6 +158,8 @@ def fit(source, train, size=None, how="crop", color=False, imagenet=False):
     """The preprocessing, a dictionary of plain containers and tensors, chosen by the training items (int array) of the
     Source. size: an image's side in pixels; how: crop, stretch or pad; color: three channels even of grey images;
     imagenet: normalised as torchvision's weights expect."""
+    if source.kind == "answers":
+        return {"kind": "answers"}
     if source.kind == "images":
         return _fit_images(source, train, size, how, color, imagenet)
     return _fit_features(source, source.raw[train]) if source.kind == "features" else _fit_texts(source, train)
@@ -165,6 +168,8 @@ def fit(source, train, size=None, how="crop", color=False, imagenet=False):
 def apply(source, preprocessing):
     """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read."""
     source = _as_trained(source, preprocessing)
+    if source.kind == "answers":
+        return FeatureSet(torch.zeros(len(source), 1)), np.ones(len(source), bool)
     if source.kind == "images":
         mode = "RGB" if preprocessing["channels"] == 3 else "L"
         pixels, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
