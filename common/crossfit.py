@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from common.annotators import copies, merge
 from common.crowd import pinned, vote_shares
-from common.label_models import FLOOR, STRENGTHS, Tally, in_order, log, one_coin, shrink, sums
+from common.label_models import FLOOR, PRIORS, Tally, in_order, log, one_coin, sums
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
@@ -115,14 +115,11 @@ class Judge:
         def loss(rows):
             losses = self._losses(h, rows) if groups is None else self._apart(h, rows, self._others(rows, groups))[1]
             return losses.mean().item()
-        priors = [(mean, strength) for mean in range(3) for strength in STRENGTHS]
+        prior = None
         for _ in range(steps):
             counted = tally.count(belief)
-            means, total = counted.means(tally.who, tally.label), counted.total[tally.who]
-            shrunk = ((shrink(counted.counts, means[mean], total, strength)[tally.row], (mean, strength))
-                      for mean, strength in priors)
-            rows, prior = min(shrunk, key=lambda pair: loss(pair[0]))
-            priors = [prior]
+            prior = prior or min(PRIORS, key=lambda prior: loss(counted.shrunk(*prior)[tally.row]))
+            rows = counted.shrunk(*prior)[tally.row]
             powers = [torch.softmax(power * log_h, 1) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
             evidence = self._evidence(log(rows) * weight[:, None])

@@ -1,5 +1,6 @@
 """Labels from the crowd's labels alone: Dawid-Skene and one-coin; confusion matrices shrunk by what they rest on."""
 import math
+from functools import cached_property
 
 import torch
 from torch.nn import functional
@@ -10,6 +11,7 @@ FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # of EM: at the most, and the largest change of a posterior that ends it
 RARE_HABIT = 3.  # log-odds against an annotator's answering by habit, before any label is seen: one in twenty
 STRENGTHS = (2., 8., 32., 128., 512.)  # pseudo-counts by which a row of a confusion matrix is held to its prior mean
+PRIORS = [(mean, strength) for mean in range(3) for strength in STRENGTHS]  # mean: which of Counted.means
 
 
 def log(p):
@@ -168,6 +170,15 @@ class Counted:
         habit = self.habit[who, label][:, None]
         return torch.where(self.by_habit[who][:, None], habit, torch.stack([*coins, self.everybody[place, label]]))
 
+    @cached_property
+    def prior_means(self):
+        """(3, U, C): `means` of the Tally's rows."""
+        return self.means(self.tally.who, self.tally.label)
+
+    def shrunk(self, mean, strength):
+        """(U, C): pi[:, l] of the Tally's rows, shrunk to one of their prior means."""
+        return shrink(self.counts, self.prior_means[mean], self.total[self.tally.who], strength)
+
 
 def shrink(counts, mean, total, strength):
     """counts with `strength` pseudo-counts of `mean`, over as many in all: rows of matrices that add up to one."""
@@ -179,13 +190,12 @@ def shrunk_confusion(crowd, belief):
     which the counts are likeliest (the Dirichlet-multinomial distribution's likelihood)."""
     tally = Tally(crowd)
     counted = tally.count(belief)
-    means = counted.means(tally.who, tally.label)
 
     def likelihood(k, strength):
-        a = strength * means[k].clamp(min=FLOOR)
+        a = strength * counted.prior_means[k].clamp(min=FLOOR)
         rows = torch.lgamma(a + counted.counts) - torch.lgamma(a)
         return (rows.double().sum() - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum()).item()
-    k, strength = max(((k, strength) for k in range(3) for strength in STRENGTHS), key=lambda choice: likelihood(*choice))
+    k, strength = max(PRIORS, key=lambda prior: likelihood(*prior))
     everything = torch.arange(crowd.annotators * crowd.classes, device=belief.device)
     who, label = everything // crowd.classes, everything % crowd.classes
     counts = torch.zeros(len(everything), crowd.classes, device=belief.device).index_copy_(0, tally.rows, counted.counts)

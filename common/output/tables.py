@@ -175,14 +175,12 @@ def sections(table, choices, published, measures=None):
 
 def _pairs(table):
     """[the table of the crowd models and of KD-Crowd on each], [] without any."""
-    several = len(table) > 1
-    cells = [(f"{row}: {teacher}" if several else teacher,
-              [methods[name].get(measure) for measure in PAIRED for name in (teacher, student)])
+    pairs = [(f"{row}: {teacher}" if len(table) > 1 else teacher, methods[teacher], methods[student])
              for row, methods in table.items() for teacher, student in taught(methods)]
-    shown = [k for k in range(2 * len(PAIRED)) if any(numbers[k] for _, numbers in cells)]
-    columns = [f"{title}, {who}" for title in PAIRED.values() for who in ("alone", "KD-Crowd")]
-    rows = [(name, [(numbers[k], False) for k in shown]) for name, numbers in cells]
-    return [_table("KD-Crowd on each crowd model (%)", [columns[k] for k in shown], rows, True)] if cells else []
+    measures = [measure for measure in PAIRED if any(measure in numbers for _, *both in pairs for numbers in both)]
+    columns = [f"{PAIRED[measure]}, {who}" for measure in measures for who in ("alone", "KD-Crowd")]
+    rows = [(name, [(numbers.get(measure), False) for measure in measures for numbers in both]) for name, *both in pairs]
+    return [_table("KD-Crowd on each crowd model (%)", columns, rows, True)] if pairs else []
 
 
 def _table(title, columns, rows, percent):
