@@ -1,10 +1,11 @@
 """Labels from a classifier and a crowd together, on crowds drawn at random: how often are they worse than the crowd's alone?
 
-    python3 benchmarks/random_crowds.py FIRST LAST
+    python3 benchmarks/random_crowds.py FIRST LAST [copies]
 
 Crowds FIRST to LAST - 1, about a second each. Each has 2 to 30 classes, 150 to 3,000 items and 4 to 800 annotators: of one
 accuracy, by habit, with classes exchanged, guessing, or with a matrix of their own, in random shares. The classifier is a
-logistic regression on the votes, out of five folds, and its features may be useless.
+logistic regression on the votes, out of five folds, and its features may be useless. With `copies` there are 5 to 14
+annotators, and a fifth to seven tenths of them take half to all of their labels from one or two of the others.
 """
 import sys
 import warnings
@@ -40,13 +41,30 @@ def matrix(kind, accuracy, classes, random):
     return coin
 
 
-def draw(seed):
+def copy(said, items, people, random):
+    """The answers [(item, annotator, label)] after some of the annotators have copied."""
+    table = np.full((items, people), -1)
+    item, annotator, label = np.array(said).T
+    table[item, annotator] = label
+    order, copying = random.permutation(people), max(1, int(people * random.uniform(.2, .7)))
+    leaders, rate = order[copying:][:2], random.uniform(.5, 1)
+    for m in order[:copying]:
+        leader = random.choice(leaders)
+        both = (table[:, [m, leader]] >= 0).all(1) & (random.random(items) < rate)
+        table[both, m] = table[both, leader]
+    return np.column_stack([item, annotator, table[item, annotator]])
+
+
+def draw(seed, copies=False):
     """(CrowdLabels, part (N,), h (N, C), truth (N,))."""
     random = np.random.default_rng(seed)
     classes = int(random.choice([2, 2, 3, 5, 10, 30]))
     items = int(np.exp(random.uniform(np.log(150), np.log(3000))))
     people = int(np.exp(random.uniform(np.log(4), np.log(min(items, 800)))))
     each = float(random.uniform(1, min(people, 6)))
+    if copies:
+        people = int(random.integers(5, 15))
+        each = random.uniform(3, people)
     prior = random.dirichlet(np.full(classes, random.choice([1, 5, 100]))) * .98 + .02 / classes
     truth = random.choice(classes, items, p=prior)
     means = random.normal(size=(classes, FEATURES))
@@ -62,7 +80,8 @@ def draw(seed):
         if random.random() >= MISSING:
             them = np.argsort(-(np.log(active + 1e-9) + random.gumbel(size=people)))[:k]
             said += [(i, m, random.choice(classes, p=matrices[m][truth[i]])) for m in them]
-    crowd = CrowdLabels.from_triples(*np.array(said).T, items, people, classes)
+    said = copy(said, items, people, random) if copies else np.array(said)
+    crowd = CrowdLabels.from_triples(*said.T, items, people, classes)
     part = random.permutation(items) % FOLDS
     votes, seen, h = vote_shares(crowd).argmax(1).numpy(), crowd.counts.numpy() > 0, np.full((items, classes), 1 / classes)
     for p in range(FOLDS):
@@ -75,12 +94,12 @@ def draw(seed):
     return crowd, torch.from_numpy(part), h / h.sum(1, keepdim=True), torch.from_numpy(truth)
 
 
-def main(first, last):
+def main(first, last, copies=False):
     warnings.filterwarnings("ignore")
     ways = "votes", "Dawid-Skene", "one-coin", "h", "joined"
     found, errors = [], []
     for seed in range(first, last):
-        crowd, part, h, truth = draw(seed)
+        crowd, part, h, truth = draw(seed, copies)
         seen = crowd.counts > 0
         beliefs = vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), h, Judge(crowd, part).join(h)[1].belief
         found.append([100 * (belief.argmax(1) == truth)[seen].double().mean().item() for belief in beliefs])
@@ -94,4 +113,4 @@ def main(first, last):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    main(*map(int, sys.argv[1:3]), "copies" in sys.argv[3:])

@@ -5,7 +5,7 @@ from scipy import sparse, special
 
 from common.label_models import FLOOR, shrunk_confusion
 
-REPEATED, ERRORS = .9, 10.  # a copy repeats this share of the errors, beyond chance, of at least so many
+REPEATED, ERRORS = .5, 10.  # a copy repeats this share of the errors, beyond chance, of at least so many
 USUAL = .25  # the quantile of what pairs repeat that is usual: most of them may be copies
 ONE_LABEL = .95  # share of the most common label from which somebody gives one label only
 PAIRS = 5e7  # pairs of labels that the search for copies looks at, at the most
@@ -48,15 +48,17 @@ def copies(crowd, belief):
     first, second, total = met.row[enough], met.col[enough], met.data[enough]
     if not len(first):
         return torch.arange(people, device=crowd.label.device)
-    repeated = np.asarray(shared(item * classes + label, len(belief) * classes)[first, second]).ravel()
+    both = np.asarray(shared(item * classes + label, len(belief) * classes)[first, second]).ravel()
     # what independent annotators would repeat: the other's matrix, weighed with the errors of the one
-    errors = (crowd.count_confusion(belief.to(crowd.label.device)).cpu() * (1 - torch.eye(classes))).flatten(1)
-    errors = (errors / errors.sum(1, keepdim=True).clamp(min=FLOOR)).numpy()
+    kinds = (crowd.count_confusion(belief.to(crowd.label.device)).cpu() * (1 - torch.eye(classes))).flatten(1)
+    kinds = (kinds / kinds.sum(1, keepdim=True).clamp(min=FLOOR)).numpy()
     confusion = shrunk_confusion(crowd, belief.to(crowd.label.device)).cpu().flatten(1).numpy()
-    chance = total * np.einsum("pk,pk->p", errors[first], confusion[second])
-    share = (repeated - chance) / np.maximum(total - chance, FLOOR)
+    chance = total * np.einsum("pk,pk->p", kinds[first], confusion[second])
+    share = (both - chance) / np.maximum(total - chance, FLOOR)
     usual = np.quantile(share, USUAL).clip(0) if len(share) > 2 else 0.  # both ways: one pair tells nothing of others
-    same = share > usual + REPEATED * (1 - usual)
+    expected = chance + usual * (total - chance)
+    surely = both - expected > np.sqrt(2 * np.log(len(share)) * np.maximum(expected * (1 - expected / total), 1))
+    same = surely & (share > usual + REPEATED * (1 - usual))
     link = sparse.csr_matrix((np.ones(same.sum()), (first[same], second[same])), (people, people))
     return _leaders(link.multiply(link.T)).to(crowd.label.device)
 

@@ -18,6 +18,7 @@ from common.label_models import FLOOR, PRIORS, Tally, in_order, log, one_coin, s
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
 MIDDLE = .3  # the exponent of labels of which nothing tells how far they repeat one another
+RATES = (.1, .2, .3, .4, .5, .6, .7, .8, .9, .95)  # with which copies repeat a label
 JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels, at the most
 TOLERANCE = 1e-3  # of a belief, whose change by less ends EM
 
@@ -42,6 +43,16 @@ class Joined:
     apart: torch.Tensor
     same_as: torch.Tensor
     exponent: float
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """Where EM ends: h (N, C), calibrated; rows: (L, C), pi^m[:, l] of each label; losses: (L',), -log of what h and the
+    others of its item gave each judged label; and what follows."""
+    h: torch.Tensor
+    rows: torch.Tensor
+    losses: torch.Tensor
+    joined: Joined
 
 
 def exchanged(belief, other):
@@ -128,12 +139,14 @@ class Judge:
                 break
         return Judged(h, self._losses(h, rows)), rows, belief
 
-    def _surely(self, gain):
-        """Whether a gain of the judged labels, (L',), is above zero by two standard errors; an item's labels are no
-        independent evidence, and counted together."""
-        gains = torch.zeros(len(self.part), device=gain.device).index_add_(0, self.item[self.judged], gain)
+    def _surely(self, gains, errors=2):
+        """Whether the gain of the items that judge, (N,), is above zero by that many standard errors."""
         gains = gains[self.crowd.counts.bool() & (self.part >= 0)]
-        return bool(gains.mean() > 2 * gains.std() / len(gains) ** .5)
+        return bool(gains.mean() > errors * gains.std() / len(gains) ** .5)
+
+    def _by_item(self, losses):
+        """(N,): the sums of the judged labels' losses (L',), since an item's labels are no independent evidence."""
+        return torch.zeros(len(self.part), device=losses.device).index_add_(0, self.item[self.judged], losses)
 
     def judge(self, h):
         """Judged: predictions h (N, C) for the training items, each by a model that has not seen the item's labels."""
@@ -150,22 +163,66 @@ class Judge:
         EM may end with the names of classes exchanged, which foretells as well: of the ends that foretell not surely worse
         than the best, and those that are the best under other names, that one counts in which most labels say the class.
         """
-        # many copies sway the belief, but not an h that has not seen them
-        same_as = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, self._fit(h, JOINING, self.one_coin)[2]))
-        groups = self._groups(same_as)
-        voted = (self.crowd.counts > 0)[:, None]
-        starts = None, self.one_coin, torch.where(voted, vote_shares(self.crowd), self.one_coin)
-        ends = [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
-        least, best = min(ends, key=lambda end: end[0].mean().item())
-        rivals = [joined for losses, joined in ends
-                  if not self._surely(losses - least) or exchanged(best.belief, joined.belief)]
-        said = self.item, self.crowd.label.long()
-        joined = max(rivals, key=lambda rival: rival.belief[said].sum().item())
+        ends = self._ends(h, torch.arange(self.crowd.annotators, device=h.device), self._starts)
+        copied = self._copied(h, ends)
+        joined = self._which(ends if copied is None else self._ends(h, copied, self._starts)).joined
         return self._fit(h, 1, joined.belief)[0], joined
 
+    @cached_property
+    def _starts(self):
+        """What EM starts from: h, the one-coin model, the votes."""
+        return None, self.one_coin, torch.where((self.crowd.counts > 0)[:, None], vote_shares(self.crowd), self.one_coin)
+
+    def _ends(self, h, same_as, starts):
+        """[End] of EM from each start, with those of same_as (int64 (M,)) counted once."""
+        groups = self._groups(same_as)
+        return [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
+
+    def _which(self, ends):
+        """The End that counts."""
+        best = min(ends, key=lambda end: end.losses.mean().item())
+        rivals = [end for end in ends if not self._surely(self._by_item(end.losses - best.losses))
+                  or exchanged(best.joined.belief, end.joined.belief)]
+        said = self.item, self.crowd.label.long()
+        return max(rivals, key=lambda end: end.joined.belief[said].sum().item())
+
+    def _copied(self, h, ends):
+        """int64 (M,), see annotators.copies, or None for nobody. ends: of EM with everybody counted.
+
+        Many copies sway the belief, but not an h that has not seen them; by a poor h those who are right repeat one another
+        too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
+        copies, if with some probability a suspect repeats one of the others, by the belief with everybody counted or by that
+        with the suspects counted once, from the same start; and copies are those who are by the likelier of the two.
+        """
+        end = self._which(ends)
+        suspects = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, end.joined.belief))
+        if (suspects == torch.arange(len(suspects), device=h.device)).all():
+            return None
+        share = self._repeated(suspects)
+        worlds = end, *self._ends(h, suspects, [self._starts[ends.index(end)]])
+        likelihoods = [max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean) for world in worlds]
+        likelier = max((0, 1), key=lambda k: likelihoods[k].mean().item())
+        surely = self._surely(likelihoods[likelier] - self._likelihood(end, share, 0), 2.5)
+        return copies(self.crowd, worlds[likelier].joined.belief) if surely else None
+
+    def _repeated(self, same_as):
+        """(L,): of each label the share of the group's earlier labels of the item that are the same; NaN for the first."""
+        group = self._groups(same_as)[0]
+
+        def earlier(key):
+            """int64 (L,): how many labels with the same key come before each."""
+            order, bounds = in_order(key, int(key.max()) + 1)
+            return torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=key.device)) - bounds[key]
+        return earlier(group * self.crowd.classes + self.crowd.label) / earlier(group)
+
+    def _likelihood(self, end, share, rate):
+        """(N,): log of what h and the matrices of an End give all labels of an item, if one that is not its group's first is
+        with probability `rate` that of one of the group before it. share: see _repeated."""
+        rows = torch.where(share.isnan()[:, None], end.rows, torch.lerp(end.rows, share[:, None], rate))
+        return torch.logsumexp(log(end.h) + self._evidence(log(rows)), 1)
+
     def _temper(self, judged, rows, same_as, groups):
-        """(losses (L',), Joined): h and the evidence to the power b by which h and the others of their item foretell the
-        judged labels best, and how well."""
+        """End: h and the evidence to the power b by which h and the others of their item foretell the judged labels best."""
         others = self._others(rows, groups)
         losses = {b: self._apart(judged.h, rows, others, b)[1] for b in EXPONENTS}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
@@ -174,7 +231,7 @@ class Judge:
         belief = pinned(torch.softmax(log(judged.h) + exponent * evidence, 1), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
         apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)
-        return losses[exponent], Joined(belief, apart, same_as, exponent)
+        return End(judged.h, rows, losses[exponent], Joined(belief, apart, same_as, exponent))
 
     def consensus(self, judged):
         """(float32 (N, C), {name: share}): in each part the mean of the predictions that are within one standard error of

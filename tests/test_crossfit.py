@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.annotators import copies
 from common.crossfit import MIDDLE, Judge, exchanged
 from common.crowd import CrowdLabels
 from common.output.results import calibration_error
@@ -83,17 +84,44 @@ def test_labels_that_err_together_are_worth_less():
     assert exponents[1] < exponents[0]
 
 
-def test_copies_count_once():
-    """Five who copy a poor annotator outvote two good ones, but not once they are known."""
+@pytest.mark.parametrize("rate", [1., .7])
+def test_copies_count_once(rate):
+    """Five who copy a poor annotator, always or mostly, outvote two good ones, but not once they are known."""
     random = np.random.default_rng(0)
     truth = random.integers(0, CLASSES, ITEMS)
     said = np.stack([np.where(random.random(ITEMS) < a, truth, (truth + random.integers(1, CLASSES, ITEMS)) % CLASSES)
-                     for a in (.8, .8, .4)], 1)
-    crowd = CrowdLabels.from_dense(said[:, [0, 1, 2, 2, 2, 2, 2, 2]], CLASSES)
-    assert (crowd.votes().argmax(1).numpy() == truth).mean() < .5
+                     for a in (.8, .8, .4, .4, .4, .4, .4, .4)], 1)
+    said[:, 3:] = np.where(random.random((ITEMS, 5)) < rate, said[:, 2:3], said[:, 3:])
+    crowd = CrowdLabels.from_dense(said, CLASSES)
+    assert (crowd.votes().argmax(1).numpy() == truth).mean() < .6
     _, joined = Judge(crowd, torch.from_numpy(random.permutation(ITEMS) % 5)).join(predictions(truth, .7, .7))
     assert joined.same_as.tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
     assert (joined.belief.argmax(1).numpy() == truth).mean() > .9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_copies_where_a_poor_classifier_errs(seed):
+    """Forty annotators, some of them nearly always right, and twelve labels an item: where h errs these say the same."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, CLASSES, 500)
+    accuracy = random.uniform(.5, 1, 40)
+    said = np.where(random.random((500, 40)) < accuracy, truth[:, None],
+                    (truth[:, None] + random.integers(1, CLASSES, (500, 40))) % CLASSES)
+    said[random.random((500, 40)) > .3] = -1
+    crowd = CrowdLabels.from_dense(said, CLASSES)
+    judge, h = Judge(crowd, torch.from_numpy(random.permutation(500) % 5)), predictions(truth, .3, .5)
+    assert copies(crowd, h).tolist() != [*range(40)]
+    assert judge.join(h)[1].same_as.tolist() == [*range(40)]
+
+
+def test_repeated_by_a_plain_loop():
+    _, crowd, part = make(annotators=5)
+    same_as = [0, 0, 2, 0, 2]
+    found, seen = Judge(crowd, part)._repeated(torch.tensor(same_as)).tolist(), {}
+    for share, i, m, label in zip(found, crowd.item.tolist(), crowd.annotator.tolist(), crowd.label.tolist(), strict=True):
+        before = seen.setdefault((i, same_as[m]), [])
+        assert share == pytest.approx(before.count(label) / len(before)) if before else np.isnan(share)
+        before.append(label)
 
 
 def test_consensus_leaves_out_who_is_worse_part_by_part():
