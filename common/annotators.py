@@ -20,19 +20,20 @@ def label_counts(crowd):
     return torch.bincount(crowd.rows, minlength=cells).view(-1, crowd.classes).cpu().double().numpy()
 
 
-def copies(crowd, belief):
+def copies(crowd, belief, suspects=None):
     """int64 (M,): for each annotator the first one who gives the same answers; the annotator itself where nobody does.
 
     Independent annotators share what is right, not what is wrong: two are the same if each repeats most of the other's
     errors, as belief (N, C) has them, beyond what the confusion matrices foretell, and beyond what a pair usually repeats:
-    of errors that are the belief's own everybody repeats many. Who gives one label only is no copy.
+    of errors that are the belief's own everybody repeats many. Who gives one label only is no copy. suspects: int64 (M,),
+    who is the same as whom by another belief; it stands where the matrices foretell all errors, and nothing can be told.
     """
     belief, people, classes = belief.cpu(), crowd.annotators, crowd.classes
     item, annotator, label = (tensor.cpu().numpy().astype(np.int64) for tensor in (crowd.item, crowd.annotator, crowd.label))
     wrong = 1 - belief.numpy()[item, label].astype(np.float64)
     given = label_counts(crowd)
-    suspect = (np.bincount(annotator, wrong, people) >= ERRORS) & (given.max(1) <= ONE_LABEL * given.sum(1))
-    kept = suspect[annotator]
+    telling = (np.bincount(annotator, wrong, people) >= ERRORS) & (given.max(1) <= ONE_LABEL * given.sum(1))
+    kept = telling[annotator]
     pairs = (crowd.counts.cpu().double() ** 2).sum().item()
     if pairs > PAIRS:  # a random part of the items shows copies as well
         kept &= (np.random.RandomState(0).random_sample(len(belief)) < PAIRS / pairs)[item]
@@ -59,6 +60,9 @@ def copies(crowd, belief):
     expected = chance + usual * (total - chance)
     surely = both - expected > np.sqrt(2 * np.log(len(share)) * np.maximum(expected * (1 - expected / total), 1))
     same = surely & (share > usual + REPEATED * (1 - usual))
+    if suspects is not None:
+        leader = suspects.cpu().numpy()
+        same |= (leader[first] == leader[second]) & (total - chance < ERRORS)
     link = sparse.csr_matrix((np.ones(same.sum()), (first[same], second[same])), (people, people))
     return _leaders(link.multiply(link.T)).to(crowd.label.device)
 

@@ -192,7 +192,7 @@ class Judge:
         Many copies sway the belief, but not an h that has not seen them; by a poor h those who are right repeat one another
         too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
         copies, if with some probability a suspect repeats one of the others, by the belief with everybody counted or by that
-        with the suspects counted once, from the same start; and copies are those who are by the likelier of the two.
+        with the suspects counted once, from the same start; and copies are those who are by the likelier way to count.
         """
         end = self._which(ends)
         suspects = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, end.joined.belief))
@@ -203,7 +203,9 @@ class Judge:
         likelihoods = [max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean) for world in worlds]
         likelier = max((0, 1), key=lambda k: likelihoods[k].mean().item())
         surely = self._surely(likelihoods[likelier] - self._likelihood(end, share, 0), 2.5)
-        return copies(self.crowd, worlds[likelier].joined.belief) if surely else None
+        if likelier and surely:
+            end = self._which(self._ends(h, suspects, self._starts))
+        return copies(self.crowd, end.joined.belief, suspects) if surely else None
 
     def _repeated(self, same_as):
         """(L,): of each label the share of the group's earlier labels of the item that are the same; NaN for the first."""

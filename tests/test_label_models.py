@@ -192,6 +192,16 @@ def test_nobody_copies_by_a_poor_belief(accuracy, each, seed):
     assert copies(CrowdLabels.from_dense(dense, 5), poor).tolist() == [*range(8), 0]
 
 
+def test_a_suspicion_stands_where_the_matrices_foretell_all_errors():
+    """Who always takes class 3 for class 2 gives the answers of all who do: only another belief can tell who copies."""
+    truth = torch.from_numpy(np.random.default_rng(0).integers(0, 4, 400))
+    said = torch.where(truth == 3, 2, truth)
+    crowd = CrowdLabels.from_dense(torch.stack([truth, said, said, said], 1).numpy(), 4)
+    belief = torch.eye(4)[truth] * .96 + .01
+    assert copies(crowd, belief).tolist() == [0, 1, 2, 3]
+    assert copies(crowd, belief, torch.tensor([0, 0, 2, 2])).tolist() == [0, 1, 2, 2]
+
+
 def test_flags_where_a_class_is_rare():
     """2 in 100: careful people say the common label of nearly all items, and are told from those who guess or say it
     always."""
