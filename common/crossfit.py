@@ -163,19 +163,13 @@ class Judge:
         EM may end with the names of classes exchanged, which foretells as well: of the ends that foretell not surely worse
         than the best, and those that are the best under other names, that one counts in which most labels say the class.
         """
-        ends = self._ends(h, torch.arange(self.crowd.annotators, device=h.device), self._starts)
-        copied = self._copied(h, ends)
-        joined = self._which(ends if copied is None else self._ends(h, copied, self._starts)).joined
+        joined = self._which(self._without_copies(h)).joined
         return self._fit(h, 1, joined.belief)[0], joined
 
-    @cached_property
-    def _starts(self):
-        """What EM starts from: h, the one-coin model, the votes."""
-        return None, self.one_coin, torch.where((self.crowd.counts > 0)[:, None], vote_shares(self.crowd), self.one_coin)
-
-    def _ends(self, h, same_as, starts):
-        """[End] of EM from each start, with those of same_as (int64 (M,)) counted once."""
-        groups = self._groups(same_as)
+    def _ends(self, h, same_as):
+        """[End] of EM from each of its starts, with those of same_as (int64 (M,)) counted once."""
+        voted, groups = (self.crowd.counts > 0)[:, None], self._groups(same_as)
+        starts = None, self.one_coin, torch.where(voted, vote_shares(self.crowd), self.one_coin)
         return [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
 
     def _which(self, ends):
@@ -186,26 +180,28 @@ class Judge:
         said = self.item, self.crowd.label.long()
         return max(rivals, key=lambda end: end.joined.belief[said].sum().item())
 
-    def _copied(self, h, ends):
-        """int64 (M,), see annotators.copies, or None for nobody. ends: of EM with everybody counted.
+    def _without_copies(self, h):
+        """[End] of EM from each of its starts, with copies counted once.
 
         Many copies sway the belief, but not an h that has not seen them; by a poor h those who are right repeat one another
         too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
         copies, if with some probability a suspect repeats one of the others, by the belief with everybody counted or by that
         with the suspects counted once, from the same start; and copies are those who are by the likelier way to count.
         """
+        everybody = torch.arange(self.crowd.annotators, device=h.device)
+        ends = self._ends(h, everybody)
         end = self._which(ends)
         suspects = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, end.joined.belief))
-        if (suspects == torch.arange(len(suspects), device=h.device)).all():
-            return None
-        share = self._repeated(suspects)
-        worlds = end, *self._ends(h, suspects, [self._starts[ends.index(end)]])
-        likelihoods = [max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean) for world in worlds]
-        likelier = max((0, 1), key=lambda k: likelihoods[k].mean().item())
-        surely = self._surely(likelihoods[likelier] - self._likelihood(end, share, 0), 2.5)
-        if likelier and surely:
-            end = self._which(self._ends(h, suspects, self._starts))
-        return copies(self.crowd, end.joined.belief, suspects) if surely else None
+        if (suspects == everybody).all():
+            return ends
+        once, share = self._ends(h, suspects), self._repeated(suspects)
+        alone, copied = (max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean)
+                         for world in (end, once[ends.index(end)]))
+        swayed = copied.mean() > alone.mean()
+        if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), 2.5):
+            return ends
+        same_as = copies(self.crowd, (self._which(once) if swayed else end).joined.belief, suspects)
+        return once if (same_as == suspects).all() else self._ends(h, same_as)
 
     def _repeated(self, same_as):
         """(L,): of each label the share of the group's earlier labels of the item that are the same; NaN for the first."""
