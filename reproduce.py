@@ -101,6 +101,12 @@ def make_cells(options, extra):
     return cells
 
 
+def seeds_in(folder):
+    """How many seeds, from 0 on, the cells in the folder have; 0 where there are none."""
+    numbers = (path.name.rpartition("-seed")[2] for path in folder.glob("*-seed*"))
+    return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+
+
 def load_script(dataset):
     """The module of the data set's script: it knows its flags."""
     path = ROOT / SCRIPTS[dataset]
@@ -284,7 +290,8 @@ def parse(arguments):
     parser.add_argument("dataset", choices=SCRIPTS)
     parser.add_argument("--path", metavar="DIR", help="the script's --path")
     parser.add_argument("--device", help="the script's --device; by default each process has a GPU of its own")
-    parser.add_argument("--seeds", type=whole(1, 10_000), default=5, help="0, 1, ... so many (default: 5)")
+    parser.add_argument("--seeds", type=whole(1, 10_000), help="0, 1, ... so many (default: 5; all that are there "
+                        "with --tables-only)")
     parser.add_argument("--cases", type=numbers((1, 2, 3)), default=[1, 2, 3], help="(default: 1,2,3)")
     parser.add_argument("--expertise", type=numbers((0, 1)), default=[1, 0], help="(default: 1,0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/reproduce-<dataset>)")
@@ -298,6 +305,7 @@ def parse(arguments):
         raise UserError(f"{' '.join(extra)}: reproduce.py sets --seed, --case, --crowd and the folders itself; "
                         "give --seeds, --cases and --out")
     options.out = options.out or Path("runs") / f"reproduce-{options.dataset}"
+    options.seeds = options.seeds or options.tables_only and seeds_in(options.out) or 5
     options.rank, beside = number_of("RANK"), number_of("LOCAL_WORLD_SIZE", "1") * options.jobs
     options.gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     # processes that share a CPU share its threads: two with two threads each slow one another

@@ -140,6 +140,15 @@ def test_tables_of_summaries_made_by_hand(tmp_path, monkeypatch, capsys):
     assert "1 cells to go, about 0.5 minutes" in listed[4]
 
 
+def test_tables_alone_take_all_seeds_there_are(tmp_path):
+    def seeds(*flags):
+        return reproduce.parse(["labelme", "--out", str(tmp_path), *flags])[0].seeds
+    assert seeds() == seeds("--tables-only") == 5
+    for seed in range(7):
+        (tmp_path / f"labelme-seed{seed}").mkdir()
+    assert (seeds(), seeds("--tables-only"), seeds("--tables-only", "--seeds", "3")) == (5, 7, 3)
+
+
 def test_kd_crowd_figures_are_means_over_the_seeds(tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
     for seed, folder in enumerate(folders):
