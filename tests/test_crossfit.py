@@ -84,8 +84,8 @@ def test_labels_that_err_together_are_worth_less():
     assert exponents[1] < exponents[0]
 
 
-@pytest.mark.parametrize("rate", [1., .7])
-def test_copies_count_once(rate):
+@pytest.mark.parametrize(("rate", "voted"), [(1., .5), (.7, .6)])
+def test_copies_count_once(rate, voted):
     """Five who copy a poor annotator, always or mostly, outvote two good ones, but not once they are known."""
     random = np.random.default_rng(0)
     truth = random.integers(0, CLASSES, ITEMS)
@@ -93,7 +93,7 @@ def test_copies_count_once(rate):
                      for a in (.8, .8, .4, .4, .4, .4, .4, .4)], 1)
     said[:, 3:] = np.where(random.random((ITEMS, 5)) < rate, said[:, 2:3], said[:, 3:])
     crowd = CrowdLabels.from_dense(said, CLASSES)
-    assert (crowd.votes().argmax(1).numpy() == truth).mean() < .6
+    assert (crowd.votes().argmax(1).numpy() == truth).mean() < voted
     _, joined = Judge(crowd, torch.from_numpy(random.permutation(ITEMS) % 5)).join(predictions(truth, .7, .7))
     assert joined.same_as.tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
     assert (joined.belief.argmax(1).numpy() == truth).mean() > .9
