@@ -83,6 +83,11 @@ class Judge:
     def one_coin(self):
         return one_coin(self.crowd)
 
+    @cached_property
+    def votes(self):
+        """(N, C): the shares of an item's labels; what the one-coin model says of an item without."""
+        return torch.where((self.crowd.counts > 0)[:, None], vote_shares(self.crowd), self.one_coin)
+
     def _losses(self, h, rows):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
         return -log((h[self.item[self.judged]] * rows[self.judged]).sum(1))
@@ -163,25 +168,25 @@ class Judge:
         EM may end with the names of classes exchanged, which foretells as well: of the ends that foretell not surely worse
         than the best, and those that are the best under other names, that one counts in which most labels say the class.
         """
-        joined = self._which(self._without_copies(h)).joined
+        joined = self._end(h).joined
         return self._fit(h, 1, joined.belief)[0], joined
 
     def _ends(self, h, same_as):
-        """[End] of EM from each of its starts, with those of same_as (int64 (M,)) counted once."""
-        voted, groups = (self.crowd.counts > 0)[:, None], self._groups(same_as)
-        starts = None, self.one_coin, torch.where(voted, vote_shares(self.crowd), self.one_coin)
-        return [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups) for start in starts]
+        """[End] of EM from h, from the one-coin model and from the votes; those of same_as (int64 (M,)) count once."""
+        groups = self._groups(same_as)
+        return [self._temper(*self._fit(h, JOINING, start, groups)[:2], same_as, groups)
+                for start in (None, self.one_coin, self.votes)]
 
     def _which(self, ends):
-        """The End that counts."""
+        """The one of some Ends that counts, see join."""
         best = min(ends, key=lambda end: end.losses.mean().item())
         rivals = [end for end in ends if not self._surely(self._by_item(end.losses - best.losses))
                   or exchanged(best.joined.belief, end.joined.belief)]
         said = self.item, self.crowd.label.long()
         return max(rivals, key=lambda end: end.joined.belief[said].sum().item())
 
-    def _without_copies(self, h):
-        """[End] of EM from each of its starts, with copies counted once.
+    def _end(self, h):
+        """The End of EM that counts, with copies counted once.
 
         Many copies sway the belief, but not an h that has not seen them; by a poor h those who are right repeat one another
         too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
@@ -193,15 +198,16 @@ class Judge:
         end = self._which(ends)
         suspects = merge(copies(self.crowd, self.judge(h).h), copies(self.crowd, end.joined.belief))
         if (suspects == everybody).all():
-            return ends
+            return end
         once, share = self._ends(h, suspects), self._repeated(suspects)
         alone, copied = (max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean)
                          for world in (end, once[ends.index(end)]))
         swayed = copied.mean() > alone.mean()
         if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), 2.5):
-            return ends
-        same_as = copies(self.crowd, (self._which(once) if swayed else end).joined.belief, suspects)
-        return once if (same_as == suspects).all() else self._ends(h, same_as)
+            return end
+        end_once = self._which(once)
+        same_as = copies(self.crowd, (end_once if swayed else end).joined.belief, suspects)
+        return end_once if (same_as == suspects).all() else self._which(self._ends(h, same_as))
 
     def _repeated(self, same_as):
         """(L,): of each label the share of the group's earlier labels of the item that are the same; NaN for the first."""
