@@ -1,4 +1,5 @@
-"""Dawid-Skene on a million labels, beside crowd-kit's where that is installed, and on ten million to convergence.
+"""Dawid-Skene on a million labels, beside crowd-kit's where that is installed, and on ten million to convergence; and what a
+run with --select crowd does with a million at its end for each method: judge its predictions and join them with the labels.
 
     pip install crowd-kit && python3 benchmarks/label_models.py
 
@@ -47,6 +48,21 @@ def ours(size, *how):
     return time.perf_counter() - started, peak_mb() - before, labels, truth
 
 
+def joined(size):
+    import torch
+
+    from common.crossfit import Judge
+    from common.crowd import CrowdLabels
+    item, annotator, label, truth = answers(size)
+    crowd = CrowdLabels.from_triples(item, annotator, label, *SIZES[size][:2], CLASSES)
+    random = np.random.default_rng(1)
+    said = np.where(random.random(len(truth)) < .7, truth, random.integers(0, CLASSES, len(truth)))
+    h = torch.lerp(torch.full((len(truth), CLASSES), 1 / CLASSES), torch.eye(CLASSES)[said], .6)
+    before, started = peak_mb(), time.perf_counter()
+    labels = Judge(crowd, torch.arange(len(truth)) % 2).join(h)[1].belief.argmax(1).numpy()
+    return time.perf_counter() - started, peak_mb() - before, labels, truth
+
+
 def theirs(size):
     import pandas as pd
     from crowdkit.aggregation import DawidSkene
@@ -58,7 +74,7 @@ def theirs(size):
 
 
 RUNS = {"ours": lambda: ours("million", ITERATIONS, -1.), "crowd-kit": lambda: theirs("million"),
-        "ten-million": lambda: ours("ten-million")}
+        "ten-million": lambda: ours("ten-million"), "joined": lambda: joined("million")}
 
 
 def main():

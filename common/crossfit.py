@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from common.annotators import copies, merge
 from common.crowd import pinned, vote_shares
-from common.label_models import FLOOR, PRIORS, Tally, in_order, log, one_coin, sums
+from common.label_models import FLOOR, PRIORS, Tally, in_order, log, normalise, one_coin, sums
 
 POWERS = (.35, .5, .7, 1., 1.4, 2., 2.8, 4.)  # of h: below 1 it is less sure of itself
 EXPONENTS = (0., .1, .2, .3, .4, .5, .6, .7, .8, .9, 1.)  # of the labels' evidence: 1 if they err independently
@@ -77,7 +77,8 @@ class Judge:
     def __init__(self, crowd, part, gold=None):
         self.crowd, self.part, self.gold = crowd, part, gold
         self.item, self.tally = crowd.item, Tally(crowd, part)
-        self.judged = torch.nonzero(part[self.item] >= 0)[:, 0]
+        judged = part[self.item] >= 0
+        self.judged = slice(None) if judged.all() else torch.nonzero(judged)[:, 0]
 
     @cached_property
     def one_coin(self):
@@ -90,7 +91,7 @@ class Judge:
 
     def _losses(self, h, rows):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
-        return -log((h[self.item[self.judged]] * rows[self.judged]).sum(1))
+        return -log((h.index_select(0, self.item[self.judged]) * rows[self.judged]).sum(1))
 
     def _evidence(self, terms):
         """(N, C): for each item the sum of its labels' terms (L, C), log pi^m[c, y^m] by the weight of each."""
@@ -107,11 +108,11 @@ class Judge:
         """(L, C): the evidence of the other labels of each label's item; groups: see _groups."""
         group, weight, order = groups
         terms = log(rows) * weight[:, None]
-        return self._evidence(terms)[self.item] - sums(terms, *order)[group]
+        return self._evidence(terms).index_select(0, self.item) - sums(terms, *order).index_select(0, group)
 
     def _apart(self, h, rows, others, exponent=1.):
         """((L, C), (L',)): what h and the others of its item say of each label, and how well that foretells the label."""
-        apart = torch.softmax(log(h)[self.item] + exponent * others, 1)
+        apart = normalise(log(h).index_select(0, self.item) + exponent * others)
         return apart, -log((apart * rows).sum(1))[self.judged]
 
     def _fit(self, h, steps, belief=None, groups=None):
@@ -124,7 +125,7 @@ class Judge:
         _groups; the labels are foretold by h and the others of their item. None: by h alone, and every label is evidence.
         """
         log_h, tally = log(h), self.tally
-        h = torch.softmax(log_h, 1)
+        h = normalise(log(h))
         belief = pinned(h if belief is None else belief, self.gold)
         weight = torch.ones(len(self.item), device=h.device) if groups is None else groups[1]
 
@@ -134,12 +135,12 @@ class Judge:
         prior = None
         for _ in range(steps):
             counted = tally.count(belief)
-            prior = prior or min(PRIORS, key=lambda prior: loss(counted.shrunk(*prior)[tally.row]))
-            rows = counted.shrunk(*prior)[tally.row]
-            powers = [torch.softmax(power * log_h, 1) for power in POWERS]
+            prior = prior or min(PRIORS, key=lambda prior: loss(counted.shrunk(*prior).index_select(0, tally.row)))
+            rows = counted.shrunk(*prior).index_select(0, tally.row)
+            powers = [normalise(power * log_h) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
             evidence = self._evidence(log(rows) * weight[:, None])
-            before, belief = belief, pinned(torch.softmax(log(h) + evidence, 1), self.gold)
+            before, belief = belief, pinned(normalise(log(h) + evidence), self.gold)
             if (belief - before).abs().max() < TOLERANCE:
                 break
         return Judged(h, self._losses(h, rows)), rows, belief
@@ -232,7 +233,7 @@ class Judge:
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
         exponent = min(EXPONENTS, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
         evidence = self._evidence(log(rows) * groups[1][:, None])
-        belief = pinned(torch.softmax(log(judged.h) + exponent * evidence, 1), self.gold)
+        belief = pinned(normalise(log(judged.h) + exponent * evidence), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
         apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)
         return End(judged.h, rows, losses[exponent], Joined(belief, apart, same_as, exponent))
