@@ -91,7 +91,7 @@ class Judge:
 
     def _losses(self, h, rows):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label; rows: (L, C)."""
-        return -log((h.index_select(0, self.item[self.judged]) * rows[self.judged]).sum(1))
+        return -log(h.index_select(0, self.item[self.judged]).mul_(rows[self.judged]).sum(1))
 
     def _evidence(self, terms):
         """(N, C): for each item the sum of its labels' terms (L, C), log pi^m[c, y^m] by the weight of each."""
@@ -107,12 +107,12 @@ class Judge:
     def _others(self, rows, groups):
         """(L, C): the evidence of the other labels of each label's item; groups: see _groups."""
         group, weight, order = groups
-        terms = log(rows) * weight[:, None]
-        return self._evidence(terms).index_select(0, self.item) - sums(terms, *order).index_select(0, group)
+        terms = log(rows).mul_(weight[:, None])
+        return self._evidence(terms).index_select(0, self.item).sub_(sums(terms, *order).index_select(0, group))
 
     def _apart(self, h, rows, others, exponent=1.):
         """((L, C), (L',)): what h and the others of its item say of each label, and how well that foretells the label."""
-        apart = normalise(log(h).index_select(0, self.item) + exponent * others)
+        apart = normalise(log(h).index_select(0, self.item).add_(others, alpha=exponent))
         return apart, -log((apart * rows).sum(1))[self.judged]
 
     def _fit(self, h, steps, belief=None, groups=None):
@@ -139,7 +139,7 @@ class Judge:
             rows = counted.shrunk(*prior).index_select(0, tally.row)
             powers = [normalise(power * log_h) for power in POWERS]
             h = min(powers, key=lambda candidate: self._losses(candidate, rows).mean().item())
-            evidence = self._evidence(log(rows) * weight[:, None])
+            evidence = self._evidence(log(rows).mul_(weight[:, None]))
             before, belief = belief, pinned(normalise(log(h) + evidence), self.gold)
             if (belief - before).abs().max() < TOLERANCE:
                 break
@@ -232,7 +232,7 @@ class Judge:
         losses = {b: self._apart(judged.h, rows, others, b)[1] for b in EXPONENTS}
         # where no item has a second label all foretell as well, and it is what they mostly are elsewhere
         exponent = min(EXPONENTS, key=lambda b: (round(losses[b].mean().item(), 6), abs(b - MIDDLE)))
-        evidence = self._evidence(log(rows) * groups[1][:, None])
+        evidence = self._evidence(log(rows).mul_(groups[1][:, None]))
         belief = pinned(normalise(log(judged.h) + exponent * evidence), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
         apart = pinned(self._apart(judged.h, rows, others, exponent)[0], gold)

@@ -15,7 +15,7 @@ PRIORS = [(mean, strength) for mean in range(3) for strength in STRENGTHS]  # me
 
 
 def log(p):
-    return torch.log(p.clamp(min=FLOOR))
+    return p.clamp(min=FLOOR).log_()
 
 
 def normalise(evidence):
@@ -182,7 +182,7 @@ class Counted:
 
 def shrink(counts, mean, total, strength):
     """counts with `strength` pseudo-counts of `mean`, over as many in all: rows of matrices that add up to one."""
-    return (counts + strength * mean) / (total + strength)
+    return torch.add(counts, mean, alpha=strength).div_(total + strength)
 
 
 def shrunk_confusion(crowd, belief):
