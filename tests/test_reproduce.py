@@ -280,15 +280,18 @@ def test_what_was_chosen_without_the_truth():
            "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05,
            "candidates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-joined": .88}}
     run["annotator_correlation"] = {"estimated": .6, "majority-vote": None, "dawid-skene": .4}
-    labels, put_first, people = reproduce.tables.gather_choices([("row", run), ("row", run | {"label_accuracy": .87}),
-                                                         ("row", run | {"best_method": None})]).values()
+    labels, put_first, people = reproduce.tables.gather_choices([
+        ("row", run), ("row", run | {"label_accuracy": .87, "consensus": {"test_accuracy": .96}}),
+        ("row", run | {"best_method": None})]).values()
     assert labels["row"]["labels.csv"].mean == pytest.approx(.86) and labels["row"]["labels.csv"].seeds == 2
     assert labels["row"]["best candidate"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
     assert put_first["row"]["put first"].mean == pytest.approx(.8)
     assert put_first["row"]["best method"].mean == pytest.approx(.9)
+    assert put_first["row"]["the classifier left"].mean == pytest.approx(.88)  # the method's own where it is alone
     assert {name: number.mean for name, number in people["row"].items()} == {"annotators.csv": .6, "dawid-skene": .4}
     tables = "\n".join(reproduce.tables.sections({}, reproduce.tables.gather_choices([("row", run)]), []))
-    assert "| row | 0.600 ± 0.000 | 0.400 ± 0.000 | 1 |" in tables and "| row | 80.00 ± 0.00 | 90.00 ± 0.00 | 1 |" in tables
+    assert "| row | 0.600 ± 0.000 | 0.400 ± 0.000 | 1 |" in tables
+    assert "| row | 80.00 ± 0.00 | 90.00 ± 0.00 | 80.00 ± 0.00 | 1 |" in tables
 
 
 def test_kd_crowd_beside_its_crowd_model():
