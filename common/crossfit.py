@@ -197,7 +197,8 @@ class Judge:
         Many copies sway the belief, but not an h that has not seen them; by a poor h those who are right repeat one another
         too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
         copies, if with some probability a suspect repeats one of the others, by the belief with everybody counted or by that
-        with the suspects counted once, from the same start; and copies are those who are by the likelier way to count.
+        with the suspects counted once, from the same start; and copies are those who are by the second way to count, unless
+        the first is surely likelier. Where somebody and a copy make the belief alone, the two are as likely.
         """
         everybody = torch.arange(self.crowd.annotators, device=h.device)
         ends = self._ends(h, everybody)
@@ -208,7 +209,7 @@ class Judge:
         once, share = self._ends(h, suspects), self._repeated(suspects)
         alone, copied = (max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean)
                          for world in (end, once[ends.index(end)]))
-        swayed = copied.mean() > alone.mean()
+        swayed = not self._surely(alone - copied, 2.5)
         if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), 2.5):
             return end
         end_once = self._which(once)
