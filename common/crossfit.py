@@ -21,6 +21,7 @@ MIDDLE = .3  # the exponent of labels of which nothing tells how far they repeat
 RATES = (.1, .2, .3, .4, .5, .6, .7, .8, .9, .95)  # with which copies repeat a label
 JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels, at the most
 BLOCK = 1 << 16  # labels that are looked at together
+TIE = 1e-3  # nats an item, by less than which neither of two beliefs is likelier
 TOLERANCE = 1e-3  # of a belief, whose change by less ends EM
 
 
@@ -198,7 +199,7 @@ class Judge:
         too. So those who do by either are suspected, and counted once. The labels are surely likelier, where there are
         copies, if with some probability a suspect repeats one of the others, by the belief with everybody counted or by that
         with the suspects counted once, from the same start; and copies are those who are by the second way to count, unless
-        the first is surely likelier. Where somebody and a copy make the belief alone, the two are as likely.
+        the first is surely likelier: where somebody and a copy make the belief alone, there is a tie.
         """
         everybody = torch.arange(self.crowd.annotators, device=h.device)
         ends = self._ends(h, everybody)
@@ -209,7 +210,7 @@ class Judge:
         once, share = self._ends(h, suspects), self._repeated(suspects)
         alone, copied = (max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean)
                          for world in (end, once[ends.index(end)]))
-        swayed = not self._surely(alone - copied, 2.5)
+        swayed = not self._surely(alone - copied - TIE, 2.5)
         if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), 2.5):
             return end
         end_once = self._which(once)
