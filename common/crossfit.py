@@ -96,14 +96,16 @@ class Judge:
     def _losses(self, h, rows, others=None, exponent=1.):
         """(L',): -log sum_c h(x_i)_c pi^m[c, l] of each judged label, h joined with the others of its item where their
         evidence (L, C) is given; rows: (L, C). A block after the other, which stays in the processor's cache."""
-        said = h if others is None else log(h)
+        log_h = None if others is None else log(h)
         losses = []
         for block in self.blocks:
-            theirs = said.index_select(0, self.item[block])
-            if others is not None:
-                theirs = normalise(theirs.add_(others[block], alpha=exponent))
+            theirs = h.index_select(0, self.item[block]) if others is None else self._apart(log_h, others, exponent, block)
             losses.append(-log(theirs.mul_(rows[block]).sum(1)))
         return torch.cat(losses)
+
+    def _apart(self, log_h, others, exponent, block=slice(None)):
+        """(K, C): what h and the others of its item say of each of the block's labels; others: (L, C), see _others."""
+        return normalise(log_h.index_select(0, self.item[block]).add_(others[block], alpha=exponent))
 
     def _evidence(self, terms):
         """(N, C): for each item the sum of its labels' terms (L, C), log pi^m[c, y^m] by the weight of each."""
@@ -242,7 +244,7 @@ class Judge:
         evidence = self._evidence(log(rows).mul_(groups[1][:, None]))
         belief = pinned(normalise(log(judged.h) + exponent * evidence), self.gold)
         gold = None if self.gold is None else self.gold[self.item]
-        apart = pinned(normalise(log(judged.h).index_select(0, self.item).add_(others, alpha=exponent)), gold)
+        apart = pinned(self._apart(log(judged.h), others, exponent), gold)
         return End(judged.h, rows, losses[exponent], Joined(belief, apart, same_as, exponent))
 
     def consensus(self, judged):
