@@ -3,6 +3,7 @@ import csv
 import json
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def test_stages_hand_over():
     protocol = Protocol("x", lambda precision: feature_net(6, 3, precision), 1, 8, 1e-2, 1e-2, (1 / 3,) * 3, ())
     options = Options(methods=["crowd-layer", *KD, "max-mig"], batch_size=8, epochs=1, augment="none")
 
-    def build(stage, earlier):
-        return build_stage(stage, earlier, dataset, protocol, options, torch.device("cpu"), "float32",
+    def build(stage, earlier, **changed):
+        return build_stage(stage, earlier, dataset, protocol, replace(options, **changed), torch.device("cpu"), "float32",
                            make_plan(items, options).folds)
 
     def train(learners):
@@ -77,6 +78,10 @@ def test_stages_hand_over():
         assert torch.equal(learner.method.targets, predict_all([taught_by], items.inputs)[0])
         teacher = by_name[METHODS[learner.name].teacher].method.state_dict()
         assert all(torch.equal(learner.method.state_dict()[key], value) for key, value in teacher.items())
+    anew = build(2, [teachers, students], retrain=True)
+    heads = [learner.method.classifier.head.weight for learner in [*anew, *teachers]]
+    assert torch.equal(heads[0], heads[1]) and not any(torch.equal(heads[0], trained) for trained in heads[2:])
+    assert all(torch.equal(a.method.targets, b.method.targets) for a, b in zip(anew, switched, strict=True))
 
     by_name["max-mig"].failure = "broken"  # no teacher, no student
     assert [learner.name for learner in build(1, [teachers])] == ["kd-crowd-crowd-layer"]
@@ -303,11 +308,11 @@ def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
-@pytest.mark.parametrize("flags", [("--robust", "dividemix"), ("--kd-loss", "kl"), ("--kd-weight", ".5")])
+@pytest.mark.parametrize("flags", [("--robust", "dividemix"), ("--kd-loss", "kl"), ("--kd-weight", ".5"), ("--retrain",)])
 def test_flags_change_the_students_alone(tmp_path, flags):
     plain, changed = (run(tmp_path, name, "--epochs", 2, "--methods", "kd-crowd-max-mig", *more)[1]
                       for name, more in (("plain", ()), ("changed", flags)))
-    first = {"--kd-weight": "2"}.get(flags[0], "1")  # the weight is stage 2's
+    first = {"--kd-weight": "2", "--retrain": "2"}.get(flags[0], "1")
     for a, b in zip(numbers(plain), numbers(changed), strict=True):
         if a["loss"]:
             assert (a == b) == (a["stage"] < first)

@@ -149,7 +149,7 @@ def describe_annotators(items, names, belief, confusion, apart, same_as, class_n
     columns = {"annotator": names, "labels": count.long(), "agreement": agreement(crowd, belief.argmax(1)),
                "estimated_accuracy": estimated, "accuracy_low": low, "accuracy_high": high,
                "information_bits": information(confusion, belief.mean(0)), "common_label": most,
-               "common_share": given.max(1) / count, "flag": flags(crowd, apart, same_as, names),
+               "common_share": torch.from_numpy(given.max(1)) / count, "flag": flags(crowd, apart, same_as, names),
                "true_accuracy": agreement(crowd, items.truth)}
     return {name: column if isinstance(column, list) else column.tolist() for name, column in columns.items()}
 

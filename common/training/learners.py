@@ -162,8 +162,9 @@ def build_stage(stage, earlier, dataset, protocol, options, device, precision, f
     """[Learner] of a stage, for each fold ([selection.Fold]). `earlier` are those of the stages before, [[Learner], ...].
 
     All classifiers of stage 0 start from the same weights in a fold. A student of stage 1 is taught the predictions of
-    its teacher in stage 0; in stage 2 the crowd model goes on from there and is taught those of its student. Where an
-    earlier learner failed there is none. What a fold holds out is out of sight: its labels are not in the crowd.
+    its teacher in stage 0; in stage 2 the crowd model goes on from there, or starts anew with options.retrain, and is
+    taught those of its student. Where an earlier learner failed there is none. What a fold holds out is out of sight: its
+    labels are not in the crowd.
     """
     train, learners = dataset.train, []
     for fold in folds:
@@ -189,7 +190,8 @@ def build_stage(stage, earlier, dataset, protocol, options, device, precision, f
             elif stage == 2 and name in before[1]:
                 taught = replace(setting, targets=predict_all([before[1][name]], train.inputs)[0])
                 learners.append(Learner(name, 2, fold.number, kind(taught), protocol, device, crew))
-                learners[-1].method.load_state_dict(before[0][kind.teacher].method.state_dict())
+                if not options.retrain:
+                    learners[-1].method.load_state_dict(before[0][kind.teacher].method.state_dict())
     return learners
 
 

@@ -81,6 +81,8 @@ class Options:
                            "labels of the other items rest on what was trained on them", type=share)
     stage_end: str = flag("last", "KD-Crowd with a --select: the weights with which a stage hands over to the next",
                           choices=("last", "selected"))
+    retrain: bool = flag(False, "KD-Crowd's stage 2 trains a crowd model anew, in place of going on with that of stage 0",
+                         action="store_true")
     labels_from: str = flag(None, "the candidate that labels.csv follows; by default chosen, or the last method's",
                             metavar="NAME")
     out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
