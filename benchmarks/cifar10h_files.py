@@ -1,9 +1,10 @@
-"""CIFAR-10H as a user's own files: three people's answers to each of 2,000 images, the truth of 1,000 more to test on.
+"""CIFAR-10H as a user's own files: three people's answers to each of 2,000 images (or of ITEMS), the truth of 1,000 more
+to test on.
 
-    python3 benchmarks/cifar10h_files.py CIFAR10 cifar10h-raw.csv OUT [K]
+    python3 benchmarks/cifar10h_files.py CIFAR10 cifar10h-raw.csv OUT [K [ITEMS]]
     python3 OwnData/main.py --answers OUT/answers.csv --images OUT/images --truth OUT/truth.csv --size 32
 
-CIFAR10 holds cifar-10-batches-py/. K: of the K people with the most errors alone; of all without it.
+CIFAR10 holds cifar-10-batches-py/. K: of the K people with the most errors alone.
 """
 import sys
 from pathlib import Path
@@ -18,17 +19,17 @@ from PIL import Image
 from cifar10 import CLASSES, load
 from human_labels import hardest, read_cifar10h
 
-TRAIN, TEST, EACH = 2000, 1000, 3
+TEST, EACH = 1000, 3
 
 
-def main(images, answers, out, keep=None):
-    test = load(Path(images))[1]
+def main(images, answers, out, keep=None, items=2000):
+    items, test = int(items), load(Path(images))[1]
     crowd, people, truth = read_cifar10h(Path(answers))
     if keep:
         crowd, people = hardest(crowd, people, truth, int(keep))
     crowd = crowd.thin(EACH, seed=0)
-    names = [f"{i:05d}.png" for i in range(TRAIN + TEST)]
-    said = crowd.item < TRAIN
+    names = [f"{i:05d}.png" for i in range(items + TEST)]
+    said = crowd.item < items
     rows = zip(*(tensor[said].tolist() for tensor in (crowd.item, crowd.annotator, crowd.label)), strict=True)
     write_tables(Path(out), {
         "answers": (("task", "worker", "label"), [(names[i], people[m], CLASSES[c]) for i, m, c in rows]),
@@ -39,4 +40,4 @@ def main(images, answers, out, keep=None):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:6])
