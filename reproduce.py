@@ -29,7 +29,7 @@ from tqdm import tqdm
 from common.files import claim, holder, replace_file
 from common.output import tables
 from common.processes import number_of
-from common.training.options import Parser, whole
+from common.training.options import Parser, SynthesizedOptions, whole
 from common.training.runfolder import CONFIG, SUMMARY, read_config, read_summary
 
 ROOT = Path(__file__).resolve().parent
@@ -37,7 +37,6 @@ SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py
            "dogs-vs-cats": "DogsVsCats/main.py", "cifar10": "Cifar10/main.py", "cifar10h": "Cifar10/main.py",
            "cifar10n": "Cifar10/main.py", "own": "OwnData/main.py"}
 PEOPLE = ("cifar10h", "cifar10n")  # crowds of CIFAR-10 other than the synthesized ones
-WITHOUT_CASES = ("labelme", "own", *PEOPLE)  # their crowds are real
 ERROR = "error.txt"
 PLACES = ("DIR", "FILE")  # what a flag's help calls a place in the file system
 
@@ -84,14 +83,16 @@ class Cell:
         return f"stopped after epoch {rows[-1].split(',')[0]}" if len(rows) > 1 else "not begun"
 
 
-def make_cells(options, extra):
+def make_cells(options, extra, script):
     """All cells, seed by seed, so that every row has its first numbers early."""
     cells, base = [], ["--path", options.path] if options.path else []
     if options.dataset in PEOPLE:
         base += ["--crowd", options.dataset]
     kinds = [(case, expertise) for case in options.cases for expertise in options.expertise]
+    if options.dataset in PEOPLE or not isinstance(script.read_options([]), SynthesizedOptions):  # the crowd is real
+        kinds = [(None, None)]
     for seed in range(options.seeds):
-        for case, expertise in [(None, None)] if options.dataset in WITHOUT_CASES else kinds:
+        for case, expertise in kinds:
             row, place = options.dataset, []
             if case:
                 row = f"case {case}, {'high' if expertise else 'low'}"
@@ -309,13 +310,19 @@ def parse(arguments):
     options.rank, beside = number_of("RANK"), number_of("LOCAL_WORLD_SIZE", "1") * options.jobs
     options.gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     # processes that share a CPU share its threads: two with two threads each slow one another
-    options.threads = max(1, len(os.sched_getaffinity(0)) // beside) if beside > 1 and not options.gpus else None
+    options.threads = max(1, cores() // beside) if beside > 1 and not options.gpus else None
     return options, extra
+
+
+def cores():
+    """How many this process may use; macOS does not say, and has all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def main(arguments=None):
     options, extra = parse(arguments)
-    cells, script = make_cells(options, extra), load_script(options.dataset)
+    script = load_script(options.dataset)
+    cells = make_cells(options, extra, script)
     try:
         return launch_cells(cells, options, script, check=extra or not options.tables_only)
     except OSError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import launch  # first: then Control-C in the imports is no traceback
+from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import cifar10
@@ -63,6 +63,9 @@ def read_options(arguments=None):
 
 def main(arguments=None):
     options = read_options(arguments)
+    for name, crowds in (("hardest", ("cifar10h",)), ("crowd_path", ("cifar10h", "cifar10n"))):
+        if getattr(options, name) and options.crowd not in crowds:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: goes with --crowd {' or '.join(crowds)}")
     train, test, files = cifar10.load(options.path, options.download)
     if options.crowd == "synthesized":
         experts = cifar10.EXPERTS[options.expertise]

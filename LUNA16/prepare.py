@@ -161,8 +161,8 @@ def test_scans(candidates, share, seed):
     nodules = {name: 0 for name in scans}
     for name in candidates.scan[candidates.truth == 1]:
         nodules[name] += 1
-    before = np.cumsum([0, *(nodules[name] for name in scans)])[:-1]
-    return set(scans[before < share * before[-1]]) if len(scans) > 1 else set()
+    held = np.cumsum([0, *(nodules[name] for name in scans)])
+    return set(scans[:-1][held[:-2] < share * held[-1]])  # the last scan is left to train on
 
 
 def crop(volume, point):

@@ -21,6 +21,7 @@ MIDDLE = .3  # the exponent of labels of which nothing tells how far they repeat
 RATES = (.1, .2, .3, .4, .5, .6, .7, .8, .9, .95)  # with which copies repeat a label
 JUDGING, JOINING = 2, 10  # steps of EM, to rank epochs and to make labels, at the most
 BLOCK = 1 << 16  # labels that are looked at together
+SURE, SURE_OF_COPIES = 2., 2.5  # standard errors: of copies more, since the suspects and the rate were chosen by the labels
 TIE = 1e-3  # nats an item, by less than which neither of two beliefs is likelier
 TOLERANCE = 1e-3  # of a belief, whose change by less ends EM
 
@@ -153,7 +154,7 @@ class Judge:
                 break
         return Judged(h, self._losses(h, rows)), rows, belief
 
-    def _surely(self, gains, errors=2):
+    def _surely(self, gains, errors=SURE):
         """Whether the gain of the items that judge, (N,), is above zero by that many standard errors."""
         gains = gains[self.crowd.counts.bool() & (self.part >= 0)]
         return bool(gains.mean() > errors * gains.std() / len(gains) ** .5)
@@ -212,8 +213,8 @@ class Judge:
         once, share = self._ends(h, suspects), self._repeated(suspects)
         alone, copied = (max((self._likelihood(world, share, rate) for rate in RATES), key=torch.mean)
                          for world in (end, once[ends.index(end)]))
-        swayed = not self._surely(alone - copied - TIE, 2.5)
-        if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), 2.5):
+        swayed = not self._surely(alone - copied - TIE, SURE_OF_COPIES)
+        if not self._surely((copied if swayed else alone) - self._likelihood(end, share, 0), SURE_OF_COPIES):
             return end
         end_once = self._which(once)
         same_as = copies(self.crowd, (end_once if swayed else end).joined.belief, suspects)

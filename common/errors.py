@@ -63,6 +63,10 @@ def _leave(status):
     sys.exit(status)
 
 
+if sys.platform == "win32":  # files are locked, and memory is measured, as POSIX has it
+    sys.exit("error: Windows has not what this needs; expected Linux or macOS, or Windows' own Linux (WSL)")
+
+
 def _stopped_early(kind, error, trace):
     """sys.excepthook: Control-C before `launch`."""
     if not issubclass(kind, KeyboardInterrupt):
@@ -71,4 +75,4 @@ def _stopped_early(kind, error, trace):
     os._exit(130)
 
 
-sys.excepthook = _stopped_early  # the one thing that an import does here
+sys.excepthook = _stopped_early  # these two are all that an import does here

@@ -4,6 +4,8 @@ from torch import nn
 
 from common import processes
 
+AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with further outputs in training
+
 
 class Classifier(nn.Module):
     """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
@@ -182,7 +184,8 @@ def build(spec, precision="float32"):
 def _headless(name, weights=None):
     """torchvision's network of that name without its last linear layer."""
     from torchvision import models
-    body = models.get_model(name, weights=weights)
+    more = {"aux_logits": False, "init_weights": True} if name in AUXILIARY and not weights else {}
+    body = models.get_model(name, weights=weights, **more)
     last = [path for path, layer in body.named_modules() if isinstance(layer, nn.Linear)]
     if last:
         body.set_submodule(last[-1], nn.Identity())

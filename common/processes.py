@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from common.errors import UserError
 
-PATIENCE = datetime.timedelta(hours=2)  # of a process with another: one may decode images, or write results, alone
+PATIENCE = datetime.timedelta(hours=2)  # of a process with another: one may write results alone
 
 
 def count():

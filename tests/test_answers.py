@@ -163,6 +163,8 @@ def test_labels_outside_the_classes(write, capsys):
 def test_a_table_of_labels(write):
     names, labels, lines = read_labels(write("item,class\nb , 2.0\n\na,1\n"), ["1", "2"], "no answer has")
     assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]
+    names, labels, _ = read_labels(write("task,given_label,true_label\na,cat,dog\n"), ["cat", "dog"], "no answer has")
+    assert names == ["a"] and labels.tolist() == [1]  # not what the crowd said
     for content, message in (("task,label\na,cot\n", "line 2: 'cot', which no answer has, near 'cat'; expected one of cat"),
                              ("task,label\na,cat\na,cat\n", "line 3: 'a' a second time"),
                              ("task,lable\na,cat\n", "line 1: columns task, lable; expected task and label")):

@@ -157,3 +157,14 @@ def test_bad_crowd_files(tmp_path, cifar_folder):
     file = write_cifar10h(tmp_path / "a.csv", test.truth.tolist())
     with pytest.raises(UserError, match="--hardest 7: there are 6 annotators"):
         crowd(crowd="cifar10h", crowd_path=file, hardest=7)
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--hardest", "3"], "--hardest 3: goes with --crowd cifar10h"),
+    (["--hardest", "3", "--crowd", "cifar10n"], "--hardest 3: goes with --crowd cifar10h"),
+    (["--crowd-path", "a.csv"], "--crowd-path a.csv: goes with --crowd cifar10h or cifar10n"),
+])
+def test_flags_of_another_crowd(flags, message):
+    from conftest import load_script
+    with pytest.raises(UserError, match=message):
+        load_script("Cifar10").main(flags)

@@ -252,13 +252,14 @@ def read_csv(file):
 
 
 def test_the_command_and_its_figures(command, tmp_path):
-    done = command("Digits", "--case", 2, "--epochs", 2, *SMALL, "--methods", *KD, "true-label", "--precision", "float32")
+    done = command("Digits", "--case", 2, "--epochs", 2, *SMALL, "--methods", *KD, "aggnet", "true-label",
+                   "--precision", "float32")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-case2-high-seed0"
     rows = read_csv(folder / "metrics.csv")
     assert list(rows[0]) == ["epoch", "stage", "method", "loss", "test_accuracy", "test_auc", "seconds"]
     trained = {(row["stage"], row["method"]) for row in rows if row["loss"]}
-    assert trained == {("0", "max-mig"), ("0", "crowd-layer"), ("0", "true-label"),
+    assert trained == {("0", "max-mig"), ("0", "crowd-layer"), ("0", "true-label"), ("0", "aggnet"),
                        *((stage, name) for stage in "12" for name in KD)}
     summary = json.loads((folder / "summary.json").read_text())["methods"]
     for name in KD:
@@ -283,7 +284,7 @@ def test_the_command_and_its_figures(command, tmp_path):
                     "--precision", "float32")
     assert alone.returncode == 0
     teachers = [{key: value for key, value in row.items() if key not in ("stage", "seconds")} for row in rows
-                if row["stage"] == "0" and row["method"] != "crowd-layer"]
+                if row["stage"] == "0" and row["method"] not in ("crowd-layer", "aggnet")]
     assert numbers(tmp_path / "alone") == teachers
 
 

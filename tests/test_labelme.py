@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import labelme
+from common.data.dataset import Items, subset
+from common.data.features import FeatureSet
 from common.errors import UserError
 from common.methods import PAPER_METHODS
 from conftest import load_script
@@ -101,6 +104,14 @@ def test_copies_count_once(tmp_path, capsys, flag):
     assert [int(row["truth"]) for row in labels] == made["labels_train"].tolist()
     cut = load(tmp_path / "a", train_size=10).train
     assert len(cut) == 30 and cut.truth.view(10, 3).eq(cut.truth[::3, None]).all()
+
+
+def test_every_known_class_is_in_a_cut():
+    truth = torch.tensor([-1] * 40 + [0] * 40 + [1, 2])
+    items = Items(FeatureSet(torch.zeros(82, 1)), truth, list(range(82)))
+    assert {0, 1, 2} <= set(subset(items, 3, 3, "--train-size").truth.tolist())
+    with pytest.raises(UserError, match="--test-size 5: there are 0 items of 3 classes; leave it out"):
+        subset(items.select(torch.zeros(0, dtype=torch.int64)), 5, 3, "--test-size")
 
 
 def test_rows_without_copies_are_found_to_have_none(tmp_path):

@@ -38,7 +38,7 @@ def test_majority_vote_loss():
     # the ties of items 3 and 1: 1 beats 2, and item 4's 2 beats 0
     expected = -np.mean([np.log(h[i, label]) for i, label in ((0, 0), (1, 1), (3, 1), (4, 2))])
     assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
-    labels = method.aggregate(None, crowd)
+    labels = method.posterior(crowd)
     np.testing.assert_allclose(labels[2], 1 / 3)
     assert labels[[0, 1, 3, 4]].argmax(1).tolist() == [0, 1, 1, 2]
 

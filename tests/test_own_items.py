@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data import sources
 from common.data.sources import FITS, SEVERAL, apply, fit, read_source
 from common.errors import UserError
 from common.networks import build, load_weights, network_names
@@ -141,6 +142,7 @@ def test_features_are_standardised_once(tmp_path):
     ("task,a,b\nx,1,2\ny,,2\n", "feature a of item 'y' is nan"),
     ("task,a,b\nx,1,2\ny,3,inf\n", "feature b of item 'y' is inf"),
     ("task,a,b\nx,1,2\ny,3,four\n", "line 3: 'four' in column 'b'; expected a number"),
+    ("task,a,b\n\nx,1,2\n\ny,3,four\n", "line 5: 'four' in column 'b'; expected a number"),
     ("task,a,b\nx,1,2\nx,3,4\n", "'x' more than once"),
     ("task\nx\n", "1 rows of 0 features"),
     ("task,a\nx,1\ny,1\n", "every feature is constant"),
@@ -214,9 +216,24 @@ def test_networks(name, channels, size):
     assert classifier.head.in_features > 4
 
 
+@pytest.mark.parametrize("name, size", [("googlenet", 32), ("inception_v3", 96)])
+def test_networks_with_further_outputs_in_training(name, size):
+    classifier = build({"name": name, "channels": 3, "size": size, "classes": 4})
+    assert classifier.training and classifier(torch.rand(2, 3, size, size)).shape == (2, 4)
+
+
 def test_networks_that_cannot():
     with pytest.raises(ValueError, match="cannot take images of 8 x 8 pixels"):
         build({"name": "four-conv", "channels": 3, "size": 8, "classes": 2})
+
+
+def test_moments_are_exact_for_many_pixels():
+    """Added up in float32 a row after the other, as NumPy does, they are not."""
+    images = np.full((60, 600, 600, 3), 178, np.uint8)
+    images[:30, :, :, 0] = 78
+    mean, deviation = sources._moments(images)
+    np.testing.assert_allclose(mean * 255, [128, 178, 178], rtol=1e-12)
+    np.testing.assert_allclose(deviation * 255, [50, 0, 0], atol=1e-9)
 
 
 def test_weights_are_put_where_they_belong():

@@ -31,13 +31,13 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def crowd(tmp_path, kind="features", test=20):
+def crowd(tmp_path, kind="features", test=20, classes=("no", "maybe", "yes")):
     """The flags of 80 items of three classes in a table, answered by four people with string names, three answers an item,
     and `test` items more that nobody answered; the truth of all."""
     random = np.random.default_rng(0)
     truth = random.integers(0, 3, 80 + test)
     names = [f"item {k}" for k in range(len(truth))]
-    classes, people = np.array(["no", "maybe", "yes"]), ["ann", "bob", "cas", "dee"]
+    classes, people = np.array(classes), ["ann", "bob", "cas", "dee"]
     answers = [(names[k], person, classes[truth[k] if random.random() < .85 else random.integers(3)])
                for k in range(80) for person in random.permutation(people)[:3]]
     if kind == "features":
@@ -112,6 +112,22 @@ def test_answers_alone(tmp_path, capsys):
         MAIN.main([*flags, "--network", "vgg16", "--fresh"])
     with pytest.raises(UserError, match="is not in --answers answers.csv"):
         MAIN.main([*flags, "--truth", "truth.csv", "--fresh"])
+
+
+def test_classes_with_the_names_of_columns_and_numbers(tmp_path):
+    """And KD-Crowd on Doctor Net, whose classifier has a head for each annotator, as one that predicts."""
+    flags = crowd(tmp_path, classes=("nan", "truth", "label"))
+    assert MAIN.main([*flags, "--out", "run", "--device", "cpu", "--epochs", "2", "--select", "none", "--methods",
+                      "kd-crowd-doctor-net"]) == 0
+    labels, predicted = rows("run/labels.csv"), rows("run/predictions.csv")
+    assert {row["truth"] for row in labels} == {"nan", "truth", "label"} == {row["truth"] for row in predicted}
+    for row in [*labels, *predicted]:
+        shares = {"nan": row["nan"], "truth": row["p_truth"], "label": row["p_label"]}
+        assert float(shares[row["label"]]) == pytest.approx(float(row["confidence"]), abs=1e-5)
+    assert load_model("run/model.pt").networks[0]["heads"].shape == (4,)
+    assert PREDICT.main(["run", "--features", "features.csv", "--device", "cpu", "--out", "p.csv"]) == 0
+    again = {row["item"]: row for row in rows("p.csv")}
+    assert all(abs(float(row["nan"]) - float(again[row["item"]]["nan"])) < 1e-5 for row in predicted)
 
 
 @pytest.mark.parametrize("kind", ["features", "texts"])

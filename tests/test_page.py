@@ -77,6 +77,16 @@ def test_pictures_and_texts():
     assert html.count("<blockquote>") == 1 and "a &lt;b&gt; word" in html and html.count("word") < 100
 
 
+def test_names_that_look_like_numbers():
+    assert [page._cell(name, "common_label") for name in ("nan", "inf", "007")] == ["nan", "inf", "007"]
+    assert [page._cell(value, "share") for value in ("0.5049", "3", "")] == ["0.50", "3", ""]
+
+
+def test_a_method_of_somebody_else_has_a_colour(monkeypatch):
+    monkeypatch.setitem(plots.METHODS, "mine", plots.METHODS["max-mig"])
+    assert plots.color_of("mine") == plots.color_of("mine-forecaster") != plots.color_of("max-mig")
+
+
 def test_curves_are_in_the_file():
     assert 'src="data:image/png;base64,' + base64.b64encode(b"curves").decode() in make(curves=b"curves")
 

@@ -53,6 +53,11 @@ def test_torchrun_with_two_processes(tmp_path):
         assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
+def test_a_machine_that_does_not_say_how_many_cores_are_ours(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert reproduce.parse(["digits", "--jobs", "2"])[0].threads == max(1, os.cpu_count() // 2)
+
+
 def test_killed_in_mid_cell_and_launched_again(start, command, shell, tmp_path):
     arguments = ("reproduce.py", "digits", "--seeds", 1, "--cases", 1, "--expertise", 1, *TINY[:-4], "--methods", "max-mig",
                  "--epochs", 12, "--train-size", 600, "--out", "out")

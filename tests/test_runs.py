@@ -315,6 +315,9 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     (("--out", "record"), "record/config.json: not the record of a run"),
     *(((f"--device={name}",), f"--device {name}: ") for name in ("meta", "²", "9" * 20, "hpu", "privateuseone", "-1", "")),
     (("--hurry",), "unrecognized arguments: --hurry"),
+    (("--folds", 2), "--folds 2: goes with --select crowd"),
+    (("--held-out", .3), "--held-out 0.3: goes with --select crowd"),
+    (("--stage-end", "selected"), "--stage-end selected: goes with a --select"),
 ])
 def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):
     monkeypatch.chdir(tmp_path)

@@ -329,6 +329,12 @@ def test_sample_and_split():
     assert len(prepare.sample(candidates, 99, 0)) == 500
     held = prepare.test_scans(drawn, .2, 0)
     assert .15 <= drawn.truth[np.isin(drawn.scan, list(held))].sum() / 20 <= .3
+    scan, truth = np.array([f"s{k}" for k in range(10) for _ in range(k + 1)]), np.ones(55, int)
+    candidates = prepare.Candidates(scan, np.zeros((55, 3)), truth, np.arange(55))
+    for seed in range(50):  # whatever the last scan's nodules are
+        held = prepare.test_scans(candidates, .2, seed)
+        assert .2 <= np.isin(scan, list(held)).mean() <= .2 + 10 / 55
+    assert prepare.test_scans(candidates.select(np.zeros(3, int)), .2, 0) == set()  # one scan is to train on
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -17,7 +17,8 @@ TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "qu
         "name", "id", "index")
 WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
           "rater", "labeler", "labeller")
-LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", "truth", "true_label")
+TRUTH = ("truth", "true_label")
+LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", *TRUTH)
 DUPLICATES = ("error", "first", "count")
 
 
@@ -85,7 +86,7 @@ def read_labels(file, classes, known_by):
     """(names, labels, lines) of a table task,label: what each item is, int (N,) into `classes`; lines, int (N,).
     known_by says in errors where the classes come from."""
     header = header_of(file)
-    task, label = find_column(header, TASK), find_column(header, LABEL)
+    task, label = find_column(header, TASK), find_column(header, (*TRUTH, *LABEL))  # a crowd's label may stand beside it
     if task is None or label is None or task == label:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
     columns, lines = read_columns(file, (task, label))
@@ -249,9 +250,9 @@ def _once(answers, duplicates):
 
 def _warn_of_misspellings(answers):
     counts = np.bincount(answers.label, minlength=len(answers.classes))
+    others = [name for name, count in zip(answers.classes, counts, strict=True) if count > 1]
     for c in np.flatnonzero(counts == 1)[:5]:
         name = answers.classes[c]
-        others = [other for other in answers.classes if counts[answers.classes.index(other)] > 1]
         print(f"warning: {answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
               f"alone{_nearest(name, others)}")
     written = {}

@@ -118,10 +118,11 @@ def subset(items, size, classes, flag):
     if size is None or size == count:
         return items
     if not classes <= size <= count:
-        raise UserError(f"{flag} {size}: there are {count} items of {classes} classes; "
-                        f"give a number from {classes} to {count}")
+        wanted = f"give a number from {classes} to {count}" if count >= classes else "leave it out"
+        raise UserError(f"{flag} {size}: there are {count} items of {classes} classes; {wanted}")
     shuffled = np.random.RandomState(0).permutation(count)
-    _, first = np.unique(items.truth.numpy()[::items.copies][shuffled], return_index=True)  # the first of each class
+    found, first = np.unique(items.truth.numpy()[::items.copies][shuffled], return_index=True)
+    first = first[found >= 0]  # the first of each class
     chosen = np.sort(np.concatenate([shuffled[first], np.delete(shuffled, first)])[:size])
     return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
 

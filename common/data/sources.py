@@ -235,10 +235,21 @@ def _fit_images(source, train, size, how, color, imagenet):
     else:
         pixels, readable = decode_into(np.zeros((len(sample), size, size, channels), np.uint8), np.zeros(len(sample), bool),
                                        None, sample, size, "RGB" if channels == 3 else "L", FITTERS[how])
-        pixels = pixels[readable].reshape(-1, channels) / np.float32(255)
-        mean, deviation = (pixels.mean(0), pixels.std(0)) if len(pixels) else ([.5] * channels, [.25] * channels)
+        mean, deviation = _moments(pixels[readable]) if readable.any() else ([.5] * channels, [.25] * channels)
     return {"kind": "images", "size": size, "channels": channels, "fit": how, "mean": [float(m) for m in mean],
             "deviation": [max(float(d), 1e-3) for d in deviation]}
+
+
+def _moments(pixels):
+    """(mean, deviation) of the channels, float64 (K,), of uint8 images (N, H, W, K) in parts of 255: exact, of how often
+    there is each of the 256 values."""
+    counts = np.zeros((pixels.shape[3], 256))
+    for image in pixels:
+        counts += [np.bincount(channel.ravel(), minlength=256) for channel in image.transpose(2, 0, 1)]
+    values = np.arange(256) / 255
+    share = counts / counts.sum(1, keepdims=True)
+    mean = share @ values
+    return mean, np.sqrt((share * (values - mean[:, None]) ** 2).sum(1))
 
 
 def _fit_features(source, values):

@@ -105,8 +105,7 @@ def read_numbers(file, name):
     Raises UserError for a cell that is not a number; NaN stays where a cell is empty.
     """
     header, how = _dialect(file)
-    frame = _parse(file, how | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False,
-                                "skip_blank_lines": True})
+    frame = _parse(file, how | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
     numbers = frame.drop(columns=name)
     for column in numbers.columns:
         if not pd.api.types.is_numeric_dtype(numbers[column]) or numbers[column].dtype == bool:
@@ -116,4 +115,6 @@ def read_numbers(file, name):
                 raise UserError(f"{file}, line {bad[0] + 2}: {numbers[column].iloc[bad[0]]!r} in column {column!r}; "
                                 "expected a number")
             numbers[column] = values
-    return [str(item).strip() for item in frame[name]], numbers.to_numpy("float64"), list(numbers.columns)
+    names, values = frame[name].fillna("").str.strip(), numbers.to_numpy("float64")
+    there = (names != "").to_numpy() | ~np.isnan(values).all(1)  # else a blank line
+    return names[there].tolist(), values[there], list(numbers.columns)

@@ -42,7 +42,7 @@ class EM(Method):
         """The new q, (N, C), of the classifier's probabilities h (N, C)."""
         raise NotImplementedError
 
-    def aggregate(self, predict_train, crowd):
+    def aggregate(self, h, crowd):
         return self.belief
 
 

@@ -21,10 +21,6 @@ class LabelModel(Method):
     def loss_from(self, logits, batch):
         return soft_cross_entropy(logits, self.target[batch.items])
 
-    def aggregate(self, predict_train, crowd):
-        """The posterior itself; nothing is predicted."""
-        return self.posterior(crowd)
-
 
 class MajorityVote(LabelModel):
     """Each item's most frequent label, ties to the lowest class; uniform for an item without labels."""

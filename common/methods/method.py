@@ -75,10 +75,10 @@ class Method(nn.Module):
         """(N, C): what `predict`'s probabilities (N, C) and the crowd's labels of the same items say together."""
         raise NotImplementedError
 
-    def aggregate(self, predict_train, crowd):
-        """(N, C): the method's labels of the training items, as probabilities: its classifier's predictions, unless
-        the method says more of them. `crowd` is theirs."""
-        return predict_train()
+    def aggregate(self, h, crowd):
+        """(N, C): the method's labels of the training items, as probabilities: its classifier's predictions h (N, C),
+        unless the method says more of them. `crowd` is theirs."""
+        return h
 
     def confusion(self, belief, crowd):
         """(M, C, C): the annotators' confusion matrices as the method sees them, rows the true class; counted from

@@ -9,7 +9,9 @@ from tqdm import tqdm
 from common.data.dataset import prediction_batch
 from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
+from common.methods.doctor_net import DoctorNet
 from common.networks import build
+from common.output.results import class_columns
 
 KIND = "a classifier learnt from a crowd"
 
@@ -49,7 +51,8 @@ class Model:
         """Raises some Exception where the parts are not those of a model."""
         for network in self.networks:
             self._classifier(network)
-            if network["heads"].ndim != 1 or len(network["classifier"]["head.weight"]) % len(network["heads"]):
+            heads = network["heads"]
+            if heads.ndim != 1 or len(network["classifier"]["head.weight"]) != len(heads) * len(self.classes):
                 raise ValueError("heads")
         if abs(sum(network["weight"] for network in self.networks) - 1) > 1e-6:
             raise ValueError("weights")
@@ -80,7 +83,7 @@ def states_of(parts):
     """What Model.networks holds of [(trained Method, weight)]: the classifiers, and where one has a head for each annotator,
     their weights."""
     return [{"classifier": {name: tensor.detach().cpu() for name, tensor in method.classifier.state_dict().items()},
-             "heads": method.weight.cpu() if method.name == "doctor-net" else torch.ones(1), "weight": weight}
+             "heads": method.weight.cpu() if isinstance(method, DoctorNet) else torch.ones(1), "weight": weight}
             for method, weight in parts]
 
 
@@ -107,7 +110,8 @@ def write_predictions(file, names, probabilities, classes, truth=None):
     class. probabilities: (N, C); truth: int64 (N,) with -1 where it is unknown."""
     writer = csv.writer(file)
     known = truth is not None and bool((truth >= 0).any())
-    writer.writerow(["item", *["truth"] * known, "label", "confidence", *classes])
+    columns = "item", "truth", "label", "confidence"
+    writer.writerow([*(name for name in columns if known or name != "truth"), *class_columns(classes, columns)])
     confidence, label = probabilities.max(1) if len(probabilities) else (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     truths = [["" if t < 0 else classes[t]] for t in truth.tolist()] if known else [[]] * len(names)
     for name, true, c, sure, row in zip(names, truths, label.tolist(), confidence.tolist(), probabilities.tolist(),

@@ -140,7 +140,7 @@ def _percent(share):
 
 def _cell(value, column=""):
     """A cell of a csv file as it is read: shares of one as such, long fractions short."""
-    if column == "annotator":
+    if column in ("annotator", "common_label", "flag"):
         return value
     try:
         number = float(value)

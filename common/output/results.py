@@ -87,11 +87,17 @@ def write_labels(file, items, belief, candidates, class_names=None):
         columns |= {"answers": items.crowd.counts.tolist(), "agreement": [
             "" if share != share else share
             for share in (votes.gather(1, label[:, None])[:, 0] / votes.sum(1)).tolist()]}
-    header = [*columns, *(class_names or [f"p_{c}" for c in range(belief.shape[1])]), *others]
+    classes = class_columns(class_names or [f"p_{c}" for c in range(belief.shape[1])], (*columns, *others))
+    header = [*columns, *classes, *others]
     writer = csv.writer(file)
     writer.writerow(header)
     writer.writerows(zip(*columns.values(), *belief.T.tolist(), *(_named(says, class_names) for says in others.values()),
                          strict=True))
+
+
+def class_columns(classes, taken):
+    """The columns of the classes' probabilities in a file that has those `taken` too: their names, p_truth for `truth`."""
+    return [f"p_{name}" if name in taken else name for name in classes]
 
 
 def _named(labels, class_names=None):

@@ -137,7 +137,7 @@ def blocks(table):
 def _seeds(cells):
     """How many seeds the numbers of a row rest on: 5, or 3-5."""
     counts = sorted({number.seeds for number, _ in cells if number})
-    return "-".join(map(str, counts[::max(len(counts) - 1, 1)])) if counts else "0"
+    return "-".join(map(str, sorted({counts[0], counts[-1]}))) if counts else "0"
 
 
 def markdown(table, choices, title, provenance, published):
@@ -207,7 +207,7 @@ def provenance(configs, command):
             for config in configs]
     for run in runs:
         for name in sorted(run.keys() | runs[0].keys()):
-            if run.get(name) != runs[0].get(name):
+            if (run.get(name) or None) != (runs[0].get(name) or None):  # a flag that is younger than a run is off in it
                 raise UserError(f"runs with {name.replace('_', '-')} {words(run.get(name))} and {words(runs[0].get(name))} "
                                 "in one table; give each an --out of its own")
 
@@ -215,7 +215,8 @@ def provenance(configs, command):
         return ", ".join(sorted({str(value(config)) for config in configs}))
     return (f"    {command}\n\nMeasured {of_all(lambda config: config.get('date', 'without a date'))} at commit "
             f"{of_all(lambda config: (config['commit'] or 'unknown')[:7])} on {of_all(lambda config: config['device'])}, "
-            f"{of_all(lambda config: config['threads'])} threads, {of_all(lambda config: config['run']['precision'])}, "
+            f"{of_all(lambda config: config['threads'] * config.get('side_by_side', 1))} threads, "
+            f"{of_all(lambda config: config['run']['precision'])}, "
             f"torch {of_all(lambda config: config['versions']['torch'])}.")
 
 

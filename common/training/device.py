@@ -37,9 +37,10 @@ def choose_device(text):
         return torch.device("cuda", index)
     if device.type != "cpu":
         try:
-            torch.zeros(1, device=device).item()  # what cannot be read back, as of meta, is no place to compute
+            # what cannot be read back, as of meta, is no place to compute, nor what has no float64, as mps
+            torch.zeros(1, dtype=torch.float64, device=device).item()
         except Exception:  # each backend that torch knows by name raises a kind of its own
-            raise UserError(f"--device {text}: this machine has no such device; try cpu") from None
+            raise UserError(f"--device {text}: this machine has no such device, or one without float64; try cpu") from None
     return device
 
 

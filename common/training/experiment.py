@@ -105,9 +105,10 @@ def evaluate(learners, dataset, plan, epoch, losses, staged):
 
 
 @torch.no_grad()
-def memorization(learners, train, epoch):
-    """Rows of memorization.csv: how much of the annotators' errors KD-Crowd and its teachers repeat, by now."""
-    teachers = {method.teacher for method in METHODS.values()}
+def memorization(learners, methods, train, epoch):
+    """Rows of memorization.csv: how much of the annotators' errors KD-Crowd and its teachers repeat, by now. methods: the
+    names of all in the run."""
+    teachers = {METHODS[name].teacher for name in methods}
     watched = [learner for learner in learners if learner.stage or learner.name in teachers]
     rows = []
     for name, predictions in predict_teams(watched, train.inputs).items():
@@ -144,6 +145,11 @@ def check(dataset, protocol, options):
         if not options.methods:
             raise UserError("--methods true-label: no training item's true label is known")
         print("true-label is left out: no training item's true label is known")
+    for name in ("folds", "held_out"):
+        if getattr(options, name) and options.select != "crowd":
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: goes with --select crowd")
+    if options.stage_end == "selected" and options.select == "none":
+        raise UserError("--stage-end selected: goes with a --select; expected last")
     check_labels_from(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
@@ -159,7 +165,8 @@ def run_on(dataset, protocol, options, device, precision):
     if options.batch_size < processes.count():
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
     crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods))
-    folder = (Follower if processes.rank() else RunFolder)(options, protocol.name, device, precision, dataset.describe())
+    folder = (Follower if processes.rank() else RunFolder)(
+        options, protocol.name, device, precision, dataset.describe(), crew.count)
     with folder.claimed(), told_how_to_go_on(folder):
         state, summary = processes.from_first(folder.load())
         if summary:
@@ -223,7 +230,7 @@ def train(dataset, protocol, options, folder, state, device, precision, crew):
             losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
-            watched = memorization(active, dataset.train, epoch) if staged and judged and active else []
+            watched = memorization(active, options.methods, dataset.train, epoch) if staged and judged and active else []
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
             if epoch == finished + 1:

@@ -7,7 +7,7 @@ from common import processes
 from common.annotators import copies
 from common.crowd import confusion_from, majority_vote, pinned
 from common.errors import UserError
-from common.label_models import dawid_skene, one_coin, shrunk_confusion
+from common.label_models import shrunk_confusion
 from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
 from common.output import page, plots, results
 from common.training.learners import STAGES, predict_all, teams
@@ -25,15 +25,11 @@ def per_image(belief, train):
 @torch.no_grad()
 def label_training_items(team, train):
     """{name: (images, C)}: the labels that a method, and its forecaster, gives the training items."""
-    predictions = []
-
-    def predict(function=None):
-        predictions[:] = predictions or predict_all(team, train.inputs)
-        return predictions[0]
     name, method = team[0].name, team[0].method
-    labels = {name: per_image(method.aggregate(predict, train.crowd), train)}
+    h = predict_all(team, train.inputs)[0]
+    labels = {name: per_image(method.aggregate(h, train.crowd), train)}
     if method.forecasts:
-        labels[name + FORECASTER] = per_image(method.forecast(predict(), train.crowd), train)
+        labels[name + FORECASTER] = per_image(method.forecast(h, train.crowd), train)
     return labels
 
 
@@ -91,8 +87,7 @@ def classifier_of(good, leader, shares, test):
 
 def label_models(crowd):
     """{name: (N, C)}: what is said of the items without any classifier."""
-    return {"majority-vote": METHODS["majority-vote"].posterior(crowd), "dawid-skene": dawid_skene(crowd),
-            "one-coin": one_coin(crowd)}
+    return {name: METHODS[name].posterior(crowd) for name in LABEL_MODELS}
 
 
 def finish(stages, options, dataset, plan, folder, state, command):
@@ -110,8 +105,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
         apart, scores, believed, shares = label_apart(good, dataset, plan)
         candidates |= apart
     else:
-        for team in good.values():
-            candidates |= label_training_items(team, dataset.train)
+        for name, team in good.items():
+            candidates |= {} if name in LABEL_MODELS else label_training_items(team, dataset.train)
     candidates = {name: pinned(belief, train.gold) for name, belief in candidates.items()}
     failures = {learner.name: learner.failure for learners in stages for learner in learners if learner.failure}
     methods = {}
@@ -120,7 +115,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         for reported in (name, name + FORECASTER):
             rows = [row for row in state["rows"] if row["method"] == reported and row.get("stage", 0) == last_stage]
             labels = candidates.get(reported + JOINED, candidates.get(reported)) if name in good else None
-            if rows or labels is not None and name in good or reported == name:
+            if rows or labels is not None or reported == name:
                 methods[reported] = results.epochs_that_count(rows, plan.select, methods.get(name)) | {
                     "train_label_accuracy": None if labels is None else results.accuracy(labels.argmax(1), train.truth),
                     "seconds": None}
@@ -173,7 +168,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
 def check_labels_from(options):
     """Raises UserError if options.labels_from is no candidate of the run to come."""
     names = list(dict.fromkeys([*LABEL_MODELS, *options.methods]))
-    names += [name + FORECASTER for name in options.methods if METHODS[name].forecasts]
+    if not options.held_out:  # a forecaster needs predictions for all items, by models that have not seen their labels
+        names += [name + FORECASTER for name in options.methods if METHODS[name].forecasts]
     names += [*(name + JOINED for name in options.methods), CONSENSUS] if options.select == "crowd" else []
     if options.labels_from not in (None, *names):
         raise UserError(f"--labels-from {options.labels_from}: there is no such candidate; choose from {', '.join(names)}")

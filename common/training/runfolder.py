@@ -108,8 +108,8 @@ class RunFolder:
     Raises UserError, then and in whatever follows, where the folder holds another run, or cannot be written to.
     """
 
-    def __init__(self, options, dataset, device, precision, data):
-        """dataset: its name; data: what it is (Dataset.describe)."""
+    def __init__(self, options, dataset, device, precision, data, beside):
+        """dataset: its name; data: what it is (Dataset.describe); beside: how many methods are trained side by side."""
         self.path = Path(options.out or Path("runs") / options.run_name(dataset))
         self.fresh = self.asked_fresh = options.fresh  # the first until the new run has a checkpoint
         self.config = {
@@ -118,7 +118,8 @@ class RunFolder:
             "run": {**options.of_the_run(), "precision": precision, "device": device.type},
             "data": data,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor() or device.type,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(),  # of each method that is trained beside others
+            "side_by_side": beside,
             "versions": {"python": platform.python_version(), "torch": torch.__version__,
                          **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
             "commit": _commit(),

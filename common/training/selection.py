@@ -62,7 +62,7 @@ def mean(tensors):
 def make_plan(train, options):
     """The Plan of options.select, folds, held_out and seed for the training items (Items, on their device).
 
-    Raises UserError where a side of a split would be left without two classes or an annotator.
+    Raises UserError where a side of a split would be left without two classes.
     """
     device = train.truth.device
     everything = torch.arange(len(train), device=device)
