@@ -53,7 +53,8 @@ def copies(crowd, belief, suspects=None):
     # what independent annotators would repeat: the other's matrix, weighed with the errors of the one
     kinds = (crowd.count_confusion(belief.to(crowd.label.device)).cpu() * (1 - torch.eye(classes))).flatten(1)
     kinds = (kinds / kinds.sum(1, keepdim=True).clamp(min=FLOOR)).numpy()
-    confusion = shrunk_confusion(crowd, belief.to(crowd.label.device)).cpu().flatten(1).numpy()
+    # of one prior for all classes: else what copies repeat, in a class, is taken for what everybody says of it
+    confusion = shrunk_confusion(crowd, belief.to(crowd.label.device), by_class=False).cpu().flatten(1).numpy()
     chance = total * np.einsum("pk,pk->p", kinds[first], confusion[second])
     share = (both - chance) / np.maximum(total - chance, FLOOR)
     usual = np.quantile(share, USUAL).clip(0) if len(share) > 2 else 0.  # both ways: one pair tells nothing of others

@@ -185,19 +185,23 @@ def shrink(counts, mean, total, strength):
     return torch.add(counts, mean, alpha=strength).div_(total + strength)
 
 
-def shrunk_confusion(crowd, belief):
-    """(M, C, C): the annotators' matrices counted from belief (N, C), shrunk to the prior mean and by the strength under
-    which the counts are likeliest (the Dirichlet-multinomial distribution's likelihood)."""
+def shrunk_confusion(crowd, belief, by_class=True):
+    """(M, C, C): the annotators' matrices counted from belief (N, C). The rows of each true class are shrunk to the prior
+    mean and by the strength under which their counts are likeliest (the Dirichlet-multinomial distribution's likelihood): an
+    accuracy that common classes fix says little of a rare one. Not by_class: one prior mean and strength for all classes."""
     tally = Tally(crowd)
     counted = tally.count(belief)
 
     def likelihood(k, strength):
         a = strength * counted.prior_means[k].clamp(min=FLOOR)
         rows = torch.lgamma(a + counted.counts) - torch.lgamma(a)
-        return (rows.double().sum() - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum()).item()
-    k, strength = max(PRIORS, key=lambda prior: likelihood(*prior))
+        return rows.double().sum(0) - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum(0)
+    likelihoods = torch.stack([likelihood(*prior) for prior in PRIORS])
+    best = likelihoods.argmax(0) if by_class else likelihoods.sum(1).argmax().expand(crowd.classes)
+    kind, strength = torch.tensor(PRIORS, device=belief.device)[best].unbind(1)  # of each class
     everything = torch.arange(crowd.annotators * crowd.classes, device=belief.device)
     who, label = everything // crowd.classes, everything % crowd.classes
     counts = torch.zeros(len(everything), crowd.classes, device=belief.device).index_copy_(0, tally.rows, counted.counts)
-    table = shrink(counts, counted.means(who, label)[k], counted.total[who], strength)
+    mean = counted.means(who, label).gather(0, kind.long().expand(1, len(who), -1))[0]
+    table = (counts + strength * mean) / (counted.total[who] + strength)
     return table.view(-1, crowd.classes, crowd.classes).transpose(1, 2)
