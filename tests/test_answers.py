@@ -160,6 +160,20 @@ def test_labels_outside_the_classes(write, capsys):
     assert said.count("warning") == 2 and "'sea lion' and 'sea_lion'" in said
 
 
+def test_what_is_no_label(write, capsys):
+    """In a column for each annotator, NA and such are no answers, as nothing is; in a table of answers they are a class, and
+    said to be one. The rows' numbers that pandas writes are nobody's answers."""
+    for nothing in ("NA", "N/A", "null", ""):
+        answers = read_answers(write(f",task,ann,bob\n0,a,cat,{nothing}\n1,b,{nothing},dog\n2,c,cat,dog\n"))
+        assert answers.annotators == ["ann", "bob"] and answers.classes == ["cat", "dog"] and len(answers) == 4
+        assert answers.items == ["a", "b", "c"]
+    with pytest.raises(UserError, match="line 2: -1 in column 'bob'; expected nothing where there is no answer"):
+        read_answers(write("task,ann,bob\na,cat,-1\nb,-1,dog\nc,cat,dog\n"))
+    capsys.readouterr()
+    read_answers(write("task,worker,label\na,ann,cat\nb,ann,NA\na,bob,cat\nb,bob,NA\n"))
+    assert "'NA' is a class, of 2 answers; expected these left out" in capsys.readouterr().out
+
+
 def test_a_table_of_labels(write):
     names, labels, lines = read_labels(write("item,class\nb , 2.0\n\na,1\n"), ["1", "2"], "no answer has")
     assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]

@@ -20,6 +20,8 @@ WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annot
 TRUTH = ("truth", "true_label")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", *TRUTH)
 DUPLICATES = ("error", "first", "count")
+NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
+NO_LABELS = NOTHING | {"none", "None", "?", "-"}  # what is rarely meant as a class
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def read_labels(file, classes, known_by):
     if len(unknown):
         name = label.values[label.codes[unknown[0]]]
         raise UserError(f"{file}, line {lines[unknown[0]]}: {name!r}, which {known_by}{_nearest(name, classes)}; "
-                        f"expected one of {_some(classes)}")
+                        f"expected one of {_some(classes)}, or other --classes")
     return [task.values[code] for code in task.codes], index[label.codes], lines
 
 
@@ -158,11 +160,13 @@ def _read_wide(file, header):
     from 0."""
     table, lines = read_columns(file)
     names = list(table)
+    if len(names) > 2 and names[0] == "" and names[1].lower() in TASK:  # the rows' numbers, as pandas writes them
+        names = names[1:]
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     if len(names) < 2:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task, worker and label, or one for each "
                         "annotator")
-    values = [set(column.values) - {"", "nan", "NaN"} for column in table.values()]
+    values = [set(table[name].values) - NOTHING for name in names]
     others = set().union(*values[1:])
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     if names[0] == "" or names[0].lower() in TASK or (distinct and not values[0] & others):
@@ -181,7 +185,8 @@ def _read_wide(file, header):
     labels = pd.Index(sorted(set().union(*values)))
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
     row, annotator = np.nonzero(codes >= 0)
-    if "-1" in plain(list(labels)) and {"0", "1"} <= set(plain(list(labels))):
+    written = set(plain(list(labels)))
+    if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
         cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[codes[row, annotator]]])[0]
         raise UserError(f"{file}, line {lines[row[cell]]}: -1 in column {names[annotator[cell]]!r}; expected nothing "
                         "where there is no answer, or -1 named in a table of task, worker and label")
@@ -258,6 +263,9 @@ def _warn_of_misspellings(answers):
     written = {}
     for c in np.flatnonzero(counts):
         name = answers.classes[c]
+        if name in NO_LABELS:
+            print(f"warning: {answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
+                  "it means that there is none")
         letters = re.search(r"[^\W\d_]", name)
         same = written.setdefault(re.sub(r"[\W_]+", "", name).lower() if letters else name, name)
         if same != name:

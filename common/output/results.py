@@ -249,6 +249,8 @@ def table(summary):
         row += [percent(best.get("test_auc"))] * with_auc
         row += [percent(method["train_label_accuracy"]), "" if method["seconds"] is None else f"{method['seconds']:.1f}"]
         rows.append(row)
+    rows = [header, *(row for row in rows[1:] if any(row[1:]))]  # nothing is said of a forecaster without test items
+    rows = list(zip(*(column for k, column in enumerate(zip(*rows, strict=True)) if k == 0 or any(column[1:])), strict=True))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -140,6 +140,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
     if good:
         leader, label_from = choose_labels(options.labels_from, summary["best_method"], good, candidates)
         belief = candidates[label_from]
+        voted = majority_vote(train.crowd)
+        against = int((voted.ge(0) & voted.ne(belief.argmax(1))).sum())
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
         summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
@@ -161,6 +163,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
         print(f"the classifier of {', '.join(summary[CONSENSUS]['shares'])} together: "
               f"{results.percent(summary[CONSENSUS]['test_accuracy'])} % of the test items")
     if summary["labels_from"]:
+        found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
+        print(f"{against} of {len(train)} labels are not the majority vote's; annotators flagged: {found or 'none'}")
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if good else 1
 
