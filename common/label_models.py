@@ -198,10 +198,10 @@ def shrunk_confusion(crowd, belief, by_class=True):
         return rows.double().sum(0) - (torch.lgamma(counted.total.double() + strength) - math.lgamma(strength)).sum(0)
     likelihoods = torch.stack([likelihood(*prior) for prior in PRIORS])
     best = likelihoods.argmax(0) if by_class else likelihoods.sum(1).argmax().expand(crowd.classes)
-    kind, strength = torch.tensor(PRIORS, device=belief.device)[best].unbind(1)  # of each class
     everything = torch.arange(crowd.annotators * crowd.classes, device=belief.device)
     who, label = everything // crowd.classes, everything % crowd.classes
     counts = torch.zeros(len(everything), crowd.classes, device=belief.device).index_copy_(0, tally.rows, counted.counts)
-    mean = counted.means(who, label).gather(0, kind.long().expand(1, len(who), -1))[0]
-    table = (counts + strength * mean) / (counted.total[who] + strength)
+    means, total = counted.means(who, label), counted.total[who]
+    table = torch.stack([shrink(counts[:, c], means[k, :, c], total[:, c], strength)
+                         for c, (k, strength) in enumerate(PRIORS[place] for place in best.tolist())], 1)
     return table.view(-1, crowd.classes, crowd.classes).transpose(1, 2)

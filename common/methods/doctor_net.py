@@ -34,5 +34,8 @@ class DoctorNet(Method):
     def mean(self, logits):
         return torch.einsum("bmc,m->bc", torch.softmax(self.heads(logits), 2), self.weight)
 
+    def head_weights(self):
+        return self.weight
+
     def log_probabilities(self, logits):
         return torch.log(self.mean(logits).clamp(min=1e-12))

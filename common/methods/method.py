@@ -63,6 +63,10 @@ class Method(nn.Module):
         """(B, C): the probabilities of the true label, from the inputs alone."""
         return torch.softmax(self.classifier(inputs), 1)
 
+    def head_weights(self):
+        """float32 (K,): the classifier's logits are of K heads, (B, K * C); `predict` weighs their probabilities so."""
+        return torch.ones(1)
+
     def log_probabilities(self, logits):
         """(B, C): log of `predict`, from the classifier's logits."""
         return functional.log_softmax(logits, 1)

@@ -9,7 +9,6 @@ from tqdm import tqdm
 from common.data.dataset import prediction_batch
 from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
-from common.methods.doctor_net import DoctorNet
 from common.networks import build
 from common.output.results import class_columns
 
@@ -83,7 +82,7 @@ def states_of(parts):
     """What Model.networks holds of [(trained Method, weight)]: the classifiers, and where one has a head for each annotator,
     their weights."""
     return [{"classifier": {name: tensor.detach().cpu() for name, tensor in method.classifier.state_dict().items()},
-             "heads": method.weight.cpu() if isinstance(method, DoctorNet) else torch.ones(1), "weight": weight}
+             "heads": method.head_weights().cpu(), "weight": weight}
             for method, weight in parts]
 
 

@@ -230,27 +230,23 @@ def write_annotator_error(file, names, errors):
 def table(summary):
     """The summary's methods as text, those with the best crowd score first where there is one: last epoch first, the best
     test epoch beside it and named for what it is."""
-    methods = ranked(summary["methods"])
-    with_auc = any(m["last"] and m["last"]["test_auc"] is not None for m in methods.values())
-    with_selected = any("selected" in m for m in methods.values())
-    with_score = any("crowd_score" in m for m in methods.values())
-    header = ["method"] + ["crowd score"] * with_score + ["last epoch"] + ["last AUC"] * with_auc
-    header += ["selected epoch"] * with_selected + ["best test epoch"] + ["its AUC"] * with_auc
-    header += ["training labels", "seconds"]
-    rows = [header]
-    for name, method in methods.items():
+    rows = []
+    for name, method in ranked(summary["methods"]).items():
         last, best = method["last"] or {}, method["best"] or {}
-        row = [name] + [f"{method['crowd_score']:.4f}" if "crowd_score" in method else ""] * with_score
-        row += [percent(last.get("test_accuracy"))] + [percent(last.get("test_auc"))] * with_auc
-        if with_selected:
-            row += [f"{percent(method['selected']['test_accuracy'])} ({method['selected_epoch']})"
-                    if "selected" in method else ""]
-        row += [f"{percent(best.get('test_accuracy'))} ({method['best_epoch']})"] if best else [""]
-        row += [percent(best.get("test_auc"))] * with_auc
-        row += [percent(method["train_label_accuracy"]), "" if method["seconds"] is None else f"{method['seconds']:.1f}"]
-        rows.append(row)
-    rows = [header, *(row for row in rows[1:] if any(row[1:]))]  # nothing is said of a forecaster without test items
-    rows = list(zip(*(column for k, column in enumerate(zip(*rows, strict=True)) if k == 0 or any(column[1:])), strict=True))
+        rows.append({
+            "method": name,
+            "crowd score": f"{method['crowd_score']:.4f}" if "crowd_score" in method else "",
+            "last epoch": percent(last.get("test_accuracy")),
+            "last AUC": percent(last.get("test_auc")),
+            "selected epoch": f"{percent(method['selected']['test_accuracy'])} ({method['selected_epoch']})"
+                              if "selected" in method else "",
+            "best test epoch": f"{percent(best.get('test_accuracy'))} ({method['best_epoch']})" if best else "",
+            "its AUC": percent(best.get("test_auc")),
+            "training labels": percent(method["train_label_accuracy"]),
+            "seconds": "" if method["seconds"] is None else f"{method['seconds']:.1f}"})
+    rows = [row for row in rows if any(list(row.values())[1:])]  # nothing is said of a forecaster without test items
+    header = [heading for heading in rows[0] if any(row[heading] for row in rows)] if rows else ["method"]
+    rows = [header, *([row[heading] for heading in header] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

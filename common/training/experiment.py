@@ -145,9 +145,6 @@ def check(dataset, protocol, options):
         if not options.methods:
             raise UserError("--methods true-label: no training item's true label is known")
         print("true-label is left out: no training item's true label is known")
-    for name in ("folds", "held_out"):
-        if getattr(options, name) and options.select != "crowd":
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: goes with --select crowd")
     if options.stage_end == "selected" and options.select == "none":
         raise UserError("--stage-end selected: goes with a --select; expected last")
     check_labels_from(options)

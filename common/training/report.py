@@ -128,19 +128,18 @@ def finish(stages, options, dataset, plan, folder, state, command):
         failure = failures.get(name) or failures.get(METHODS[name].teacher)
         if failure:
             methods[name] |= {"failure": failure}
-    rivals = [name for name in scores if name != UPPER_BOUND]
+    rivals, voted = [name for name in scores if name != UPPER_BOUND], majority_vote(train.crowd)
     summary = {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
                "labels": len(train.crowd.label),
                "best_method": max(rivals, key=scores.get) if rivals else None,
                "labels_from": None, "label_accuracy": None, "calibration_error": None,
                "candidates": {name: results.accuracy(belief.argmax(1), train.truth) for name, belief in candidates.items()},
-               "majority_vote_accuracy": results.accuracy(majority_vote(train.crowd), train.truth),
+               "majority_vote_accuracy": results.accuracy(voted, train.truth),
                "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     true = results.true_confusion(train)
     if good:
         leader, label_from = choose_labels(options.labels_from, summary["best_method"], good, candidates)
         belief = candidates[label_from]
-        voted = majority_vote(train.crowd)
         against = int((voted.ge(0) & voted.ne(belief.argmax(1))).sum())
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}

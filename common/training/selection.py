@@ -62,11 +62,14 @@ def mean(tensors):
 def make_plan(train, options):
     """The Plan of options.select, folds, held_out and seed for the training items (Items, on their device).
 
-    Raises UserError where a side of a split would be left without two classes.
+    Raises UserError where a side of a split would be left without two classes, and for flags that do not go together.
     """
     device = train.truth.device
     everything = torch.arange(len(train), device=device)
     if options.select != "crowd":
+        for name, value in (("folds", options.folds), ("held-out", options.held_out)):
+            if value:
+                raise UserError(f"--{name} {value}: goes with --select crowd")
         return Plan(options.select, [Fold(0, everything, everything)])
     images = len(train) // train.copies
     if options.held_out:
