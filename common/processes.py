@@ -185,13 +185,7 @@ def with_whole_batch_norm(module):
     return module
 
 
-def gathered(parts, sizes):
-    """The rows of all parts, in order: each process has some of them, the parts are None elsewhere. parts: tensors (K, ...)
-    of equal shape but for K; sizes: each part's K."""
-    own = next(part for part in parts if part is not None)
-    whole = own.new_zeros(sum(sizes), *own.shape[1:])
-    for part, place in zip(parts, whole.split(sizes), strict=True):
-        if part is not None:
-            place.copy_(part)
-    distributed.all_reduce(whole)
-    return whole
+def summed(tensor):
+    """The sum of all processes' tensors, in place."""
+    distributed.all_reduce(tensor)
+    return tensor

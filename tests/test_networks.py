@@ -1,5 +1,8 @@
 """Sizes and types of the classifiers, and what they run on."""
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from common.data.features import FeatureSet
 from common.data.images import ImageSet
 from common.networks import Quarters, digits_net, four_conv, vgg16
 from common.training.device import choose_device, choose_precision, seed_generators, settle
+from conftest import ROOT
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -110,6 +114,37 @@ def test_a_gpu_is_made_the_current_one_and_repeatable(monkeypatch):
             setattr(owner, name, value)
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
+def test_a_cpu_keeps_the_memory_of_a_step():
+    """In a process of its own, which makes and frees large tensors over and over: `settle` has the C library take both
+    settings, and then no page is touched for the first time, where by itself it gives back more or less of them."""
+    text = """
+import ctypes, resource, torch
+from common.training.device import settle
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        tensors = [torch.zeros(20 * 2**20, dtype=torch.uint8) for _ in range(4)]
+        del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+taken, library = [], ctypes.CDLL(None)
+class Library:
+    def __init__(self, name):
+        pass
+    def mallopt(self, *arguments):
+        taken.append(library.mallopt(*arguments))
+ctypes.CDLL = Library
+settle(torch.device("cpu"))
+faults()
+print(*taken, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
+    *taken, faults = map(int, done.stdout.split())
+    assert taken == [1, 1] and faults < 10_000  # of 200,000
+
+
 def test_the_generators_are_seeded_as_by_manual_seed():
     torch.manual_seed(5)
     expected = torch.rand(4)
@@ -125,8 +160,9 @@ def test_rows_are_predicted_so_many_at_once_as_fit(shape, at_once):
 
 
 def test_images_are_predicted_in_batches_of_their_device():
-    images = ImageSet(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), (.5,) * 3, (.25,) * 3)
-    assert prediction_batch(images) == 64
+    for side, at_once in ((8, 64), (32, 64), (64, 64), (96, 37), (150, 16)):
+        images = ImageSet(torch.zeros(2, side, side, 3, dtype=torch.uint8), (.5,) * 3, (.25,) * 3)
+        assert prediction_batch(images) == at_once
     for side, at_once in ((8, 1024), (32, 1024), (64, 256), (150, 64)):  # on a GPU, which "meta" stands for here
         images = ImageSet(torch.zeros(2, side, side, 3, dtype=torch.uint8, device="meta"), (.5,) * 3, (.25,) * 3)
         assert prediction_batch(images) == at_once

@@ -12,6 +12,7 @@ from common.errors import UserError
 
 TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the synthesized crowds
 FEW, MANY, PREDICTED = 64, 1024, 12 * 2**20  # items that are predicted at once: the least, the most, their bytes
+FEW_IMAGES, PREDICTED_IMAGES = 16, 4 * 2**20  # the same for images on a CPU, of which FEW are the most
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ class Items:
 def prediction_batch(inputs):
     """How many items of an ImageSet or FeatureSet are predicted at once: so many that they take 12 MiB, from 64 to 1,024.
 
-    Of images on a CPU 64: what the layers make of more of them no longer fits its cache, and takes longer.
+    Of images on a CPU so many that they take 4 MiB, from 16 to 64: what the layers make of more of them no longer fits its
+    cache, nor what the C library keeps for the next batch (`keep_freed_memory`), and takes longer.
     """
     item = inputs.batch(slice(0, 1))
+    size = max(1, math.prod(item.shape[1:]) * item.element_size())
     if item.dim() > 2 and item.device.type == "cpu":
-        return FEW
-    return min(MANY, max(FEW, PREDICTED // max(1, math.prod(item.shape[1:]) * item.element_size())))
+        return min(FEW, max(FEW_IMAGES, PREDICTED_IMAGES // size))
+    return min(MANY, max(FEW, PREDICTED // size))
 
 
 @dataclass(frozen=True)

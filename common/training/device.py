@@ -1,4 +1,5 @@
 """Where a run computes, in which precision, and what it costs in seconds and memory."""
+import ctypes
 import os
 import resource
 import sys
@@ -9,6 +10,8 @@ import torch
 
 from common import processes
 from common.errors import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def choose_device(text):
@@ -46,10 +49,12 @@ def choose_device(text):
 
 def settle(device):
     """Before the first use of a device: makes a GPU the current one and its results the same in every run, in float32 where
-    that is asked for, not TF32. On a CPU all of this is so.
+    that is asked for, not TF32. On a CPU all of this is so, and a step's memory is kept for the next one.
 
     What has no deterministic kernel on a GPU runs nevertheless: torch warns of it, once.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; without it sums may differ
@@ -58,6 +63,17 @@ def settle(device):
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def keep_freed_memory():
+    """Lets glibc keep what a training step frees, up to 1 GB, for the next step. By default each tensor of some megabytes is
+    mapped anew, and touching its pages for the first time may take as long as the arithmetic. Elsewhere nothing is done."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library: macOS, musl, Windows
+        return
+    mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
+    mallopt(M_TRIM_THRESHOLD, 2**30)
 
 
 def seed_generators(seed, device):

@@ -207,14 +207,14 @@ def predict_all(learners, inputs, function=None, items=None):
     shared_out = 1 < processes.count() <= len(places)
     mine = range(processes.rank(), len(places), processes.count()) if shared_out else range(len(places))
     fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
-    parts = [[None] * len(places) for _ in learners]
+    wholes = [None] * len(learners)  # filled, not joined from parts: small ones kept between large ones split the memory up
     for k, batch in zip(mine, fetched, strict=True):
         def predict(learner, batch=batch):
             with learner.watch:
                 return (function or learner.method.predict)(batch)
         crew = learners[0].crew if learners else ALONE
-        for part, said in zip(parts, crew.map(predict, learners), strict=True):
-            part[k] = said
-    if shared_out:
-        return [processes.gathered(part, [place.stop - place.start for place in places]) for part in parts]
-    return [torch.cat(part) for part in parts]
+        for j, said in enumerate(crew.map(predict, learners)):
+            if wholes[j] is None:
+                wholes[j] = said.new_zeros(count, *said.shape[1:])
+            wholes[j][places[k]] = said
+    return [processes.summed(whole) for whole in wholes] if shared_out else wholes
