@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent
 SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py", "luna16": "LUNA16/main.py",
            "dogs-vs-cats": "DogsVsCats/main.py", "cifar10": "Cifar10/main.py", "cifar10h": "Cifar10/main.py",
            "cifar10n": "Cifar10/main.py", "own": "OwnData/main.py"}
+ROWS = {"cases": [1, 2, 3], "expertise": [1, 0]}  # of a crowd that is synthesized
 PEOPLE = ("cifar10h", "cifar10n")  # crowds of CIFAR-10 other than the synthesized ones
 ERROR = "error.txt"
 PLACES = ("DIR", "FILE")  # what a flag's help calls a place in the file system
@@ -252,9 +253,11 @@ def command_of(configs, script):
         return None
     kind = type(script.read_options([]))
     known = {f.name for f in dataclasses.fields(kind)}
-    flags = without_places({name: value for name, value in configs[0]["flags"].items() if name in known}, script)
-    flags = kind(**flags)
-    return flags.reproduce(script.PROTOCOL, seeds=len({config["flags"]["seed"] for config in configs}))
+    runs = [kind(**without_places({name: value for name, value in config["flags"].items() if name in known}, script))
+            for config in configs]
+    rows = {name: sorted({run.row()[name] for run in runs}) for name in runs[0].row()}
+    return runs[0].reproduce(script.PROTOCOL, seeds=len({run.seed for run in runs}), rows={
+        name: ",".join(map(str, values)) for name, values in rows.items() if len(values) < len(ROWS[name])})
 
 
 def list_cells(cells):
@@ -293,8 +296,8 @@ def parse(arguments):
     parser.add_argument("--device", help="the script's --device; by default each process has a GPU of its own")
     parser.add_argument("--seeds", type=whole(1, 10_000), help="0, 1, ... so many (default: 5; all that are there "
                         "with --tables-only)")
-    parser.add_argument("--cases", type=numbers((1, 2, 3)), default=[1, 2, 3], help="(default: 1,2,3)")
-    parser.add_argument("--expertise", type=numbers((0, 1)), default=[1, 0], help="(default: 1,0)")
+    parser.add_argument("--cases", type=numbers((1, 2, 3)), default=ROWS["cases"], help="(default: 1,2,3)")
+    parser.add_argument("--expertise", type=numbers((0, 1)), default=ROWS["expertise"], help="(default: 1,0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/reproduce-<dataset>)")
     parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="cells side by side in this process (default: 1)")
     parser.add_argument("--list", action="store_true", help="show the cells, their state and what they take")

@@ -2,8 +2,8 @@
 
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
 
-With --epochs 4 --test-size 2000 it gives Max-MIG 72.7 % (its forecaster 80.9), the majority vote 49.6 %, the true labels
-76.4 % after half an hour on one core of an AMD EPYC.
+It gives Max-MIG 83.2 % (its forecaster 90.0), AggNet 83.1, the majority vote 50.0, the true labels 86.0 after two and a half
+hours on one core of an Intel Xeon with bfloat16.
 """
 import sys
 from pathlib import Path

@@ -211,7 +211,8 @@ def test_a_folder_made_with_other_flags_is_refused(two_cells, tmp_path, capsys):
         reproduce.main(flags)
     assert reproduce.main([*flags, "--tables-only"]) == 0  # of what there is, whatever its flags
     text = (out / "table.md").read_text()
-    assert "python3 reproduce.py digits --seeds 2 --epochs 1 --train-size 100 --test-size 60 --methods majority-vote" in text
+    assert "python3 reproduce.py digits --seeds 2 --cases 1 --expertise 1 --epochs 1 --train-size 100 --test-size 60 " \
+           "--methods majority-vote" in text
     assert time.strftime("Measured %Y") in text
 
     mixed = tmp_path / "mixed"

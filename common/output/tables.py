@@ -213,10 +213,10 @@ def provenance(configs, command):
 
     def of_all(value):
         return ", ".join(sorted({str(value(config)) for config in configs}))
+    threads = of_all(lambda config: config["threads"] * config.get("side_by_side", 1))
     return (f"    {command}\n\nMeasured {of_all(lambda config: config.get('date', 'without a date'))} at commit "
             f"{of_all(lambda config: (config['commit'] or 'unknown')[:7])} on {of_all(lambda config: config['device'])}, "
-            f"{of_all(lambda config: config['threads'] * config.get('side_by_side', 1))} threads, "
-            f"{of_all(lambda config: config['run']['precision'])}, "
+            f"{threads} thread{'' if threads == '1' else 's'}, {of_all(lambda config: config['run']['precision'])}, "
             f"torch {of_all(lambda config: config['versions']['torch'])}.")
 
 

@@ -101,10 +101,11 @@ class Options:
         """The flags, {name: value}, by which reproduce.py picks this run's row of the table."""
         return {}
 
-    def reproduce(self, protocol, seeds=None):
-        """The command that makes this run's row of the table, over several seeds, or the whole table of so many seeds."""
+    def reproduce(self, protocol, seeds=None, rows=None):
+        """The command that makes this run's row of the table, over several seeds; or a table of so many seeds, of all rows
+        or of some, as `row` names them."""
         words = ["python3 reproduce.py", self.table_name(protocol.name), *([f"--seeds {seeds}"] if seeds else [])]
-        words += [] if seeds else [f"--{name} {value}" for name, value in self.row().items()]
+        words += [f"--{name} {value}" for name, value in ((rows or {}) if seeds else self.row()).items()]
         for f in fields(self):
             value, default = getattr(self, f.name), f.default if f.default is not None else getattr(protocol, f.name, None)
             if value != default and f.name not in OF_ONE_RUN:
