@@ -90,13 +90,18 @@ def same_state(module):
                 distributed.broadcast(tensor, 0)
 
 
+def summed(tensor):
+    """The sum of all processes' tensors, in place."""
+    distributed.all_reduce(tensor)
+    return tensor
+
+
 def sum_gradients(parameters):
     """Sums the parameters' gradients over the processes."""
     if count() == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    distributed.all_reduce(flat)
+    flat = summed(torch.cat([g.flatten() for g in gradients]))
     for g, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         g.copy_(whole.view_as(g))
 
@@ -135,15 +140,11 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(context, value):
-        value = value.clone()
-        distributed.all_reduce(value)
-        return value
+        return summed(value.clone())
 
     @staticmethod
     def backward(context, gradient):
-        gradient = gradient.contiguous().clone()
-        distributed.all_reduce(gradient)
-        return gradient
+        return summed(gradient.contiguous().clone())
 
 
 class WholeBatchNorm(_BatchNorm):
@@ -183,9 +184,3 @@ def with_whole_batch_norm(module):
             if isinstance(part, _BatchNorm):
                 part.__class__ = WholeBatchNorm
     return module
-
-
-def summed(tensor):
-    """The sum of all processes' tensors, in place."""
-    distributed.all_reduce(tensor)
-    return tensor

@@ -102,10 +102,10 @@ class Options:
         return {}
 
     def reproduce(self, protocol, seeds=None, rows=None):
-        """The command that makes this run's row of the table, over several seeds; or a table of so many seeds, of all rows
-        or of some, as `row` names them."""
+        """The command that makes this run's row of the table, over several seeds, or so many; or other rows, named as by
+        `row`: {} for all."""
         words = ["python3 reproduce.py", self.table_name(protocol.name), *([f"--seeds {seeds}"] if seeds else [])]
-        words += [f"--{name} {value}" for name, value in ((rows or {}) if seeds else self.row()).items()]
+        words += [f"--{name} {value}" for name, value in (self.row() if rows is None else rows).items()]
         for f in fields(self):
             value, default = getattr(self, f.name), f.default if f.default is not None else getattr(protocol, f.name, None)
             if value != default and f.name not in OF_ONE_RUN:
