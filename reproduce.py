@@ -103,9 +103,15 @@ def make_cells(options, extra, script):
     return cells
 
 
+def parts(out):
+    """The folders that hold the cells of a table: `out`; or, where it has none, those in it, each the same rows by other
+    methods: what methods find does not depend on which run beside them."""
+    return [out] if any(out.glob("*-seed*")) else sorted({cell.parent for cell in out.glob("*/*-seed*")}) or [out]
+
+
 def seeds_in(folder):
-    """How many seeds, from 0 on, the cells in the folder have; 0 where there are none."""
-    numbers = (path.name.rpartition("-seed")[2] for path in folder.glob("*-seed*"))
+    """How many seeds, from 0 on, the cells in the folder or its parts have; 0 where there are none."""
+    numbers = (path.name.rpartition("-seed")[2] for part in parts(folder) for path in part.glob("*-seed*"))
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
 
@@ -202,10 +208,27 @@ def work_side_by_side(cells, options):
         raise raised[0]
 
 
+def finished_in_parts(cells, out):
+    """[the finished cells of each part of `out` that has any]. Raises UserError for a method that one cell has twice."""
+    found, place = [], {}
+    for part in parts(out):
+        theirs = [dataclasses.replace(cell, folder=part / cell.folder.name) for cell in cells]
+        theirs = [cell for cell in theirs if cell.done]
+        for cell in theirs:
+            for method in cell.summary["methods"]:
+                if place.setdefault((cell.folder.name, method), part) != part:
+                    raise UserError(f"{cell.folder} and {place[cell.folder.name, method]} both have {method}; "
+                                    "the parts of a table have methods of their own")
+        found += [theirs] if theirs else []
+    return found
+
+
 def write_tables(cells, options, script):
     """table.md, table.tex, table.csv and the figures from what is finished; says what is missing."""
-    finished = [cell for cell in cells if cell.done]
-    missing = [cell.folder.name for cell in cells if cell not in finished]
+    by_part = finished_in_parts(cells, options.out)
+    finished = [cell for theirs in by_part for cell in theirs]
+    there = {cell.folder.name for cell in finished}
+    missing = [cell.folder.name for cell in cells if cell.folder.name not in there]
     if missing:
         print(f"{len(missing)} of {len(cells)} cells are missing: {', '.join(missing[:8])}" + " ..." * (len(missing) > 8))
     if not finished:
@@ -213,11 +236,11 @@ def write_tables(cells, options, script):
     rows = {cell.row: [] for cell in cells}  # in the table's order
     for cell in finished:
         rows[cell.row].append(cell)
-    in_order = [cell for theirs in rows.values() for cell in theirs]
-    summaries = [(cell.row, cell.summary) for cell in in_order]
-    table, choices, published = tables.gather(summaries), tables.gather_choices(summaries), tables.read_published(ROOT)
-    configs = [cell.config for cell in in_order if cell.config]
-    how = tables.provenance(configs, command_of(configs, script))
+    summaries = [(cell.row, cell.summary) for theirs in rows.values() for cell in theirs]
+    table, published = tables.gather(summaries), tables.read_published(ROOT)
+    choices = tables.gather_choices(summaries) if len(by_part) == 1 else {}  # each part has chosen among its own
+    records = [[cell.config for cell in theirs if cell.config] for theirs in by_part]
+    how = tables.provenance([(configs, command_of(configs, script)) for configs in records if configs])
     text = tables.markdown(table, choices, options.dataset, how, published)
 
     def write(name, draw, mode="wb", **how):
@@ -231,10 +254,10 @@ def write_tables(cells, options, script):
     if options.record:
         for cell in finished:
             record = {CONFIG: cell.config | {"flags": without_places(cell.config["flags"], script)}, SUMMARY: cell.summary}
-            (options.record / cell.folder.name).mkdir(parents=True, exist_ok=True)
+            folder = options.record / cell.folder.relative_to(options.out)
+            folder.mkdir(parents=True, exist_ok=True)
             for name, value in record.items():
-                replace_file(options.record / cell.folder.name / name,
-                             lambda file, value=value: file.write(json.dumps(value, indent=2) + "\n"), "w")
+                replace_file(folder / name, lambda file, value=value: file.write(json.dumps(value, indent=2) + "\n"), "w")
         print(f"the {len(finished)} runs' {CONFIG} and {SUMMARY} are in {options.record}")
     for document in tables.fill(ROOT, options.out, table, choices, how, published):
         print(f"{document} has these tables now")
@@ -249,8 +272,6 @@ def without_places(flags, script):
 
 def command_of(configs, script):
     """The command that makes the table again, by the records of its runs."""
-    if not configs:
-        return None
     kind = type(script.read_options([]))
     known = {f.name for f in dataclasses.fields(kind)}
     runs = [kind(**without_places({name: value for name, value in config["flags"].items() if name in known}, script))
@@ -298,7 +319,8 @@ def parse(arguments):
                         "with --tables-only)")
     parser.add_argument("--cases", type=numbers((1, 2, 3)), default=ROWS["cases"], help="(default: 1,2,3)")
     parser.add_argument("--expertise", type=numbers((0, 1)), default=ROWS["expertise"], help="(default: 1,0)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/reproduce-<dataset>)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="(default: runs/reproduce-<dataset>); with "
+                        "--tables-only also a folder of such folders, each with other --methods, for one table")
     parser.add_argument("--jobs", type=whole(1, 1000), default=1, help="cells side by side in this process (default: 1)")
     parser.add_argument("--list", action="store_true", help="show the cells, their state and what they take")
     parser.add_argument("--tables-only", action="store_true", help="make the tables from what there is")

@@ -42,13 +42,14 @@ CHOICES = {
                           ("dawid-skene", "dawid-skene"))},
 }
 PAIRED = {"last_accuracy": "last epoch", "selected_accuracy": "selected epoch", "train_label_accuracy": "labels"}
+OF_A_CELL = {"case", "expertise", "seed", "device"}  # flags in which the runs of a table differ
 PUBLISHED = "published.csv"  # in results/: row, method, accuracy, rule, source
 BLOCK = re.compile(r"(<!-- (results/[^\s:]+): ([\w, -]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 @dataclass(frozen=True)
 class Number:
-    """A mean and a standard deviation (of the sample; 0 for a single seed) over `seeds` runs."""
+    """A mean and a standard deviation (of the sample; NaN for a single seed) over `seeds` runs."""
     mean: float
     deviation: float
     seeds: int
@@ -56,13 +57,14 @@ class Number:
     @classmethod
     def of(cls, values):
         values = np.array(values, float)
-        return cls(values.mean(), values.std(ddof=1) if len(values) > 1 else 0., len(values))
+        return cls(values.mean(), values.std(ddof=1) if len(values) > 1 else np.nan, len(values))
 
     def text(self, percent, sign):
-        """12.34 ± 0.56 for a share in percent, 0.123 ± 0.004 for another number, with `sign` between the two."""
+        """12.34 ± 0.56 for a share in percent, 0.123 ± 0.004 for another number, with `sign` between the two; of one seed
+        the mean alone."""
         mean, deviation = (100 * self.mean, 100 * self.deviation) if percent else (self.mean, self.deviation)
         digits = 2 if percent else 3
-        return f"{mean:.{digits}f} {sign} {deviation:.{digits}f}"
+        return f"{mean:.{digits}f}" + (f" {sign} {deviation:.{digits}f}" if self.seeds > 1 else "")
 
 
 def gather(summaries):
@@ -198,26 +200,34 @@ def words(value):
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def provenance(configs, command):
-    """How the runs with these records were measured, in Markdown; "" without any. Raises UserError where they differ in more
-    than case, expertise and seed."""
-    if not configs:
-        return ""
-    runs = [{name: value for name, value in config["run"].items() if name not in ("case", "expertise", "seed", "device")}
-            for config in configs]
+def _agree(configs, but):
+    """Raises UserError where the runs with these records differ in a flag that is not among `but`."""
+    runs = [{name: value for name, value in config["run"].items() if name not in but} for config in configs]
     for run in runs:
         for name in sorted(run.keys() | runs[0].keys()):
             if (run.get(name) or None) != (runs[0].get(name) or None):  # a flag that is younger than a run is off in it
                 raise UserError(f"runs with {name.replace('_', '-')} {words(run.get(name))} and {words(runs[0].get(name))} "
                                 "in one table; give each an --out of its own")
 
+
+def provenance(parts):
+    """How a table's runs were measured, in Markdown; "" without any. parts: [(records, the command that makes them)]. Raises
+    UserError where the runs of a part differ in more than case, expertise and seed, or the parts in more than methods."""
+    configs = [config for theirs, _ in parts for config in theirs]
+    if not configs:
+        return ""
+    for theirs, _ in parts:
+        _agree(theirs, OF_A_CELL)
+    _agree(configs, {*OF_A_CELL, "methods"})
+
     def of_all(value):
         return ", ".join(sorted({str(value(config)) for config in configs}))
     threads = of_all(lambda config: config["threads"] * config.get("side_by_side", 1))
-    return (f"    {command}\n\nMeasured {of_all(lambda config: config.get('date', 'without a date'))} at commit "
-            f"{of_all(lambda config: (config['commit'] or 'unknown')[:7])} on {of_all(lambda config: config['device'])}, "
-            f"{threads} thread{'' if threads == '1' else 's'}, {of_all(lambda config: config['run']['precision'])}, "
-            f"torch {of_all(lambda config: config['versions']['torch'])}.")
+    return "\n".join(f"    {command}" for _, command in parts) + (
+        f"\n\nMeasured {of_all(lambda config: config.get('date', 'without a date'))} at commit "
+        f"{of_all(lambda config: (config['commit'] or 'unknown')[:7])} on {of_all(lambda config: config['device'])}, "
+        f"{threads} thread{'' if threads == '1' else 's'}, {of_all(lambda config: config['run']['precision'])}, "
+        f"torch {of_all(lambda config: config['versions']['torch'])}.")
 
 
 def fill(root, folder, table, choices, how, published):
@@ -309,7 +319,7 @@ def figures(write, table, folders, title):
         memorized = memorization_over_seeds(runs)
         pairs = taught({line["method"] for line in memorized})
         if pairs:
-            over = f"{title if row == title else f'{title}, {row}'}, mean over {len(runs)} seeds"
+            over = f"{title if row == title else f'{title}, {row}'}, mean over {len({run.name for run in runs})} seeds"
             write(f"memorization-{slug(row)}.png",
                   lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
             errors = annotator_error_over_seeds(runs)
