@@ -6,7 +6,7 @@ DIR gets a file of JSON lines and a log for each stage, and table.md. A stage is
 share of the time is up: what it has found until then stays, and the next one begins. On a CPU everything is cut down to
 some seconds, to see that it runs. The stages:
 
-    agreement   one step of every method in float32 on the CPU and on the GPU: how far losses and gradients differ
+    agreement   one step of every method in float64 on the CPU and on the GPU: how far losses and gradients differ
     repeat      the same run twice, and stopped and resumed: whether all weights and metrics are the same, bit for bit
     steps       milliseconds a step, kernels a step, and the share of the time in which the GPU works
     jobs        the same six cells with reproduce.py --jobs 1, 3 and 6

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from common.networks import Dropout, digits_net, four_conv, multiplications
-from common.training.learners import Crew
+from common.training.crews import Crew
 from conftest import load_script
 
 

@@ -30,7 +30,7 @@ class CoNAL(Method):
         crowd, classes = batch.crowd, logits.shape[1]
         h = torch.softmax(logits, 1)
         person = functional.normalize(self.people(crowd.annotator), dim=1)
-        item = functional.normalize(self.difficulty(batch.inputs.float()), dim=1)[crowd.item]
+        item = functional.normalize(self.difficulty(batch.inputs.to(self.common.dtype)), dim=1)[crowd.item]
         weight = torch.sigmoid((person * item).sum(1))[:, None]
         own = functional.embedding(crowd.annotator, self.own.view(-1, classes * classes)).view(-1, classes, classes)
         theirs = torch.bmm(h[crowd.item][:, None], own)[:, 0]

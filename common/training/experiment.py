@@ -9,8 +9,9 @@ from common import processes
 from common.errors import UserError
 from common.methods import FORECASTER, METHODS, UPPER_BOUND, Batch
 from common.output import results
+from common.training.crews import make_crew
 from common.training.device import choose_device, choose_precision, peak_memory_mb, settle
-from common.training.learners import STAGES, build_stage, fail, generator, make_crew, predict_all, random_seed, teams
+from common.training.learners import STAGES, build_stage, fail, generator, predict_all, random_seed, teams
 from common.training.runfolder import Follower, RunFolder
 from common.training.selection import make_plan, mean, predict_teams
 
@@ -35,6 +36,8 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     seeds = {learner.name: random_seed(options.seed, "dropout", learner.name, *place) for learner in learners}
     for learner in learners:
         learner.method.train()
+    crew = learners[0].crew
+    crew.begin_epoch(learners)
     crowds = train.crowd.select(order).batches(size)
     title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
     if len(fold.train) < len(train):
@@ -43,8 +46,7 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     fetched = zip(parts, train.inputs.batches(parts, maps), crowds, strict=True)
     for step, (items, inputs, crowd) in enumerate(tqdm(fetched, title, steps, leave=False, disable=None)):
         batch = Batch(items, inputs, crowd, lambda items=items: train.inputs.view(items))
-        found = learners[0].crew.map(lambda learner, batch=batch, step=step: learner.step(
-            batch, (seeds[learner.name] + step) % 2**63), learners)
+        found = crew.step(learners, batch, {learner: (seeds[learner.name] + step) % 2**63 for learner in learners})
         for row, loss in zip(losses, found, strict=True):
             row[step] = loss
     for learner, row in zip(learners, losses.cpu(), strict=True):
@@ -161,7 +163,8 @@ def run_on(dataset, protocol, options, device, precision):
     """The rest of `run`, on a device."""
     if options.batch_size < processes.count():
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
-    crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods))
+    crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods),
+                     options.graphs)
     folder = (Follower if processes.rank() else RunFolder)(
         options, protocol.name, device, precision, dataset.describe(), crew.count)
     with folder.claimed(), told_how_to_go_on(folder):

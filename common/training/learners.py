@@ -1,6 +1,5 @@
 """Methods in training: their random numbers, their optimisers, the three stages of KD-Crowd, predictions for a set."""
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +8,11 @@ import torch
 from common import processes
 from common.data.dataset import prediction_batch
 from common.methods import METHODS, Setting
-from common.networks import Classifier, Dropout, multiplications
+from common.networks import Classifier, Dropout
 from common.robust import ROBUST
+from common.training.crews import ALONE
 from common.training.device import Stopwatch, seed_generators
 
-LITTLE = 5e8  # multiplications forward in a step: some ten milliseconds of one core
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model taught by it; all else is trained in stage 0
 
 
@@ -31,36 +30,6 @@ def generator(seed, *keys):
     return torch.Generator().manual_seed(random_seed(seed, *keys))
 
 
-class Crew:
-    """`count` threads, one core each, that work on learners side by side."""
-
-    def __init__(self, count):
-        self.pool = ThreadPoolExecutor(count - 1) if count > 1 else None
-        self.count = count
-
-    def map(self, function, learners):
-        """[function(learner)]: the learners that draw from torch's global generator by the caller, one after another, the
-        others by all threads."""
-        if self.pool is None or len(learners) < 2:
-            return [function(learner) for learner in learners]
-        grad = torch.is_grad_enabled()  # each thread has its own
-
-        def work(places):
-            with torch.set_grad_enabled(grad):
-                return [(k, function(learners[k])) for k in places]
-        parts = [[] for _ in range(self.count)]  # the first is the caller's
-        for k in sorted(range(len(learners)), key=lambda k: learners[k].generator is not None):
-            (min(parts, key=len) if learners[k].generator else parts[0]).append(k)
-        waiting = [self.pool.submit(work, places) for places in parts[1:] if places]
-        found = dict(work(parts[0]))
-        for future in waiting:
-            found |= dict(future.result())
-        return [found[k] for k in range(len(learners))]
-
-
-ALONE = Crew(1)
-
-
 class Learner:
     """A method in training under the name of what it is trained for, in a stage and on a fold of the training items: its
     optimiser, its clock, what became of it, the weights of the best epoch where one is selected."""
@@ -72,8 +41,9 @@ class Learner:
         processes.same_state(self.method)
         networks = [part for part in method.modules() if isinstance(part, Classifier)]
         self.shared = [p for network in networks for p in network.body.parameters()]
+        self.repeatable = not method.draws and all(part.ours for part in networks)  # a step is the same work every time
         self.generator = None  # torch's global one, if it is not its own
-        if device.type == "cpu" and processes.count() == 1 and not method.draws and all(part.ours for part in networks):
+        if device.type == "cpu" and processes.count() == 1 and self.repeatable:
             self.generator = torch.Generator()
             for part in method.modules():
                 if isinstance(part, Dropout):
@@ -82,7 +52,7 @@ class Learner:
         fast = [p for p in method.parameters() if all(p is not q for q in slow)]
         groups = [{"params": fast, "lr": protocol.classifier_rate}]
         groups += [{"params": slow, "lr": protocol.aggregator_rate}] if slow else []
-        self.optimizer = torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda"))
+        self.optimizer = torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda"), capturable=device.type == "cuda")
         self.watch = Stopwatch(device)
         self.seconds = 0.
         self.failure = None
@@ -103,18 +73,23 @@ class Learner:
         if self.best:
             self.method.load_state_dict(self.best["method"])
 
-    def step(self, batch, seed):
-        """One step of Adam on the batch. `seed` is for the method's dropout. Returns the loss, still on the device."""
+    def step(self, batch, seed, take=None):
+        """One step of Adam on the batch, by `descend` or what repeats it (`take`, of a Batch). `seed` is for the method's
+        dropout. Returns the loss, still on the device."""
         with self.watch:
             if self.generator:
                 self.generator.manual_seed(seed)
             else:
                 seed_generators(seed, self.watch.device)
-            loss = self.method.loss(batch)
-            self.optimizer.zero_grad()
-            loss.backward()
-            processes.sum_gradients(self.shared)
-            self.optimizer.step()
+            return (take or self.descend)(batch)
+
+    def descend(self, batch):
+        """What a step is once the generators are seeded."""
+        loss = self.method.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        processes.sum_gradients(self.shared)
+        self.optimizer.step()
         return loss.detach()
 
     def is_finite(self):
@@ -129,19 +104,9 @@ class Learner:
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:  # a checkpoint may come from another device
+                group["capturable"] = self.watch.device.type == "cuda"
         self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
-
-
-def make_crew(protocol, inputs, batch_size, precision, device, methods):
-    """The Crew for a run of so many methods. Where a step is so little work that threads would stand in one another's way
-    within it, each has one core, so torch's number of threads is set to one; else one learner at a time has all threads."""
-    if device.type != "cpu" or processes.count() > 1:
-        return ALONE
-    if multiplications(protocol.network(precision), inputs.batch(slice(0, 1))) * batch_size > LITTLE:
-        return ALONE
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return Crew(min(threads, methods))
 
 
 def teams(learners):

@@ -64,6 +64,8 @@ class Options:
     keep: str = flag("auto", "decoded image files: in the device's memory, or in a file on disk that is read ahead of the "
                      "training; auto: on a GPU by size, on a CPU the file", same_run=False,
                      choices=("auto", "device", "disk"))
+    graphs: str = flag("auto", "on a GPU, small steps are recorded as CUDA graphs, which are launched as a whole; off: each "
+                       "kernel by itself, with the same numbers", same_run=False, choices=("auto", "off"))
     augment: str = flag(None, "flip and turn training images: not at all, once for all, or afresh each epoch",
                         choices=("none", "once", "fresh"))
     train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
