@@ -1,10 +1,16 @@
-"""Learners side by side in threads: the same numbers as one after another."""
+"""Learners side by side, in threads or by recordings: the same numbers as one after another."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from common.crowd import CrowdLabels
+from common.errors import UserError
+from common.methods import Batch, Method
 from common.networks import Dropout, digits_net, four_conv, multiplications
-from common.training.crews import Crew
+from common.training import crews, experiment
+from common.training.crews import AT_FIRST, Crew, Recorder
 from conftest import load_script
 
 
@@ -65,3 +71,95 @@ def test_the_number_of_threads_changes_nothing(tmp_path, capsys, robust):
         torch.set_num_threads(before)
     assert columns[0] == columns[1]
     assert "3 methods at a time with a thread each" in capsys.readouterr().out
+
+
+class Again:
+    """Stands for a Recording where there is no CUDA: the step on the Place's batch, once more."""
+    made = []
+    stream = None
+
+    def __init__(self, learner, place, device, beside):
+        self.learner, self.place = learner, place
+        self.made.append((learner.name, learner.stage, beside))
+
+    def launch(self, _):
+        return self.learner.descend(self.place.batch)
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """A Recorder without CUDA."""
+    stream = SimpleNamespace(record_event=lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 0)})
+    monkeypatch.setattr(crews, "Recording", Again)
+    monkeypatch.setattr(Again, "made", [])
+    return Recorder(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("robust", ["elr", "dividemix"])
+def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, robust):
+    flags = ["--train-size", "100", "--test-size", "50", "--epochs", "3", "--batch-size", "20", "--device", "cpu",
+             "--methods", "field", "kd-crowd-max-mig", "--robust", robust]
+    assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
+    monkeypatch.setattr(experiment, "make_crew", lambda *_: recorder)
+    assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
+    columns = [[line.rsplit(",", 1)[0] for line in (tmp_path / run / "metrics.csv").read_text().splitlines()]
+               for run in ("0", "1")]
+    assert columns[0] == columns[1] and len(columns[0]) > 40
+    made = [(name, stage) for name, stage, _ in Again.made]
+    assert made.count(("max-mig", 0)) == 1 and made.count(("kd-crowd-max-mig", 2)) == 1
+    assert made.count(("aggnet", 0)) == made.count(("mbem", 0)) == 3, "its q is another after each epoch"
+    assert made.count(("kd-crowd-max-mig", 1)) == (0 if robust == "dividemix" else 1), "DivideMix draws on the CPU"
+
+
+class Walker:
+    """Takes steps and notes how."""
+    name, stage, repeatable = "walker", 0, True
+
+    def __init__(self, method=None):
+        self.method, self.ways = method or Method(SimpleNamespace(network=nn.Identity)), []
+
+    def step(self, batch, seed, take=None):
+        self.ways.append("recorded" if take else "launched")
+        return seed
+
+
+def batch_of(labels, items=4):
+    counts = torch.full((items,), labels // items)
+    counts[0] += labels % items
+    crowd = CrowdLabels(torch.zeros(labels, dtype=torch.int32), torch.zeros(labels, dtype=torch.int32),
+                        torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]), 1, 2)
+    return Batch(torch.arange(items), torch.ones(items, 3), crowd)
+
+
+def test_batches_of_other_shapes_are_launched_kernel_by_kernel(recorder):
+    one, other = Walker(), Walker()
+    other.repeatable = False
+    for labels in (8, 8, 8, 8, 9, 8):
+        assert recorder.step([one, other], batch_of(labels), {one: 1, other: 2}) == [1, 2]
+    assert AT_FIRST == 3 and one.ways == ["launched"] * 3 + ["recorded", "launched", "recorded"]
+    assert other.ways == ["launched"] * 6
+    assert recorder.place.batch.crowd.label.shape == (8,)
+
+
+def test_recordings_that_draw_do_not_run_beside_others(recorder, monkeypatch):
+    drawing, still = Walker(), Walker()
+    for _ in range(AT_FIRST):
+        recorder.step([still], batch_of(8), {still: 0})
+    monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 4)})
+    for _ in range(AT_FIRST + 1):
+        recorder.step([drawing, still], batch_of(8), {drawing: 0, still: 0})
+    assert [beside for _, _, beside in Again.made] == [True, False]
+    recorder.begin_epoch([still])
+    assert list(recorder.recordings) == [still]
+
+
+def test_a_step_that_cannot_be_recorded_is_named_with_the_way_out(recorder, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+    monkeypatch.setattr(crews, "Recording", refuse)
+    walker = Walker()
+    with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
+        for _ in range(AT_FIRST + 1):
+            recorder.step([walker], batch_of(8), {walker: 0})
