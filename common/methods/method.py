@@ -44,7 +44,7 @@ class Method(nn.Module):
     teacher = None  # the name of the method whose predictions start it, for KD-Crowd
     models_annotators = False  # whether KD-Crowd may stand on it
     forecasts = False  # whether it has a forecaster
-    draws = False  # whether its loss draws random numbers of its own, beside the network's dropout
+    draws = False  # whether its loss draws random numbers of its own, beside the network's dropout: not recorded, on a GPU
     aggregates = False  # whether its labels of the training items come from the crowd's labels alone
 
     def __init__(self, setting):
@@ -56,7 +56,8 @@ class Method(nn.Module):
         return self.loss_from(self.classifier(batch.inputs), batch)
 
     def loss_from(self, logits, batch):
-        """The same, from the classifier's logits (B, C) for the batch."""
+        """The same, from the classifier's logits (B, C) for the batch. Within an epoch nothing of it may change but the
+        values of tensors: on a GPU a step is recorded and repeated (common/training/crews.py)."""
         raise NotImplementedError
 
     def predict(self, inputs):
@@ -73,7 +74,7 @@ class Method(nn.Module):
 
     def end_epoch(self, predict_train):
         """Called after each epoch. predict_train() gives `predict` on all training items, (N, C); predict_train(function)
-        any other function of the inputs."""
+        any other function of the inputs. On a GPU a method that has its own is recorded anew after it."""
 
     def forecast(self, probabilities, crowd):
         """(N, C): what `predict`'s probabilities (N, C) and the crowd's labels of the same items say together."""
