@@ -125,31 +125,39 @@ class Walker:
         return seed
 
 
-def batch_of(labels, items=4):
-    counts = torch.full((items,), labels // items)
-    counts[0] += labels % items
-    crowd = CrowdLabels(torch.zeros(labels, dtype=torch.int32), torch.zeros(labels, dtype=torch.int32),
-                        torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]), 1, 2)
-    return Batch(torch.arange(items), torch.ones(items, 3), crowd)
+BATCH = Batch(torch.arange(4), torch.ones(4, 3), CrowdLabels.from_dense([[0], [1], [0], [1]], 2))
 
 
-def test_batches_of_other_shapes_are_launched_kernel_by_kernel(recorder):
+def test_the_first_steps_and_those_that_differ_are_launched_kernel_by_kernel(recorder):
     one, other = Walker(), Walker()
     other.repeatable = False
-    for labels in (8, 8, 8, 8, 9, 8):
-        assert recorder.step([one, other], batch_of(labels), {one: 1, other: 2}) == [1, 2]
-    assert AT_FIRST == 3 and one.ways == ["launched"] * 3 + ["recorded", "launched", "recorded"]
-    assert other.ways == ["launched"] * 6
-    assert recorder.place.batch.crowd.label.shape == (8,)
+    for _ in range(5):
+        assert recorder.step([one, other], BATCH, {one: 1, other: 2}) == [1, 2]
+    assert AT_FIRST == 3 and one.ways == ["launched"] * 3 + ["recorded"] * 2
+    assert other.ways == ["launched"] * 5
+
+
+@pytest.mark.parametrize(("dense", "graphs", "recorded"), [
+    ([[0, 1], [1, 1]], "auto", True), ([[0, 1], [1, 1]], "off", False), ([[0, 1], [1, -1]], "auto", False)])
+def test_on_a_gpu_what_is_alike_is_recorded(dense, graphs, recorded):
+    train = SimpleNamespace(inputs=SimpleNamespace(batch=lambda _: torch.zeros(1, 1, 8, 8)),
+                            crowd=CrowdLabels.from_dense(dense, 2))
+    options = SimpleNamespace(batch_size=16, graphs=graphs)
+
+    def crew(batch_size=16):
+        options.batch_size = batch_size
+        return crews.make_crew(train, SimpleNamespace(network=digits_net), options, torch.device("cuda", 0), "float32")
+    assert isinstance(crew(), Recorder) == recorded
+    assert crew(10**6) is crews.ALONE
 
 
 def test_recordings_that_draw_do_not_run_beside_others(recorder, monkeypatch):
     drawing, still = Walker(), Walker()
     for _ in range(AT_FIRST):
-        recorder.step([still], batch_of(8), {still: 0})
+        recorder.step([still], BATCH, {still: 0})
     monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 4)})
     for _ in range(AT_FIRST + 1):
-        recorder.step([drawing, still], batch_of(8), {drawing: 0, still: 0})
+        recorder.step([drawing, still], BATCH, {drawing: 0, still: 0})
     assert [beside for _, _, beside in Again.made] == [True, False]
     recorder.begin_epoch([still])
     assert list(recorder.recordings) == [still]
@@ -162,4 +170,4 @@ def test_a_step_that_cannot_be_recorded_is_named_with_the_way_out(recorder, monk
     walker = Walker()
     with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
         for _ in range(AT_FIRST + 1):
-            recorder.step([walker], batch_of(8), {walker: 0})
+            recorder.step([walker], BATCH, {walker: 0})

@@ -57,8 +57,7 @@ class Recorder(Crew):
     to launch them. So a step is recorded, as a CUDA graph, and the recording launched as a whole; those of several learners
     run side by side. A recording repeats what was launched on the memory that was used: the numbers are the same.
 
-    A step can be recorded where the batch has the shapes of the first one, as with the papers' crowds, in which everybody
-    labels everything. Where each batch has another number of labels, steps are launched kernel by kernel.
+    All batches must have the same shapes: as many labels for each item, as in the papers' crowds.
     """
 
     def __init__(self, device):
@@ -77,10 +76,8 @@ class Recorder(Crew):
 
     def step(self, learners, batch, seeds):
         self.place = self.place or Place(batch)
-        fits = self.place.takes(batch)
-        recordings = [self.recording(learner) if fits else None for learner in learners]
-        if any(recordings):
-            self.place.fill(batch)
+        self.place.fill(batch)
+        recordings = [self.recording(learner) for learner in learners]
         here, losses = torch.cuda.current_stream(self.device), []
         arrived = here.record_event()
         with ExitStack() as at_the_end:
@@ -117,14 +114,11 @@ class Recorder(Crew):
 
 
 class Place:
-    """Memory for a batch that recordings read: batches of the same shapes are copied there."""
+    """Memory for a batch that recordings read: each batch is copied there."""
 
     def __init__(self, like):
         items, inputs, *crowd = (tensor.clone() for tensor in _tensors(like))
         self.batch = Batch(items, inputs, CrowdLabels(*crowd, like.crowd.annotators, like.crowd.classes))
-
-    def takes(self, batch):
-        return all(mine.shape == new.shape for mine, new in zip(_tensors(self.batch), _tensors(batch), strict=True))
 
     def fill(self, batch):
         for mine, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
@@ -153,18 +147,19 @@ class Recording:
         return self.loss
 
 
-def make_crew(protocol, inputs, batch_size, precision, device, methods, graphs="auto"):
-    """The Crew for a run of so many methods. On a CPU, where a step is so little work that threads would stand in one
+def make_crew(train, protocol, options, device, precision):
+    """The Crew for a run on the training Items. On a CPU, where a step is so little work that threads would stand in one
     another's way within it, each has one core, so torch's number of threads is set to one; else one learner at a time has
-    all threads. On a GPU, where a step is not so much work that it keeps the GPU busy by itself, steps are recorded unless
-    `graphs` is off."""
+    all threads. On a GPU steps are recorded where they are not so much work that they keep it busy one by one, and where
+    all items have as many labels; unless --graphs is off."""
     if processes.count() > 1 or device.type not in ("cpu", "cuda"):
         return ALONE
-    work = multiplications(protocol.network(precision), inputs.batch(slice(0, 1))) * batch_size
+    work = multiplications(protocol.network(precision), train.inputs.batch(slice(0, 1))) * options.batch_size
     if device.type == "cuda":
-        return Recorder(device) if graphs == "auto" and work <= MUCH else ALONE
+        alike = bool((train.crowd.counts == train.crowd.counts[0]).all())
+        return Recorder(device) if options.graphs == "auto" and alike and work <= MUCH else ALONE
     if work > LITTLE:
         return ALONE
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return Crew(min(threads, methods))
+    return Crew(min(threads, len(options.methods)))

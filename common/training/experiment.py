@@ -163,8 +163,7 @@ def run_on(dataset, protocol, options, device, precision):
     """The rest of `run`, on a device."""
     if options.batch_size < processes.count():
         raise UserError(f"--batch-size {options.batch_size}: fewer than the {processes.count()} processes that share it")
-    crew = make_crew(protocol, dataset.train.inputs, options.batch_size, precision, device, len(options.methods),
-                     options.graphs)
+    crew = make_crew(dataset.train, protocol, options, device, precision)
     folder = (Follower if processes.rank() else RunFolder)(
         options, protocol.name, device, precision, dataset.describe(), crew.count)
     with folder.claimed(), told_how_to_go_on(folder):
