@@ -20,8 +20,8 @@ from common.data.images import Augmentation, ImageSet
 from common.methods import METHODS, SYNTHESIZED_METHODS, Batch, Setting
 from common.networks import Classifier, four_conv, vgg16
 from common.robust import ROBUST
-from common.training import experiment
-from common.training.crews import ALONE, Recorder
+from common.training import crews, experiment
+from common.training.crews import ALONE, WORTHWHILE, Recorder
 from common.training.device import choose_precision
 from common.training.learners import Learner
 from common.training.options import Options
@@ -168,7 +168,7 @@ def repeat_one(bench, work, count, methods, stops):
     """The runs of a workload: after so many checkpoints, one each epoch, they are stopped, and go on."""
     dataset = Dataset(work.items(count), work.items(count // 2, 1), [*map(str, range(10))], [*map(str, range(ANNOTATORS))])
     said, save = [], RunFolder.save
-    experiment.CHECKPOINT_SECONDS = 0
+    experiment.CHECKPOINT_SECONDS = crews.WORTHWHILE = 0  # always
 
     def run(name):
         out = bench.out / "repeat" / f"{work.name}-{name.replace(' ', '-')}"
@@ -260,7 +260,7 @@ def compare(bench, work, names, train, batches):
                 experiment.end_epoch(learners, train)
                 for learner in learners:
                     learner.method.train()
-                crew.begin_epoch(learners)
+                crew.begin_epoch(learners, WORTHWHILE)
             losses.append(torch.stack(crew.step(learners, batch, dict.fromkeys(learners, k))))
         if different is None and not torch.equal(*losses):
             different = k

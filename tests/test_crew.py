@@ -1,4 +1,6 @@
 """Learners side by side, in threads or by recordings: the same numbers as one after another."""
+import csv
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -73,55 +75,98 @@ def test_the_number_of_threads_changes_nothing(tmp_path, capsys, robust):
     assert "3 methods at a time with a thread each" in capsys.readouterr().out
 
 
-class Again:
-    """Stands for a Recording where there is no CUDA: the step on the Place's batch, once more."""
-    made = []
-    stream = None
+class Stream:
+    """Notes what it is told."""
 
-    def __init__(self, learner, place, device, beside):
-        self.learner, self.place = learner, place
+    def __init__(self, said):
+        self.said = said
+
+    def record_event(self):
+        self.said.append("filled")
+        return "filled"
+
+    def wait_event(self, event):
+        self.said.append(f"after {event}")
+
+    def wait_stream(self, _):
+        self.said.append("joined")
+
+
+class Again:
+    """Stands for a Recording where there is no CUDA: the step on the Place's batch, once more. Like one it knows the tensors
+    that the method had when it was made."""
+    made = []
+
+    def __init__(self, learner, place, stream, beside):
+        self.learner, self.place, self.stream = learner, place, stream if beside else None
+        self.knows = self.tensors()
         self.made.append((learner.name, learner.stage, beside))
 
+    def tensors(self):
+        return [tensor.data_ptr() for tensor in self.learner.method.state_dict().values()]
+
     def launch(self, _):
+        assert self.tensors() == self.knows
         return self.learner.descend(self.place.batch)
 
 
 @pytest.fixture
 def recorder(monkeypatch):
-    """A Recorder without CUDA."""
-    stream = SimpleNamespace(record_event=lambda: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    """A Recorder without CUDA; `said` is what its streams are told."""
+    said, Again.made = [], []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(said))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(said))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 0)})
     monkeypatch.setattr(crews, "Recording", Again)
-    monkeypatch.setattr(Again, "made", [])
-    return Recorder(torch.device("cpu"))
+    monkeypatch.setattr(crews, "WORTHWHILE", 4)
+    made = Recorder(torch.device("cpu"))
+    made.said = said
+    return made
+
+
+def metrics(folder):
+    """The lines of metrics.csv but for the seconds."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("robust", ["elr", "dividemix"])
 def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, robust):
     flags = ["--train-size", "100", "--test-size", "50", "--epochs", "3", "--batch-size", "20", "--device", "cpu",
-             "--methods", "field", "kd-crowd-max-mig", "--robust", robust]
+             "--methods", "field", "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
     monkeypatch.setattr(experiment, "make_crew", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
-    columns = [[line.rsplit(",", 1)[0] for line in (tmp_path / run / "metrics.csv").read_text().splitlines()]
-               for run in ("0", "1")]
-    assert columns[0] == columns[1] and len(columns[0]) > 40
+    assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) > 40
     made = [(name, stage) for name, stage, _ in Again.made]
-    assert made.count(("max-mig", 0)) == 1 and made.count(("kd-crowd-max-mig", 2)) == 1
-    assert made.count(("aggnet", 0)) == made.count(("mbem", 0)) == 3, "its q is another after each epoch"
+    assert made.count(("max-mig", 0)) == made.count(("kd-crowd-max-mig", 2)) == 1
+    for em in (("aggnet", 0), ("mbem", 0), ("kd-crowd-aggnet", 2)):
+        assert made.count(em) == 3, "its q is another after each epoch"
     assert made.count(("kd-crowd-max-mig", 1)) == (0 if robust == "dividemix" else 1), "DivideMix draws on the CPU"
+    assert not recorder.recordings
+
+
+def test_folds_are_recorded_one_after_another(tmp_path, capsys, monkeypatch, recorder):
+    flags = ["--train-size", "160", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
+             "--methods", "max-mig", "--select", "crowd", "--folds", "2"]
+    assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
+    monkeypatch.setattr(experiment, "make_crew", lambda *_: recorder)
+    assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
+    assert metrics(tmp_path / "0") == metrics(tmp_path / "1")
+    assert len(Again.made) == 4
 
 
 class Walker:
     """Takes steps and notes how."""
-    name, stage, repeatable = "walker", 0, True
+    name, stage, repeatable, draws, offset = "walker", 0, True, 0, 0
 
     def __init__(self, method=None):
         self.method, self.ways = method or Method(SimpleNamespace(network=nn.Identity)), []
 
     def step(self, batch, seed, take=None):
         self.ways.append("recorded" if take else "launched")
+        Walker.offset = self.draws
         return seed
 
 
@@ -151,23 +196,48 @@ def test_on_a_gpu_what_is_alike_is_recorded(dense, graphs, recorded):
     assert crew(10**6) is crews.ALONE
 
 
+def test_recordings_wait_for_the_batch_and_are_waited_for(recorder):
+    walkers = Walker(), Walker()
+    for _ in range(AT_FIRST + 1):
+        recorder.said.clear()
+        recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
+    assert recorder.said == ["filled", "after filled", "after filled", "joined", "joined"]
+    recorder.begin_epoch(walkers[:1], 50)
+    assert list(recorder.recordings) == [walkers[0]]
+    recorder.begin_epoch(walkers, 3)
+    recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
+    assert walkers[1].ways[-1] == "launched", "three steps do not repay a recording"
+
+
 def test_recordings_that_draw_do_not_run_beside_others(recorder, monkeypatch):
     drawing, still = Walker(), Walker()
-    for _ in range(AT_FIRST):
-        recorder.step([still], BATCH, {still: 0})
-    monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 4)})
+    drawing.draws = 4
+    monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: Walker.offset)})
     for _ in range(AT_FIRST + 1):
         recorder.step([drawing, still], BATCH, {drawing: 0, still: 0})
-    assert [beside for _, _, beside in Again.made] == [True, False]
-    recorder.begin_epoch([still])
-    assert list(recorder.recordings) == [still]
+    assert [beside for _, _, beside in Again.made] == [False, True]
 
 
-def test_a_step_that_cannot_be_recorded_is_named_with_the_way_out(recorder, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+@pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.OutOfMemoryError])
+def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
+    """What is not possible is named with the way out; where memory is short, all steps are launched."""
+    def refuse(learner, *_):
+        if learner is first:
+            return Again(learner, *_)
+        try:
+            raise kind("operation not permitted when stream is capturing\nand more")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")  # as the end of a capture does
     monkeypatch.setattr(crews, "Recording", refuse)
-    walker = Walker()
-    with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
-        for _ in range(AT_FIRST + 1):
-            recorder.step([walker], BATCH, {walker: 0})
+    first, second = Walker(), Walker()
+
+    def walk():
+        for _ in range(AT_FIRST + 2):
+            recorder.step([first, second], BATCH, {first: 0, second: 0})
+    if kind is RuntimeError:
+        with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
+            walk()
+        return
+    walk()
+    assert first.ways == second.ways == ["launched"] * (AT_FIRST + 2)
+    assert capsys.readouterr().out.count("no memory for a recording") == 1

@@ -200,3 +200,11 @@ def test_few_items_take_fewer_folds():
             with pytest.raises(UserError, match="--folds 5: leaves 2 items with labels of 1 class to be held out"):
                 make_plan(items, options)
     assert len(found) > 1
+
+
+def test_where_all_methods_break_in_the_first_fold_the_run_says_so(tmp_path, capsys, monkeypatch):
+    from common.methods.max_mig import MaxMIG
+    monkeypatch.setattr(MaxMIG, "loss_from", lambda self, logits, batch: logits.sum() * float("nan"))
+    status, summary, _ = run(tmp_path / "run", "--epochs", 1, "--folds", 2, "--methods", "max-mig")
+    assert status == 1
+    assert summary["methods"]["max-mig"]["failure"] == "loss not finite in epoch 1, batch 1"

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import torch
+from tqdm import tqdm
 
 from common import processes
 from common.crowd import CrowdLabels
@@ -13,6 +14,7 @@ from common.networks import multiplications
 LITTLE = 5e8  # multiplications forward in a step: some ten milliseconds of one core
 MUCH = 1e11  # as many take a GPU longer than the CPU takes to launch them
 AT_FIRST = 3  # steps of a learner that are not recorded: the optimiser and the libraries make what they keep
+WORTHWHILE = 50  # steps of an epoch from which recordings, which take about as long as ten steps, are made
 
 
 class Crew:
@@ -41,8 +43,11 @@ class Crew:
             found |= dict(future.result())
         return [found[k] for k in range(len(learners))]
 
-    def begin_epoch(self, learners):
-        """Before the first step of these learners in an epoch."""
+    def begin_epoch(self, learners, steps):
+        """Before the first of so many steps of these learners in an epoch."""
+
+    def release(self):
+        """After the last step of all."""
 
     def step(self, learners, batch, seeds):
         """[loss] of the step that each learner takes on the batch. seeds: {learner: the seed of its step}."""
@@ -57,31 +62,39 @@ class Recorder(Crew):
     to launch them. So a step is recorded, as a CUDA graph, and the recording launched as a whole; those of several learners
     run side by side. A recording repeats what was launched on the memory that was used: the numbers are the same.
 
-    All batches must have the same shapes: as many labels for each item, as in the papers' crowds.
+    All batches must have the same shapes: as many labels for each item, as in the papers' crowds. Each recording has the
+    memory of a step of its own; where that is not there, steps are launched kernel by kernel from then on.
     """
 
     def __init__(self, device):
         super().__init__(1)
         self.device = device
         self.place = None
+        self.fits = self.pays = True  # whether recordings have had the memory so far; whether the epoch has enough steps
         self.taken = {}  # {learner: how many steps}
         self.random = set()  # the learners whose steps draw random numbers
-        self.recordings = {}
+        self.streams, self.recordings = {}, {}  # of learners
 
-    def begin_epoch(self, learners):
+    def begin_epoch(self, learners, steps):
         """Keeps the recordings of these learners alone, for the memory, and of them those whose method does nothing at the
         end of an epoch that would make its step another."""
+        self.pays = steps >= WORTHWHILE
         self.recordings = {learner: recording for learner, recording in self.recordings.items()
                            if learner in learners and type(learner.method).end_epoch is Method.end_epoch}
+
+    def release(self):
+        self.recordings = {}  # not when the garbage is collected next, which may be while another run records
 
     def step(self, learners, batch, seeds):
         self.place = self.place or Place(batch)
         self.place.fill(batch)
-        recordings = [self.recording(learner) for learner in learners]
+        for learner in learners:
+            self.record(learner)
         here, losses = torch.cuda.current_stream(self.device), []
         arrived = here.record_event()
         with ExitStack() as at_the_end:
-            for learner, recording in zip(learners, recordings, strict=True):
+            for learner in learners:
+                recording = self.recordings.get(learner)
                 if recording is None:
                     losses.append(self.launch(learner, batch, seeds[learner]))
                     continue
@@ -100,17 +113,21 @@ class Recorder(Crew):
             self.random.add(learner)
         return loss
 
-    def recording(self, learner):
-        """The learner's Recording, which is made if it is time; None before that and where no two steps are the same."""
-        if not learner.repeatable or self.taken.get(learner, 0) < AT_FIRST:
-            return None
-        if learner not in self.recordings:
-            try:
-                self.recordings[learner] = Recording(learner, self.place, self.device, learner not in self.random)
-            except RuntimeError as error:
-                raise UserError(f"{learner.name}: its steps cannot be recorded ({str(error).splitlines()[0][:120]}); "
-                                "go on with --graphs off") from error
-        return self.recordings[learner]
+    def record(self, learner):
+        """Makes the learner's Recording if it is time."""
+        if learner in self.recordings or not (self.fits and self.pays and learner.repeatable) or (
+                self.taken.get(learner, 0) < AT_FIRST):
+            return
+        stream = self.streams.setdefault(learner, torch.cuda.Stream(self.device))
+        try:
+            self.recordings[learner] = Recording(learner, self.place, stream, learner not in self.random)
+        except RuntimeError as error:
+            cause = error.__context__ or error  # what follows from it hides it
+            if not isinstance(cause, torch.cuda.OutOfMemoryError):
+                raise UserError(f"{learner.name}: its steps cannot be recorded ({str(cause).splitlines()[0][:120]}); go on "
+                                "with --graphs off") from error
+            tqdm.write(f"{learner.name}: no memory for a recording; steps are launched kernel by kernel from now on")
+            self.fits, self.recordings = False, {}
 
 
 class Place:
@@ -130,15 +147,14 @@ def _tensors(batch):
 
 
 class Recording:
-    """A learner's step on the batch in a Place. `stream`: of its own if it may run `beside` others, else None: those that
-    draw random numbers share the generator's seed on the device."""
+    """A learner's step on the batch in a Place. It runs on the `stream` if it may run `beside` others: those that draw
+    random numbers do not, since in older torch they share the generator's seed on the device."""
 
-    def __init__(self, learner, place, device, beside):
-        stream = torch.cuda.Stream(device)
+    def __init__(self, learner, place, stream, beside):
         self.stream = stream if beside else None
         self.graph = torch.cuda.CUDAGraph()
         learner.optimizer.zero_grad()
-        # on its own stream its scratch memory is its own, too; threads that read images ahead may go on
+        # on a learner's own stream its scratch memory is its own, too; threads that read images ahead may go on
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.loss = learner.descend(place.batch)
 

@@ -103,7 +103,7 @@ def choose_precision(name, device):
 def peak_memory_mb(device):
     """The most memory that the process has held so far, on a GPU what its allocator has held there, in MB."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
+        return torch.cuda.max_memory_reserved(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

@@ -37,7 +37,7 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     for learner in learners:
         learner.method.train()
     crew = learners[0].crew
-    crew.begin_epoch(learners)
+    crew.begin_epoch(learners, steps)
     crowds = train.crowd.select(order).batches(size)
     title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
     if len(fold.train) < len(train):
@@ -66,7 +66,8 @@ def train_folds(learners, train, plan, epoch, options, stage):
     losses = {}
     for fold in plan.folds:
         mine = [learner for learner in learners if learner.fold == fold.number and not learner.failure]
-        for learner, loss in zip(mine, train_epoch(mine, train, fold, epoch, options, stage), strict=True):
+        found = train_epoch(mine, train, fold, epoch, options, stage) if mine else []
+        for learner, loss in zip(mine, found, strict=True):
             losses.setdefault(learner.name, []).append(loss)
             if learner.failure:
                 fail(learners, learner.name, learner.failure)
@@ -176,7 +177,10 @@ def run_on(dataset, protocol, options, device, precision):
         else:
             if state:
                 folder.restore(files_of(state, dataset))
-            status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision, crew)
+            try:
+                status = train(dataset.to(device, options.keep), protocol, options, folder, state, device, precision, crew)
+            finally:
+                crew.release()
         processes.leave()
         return status
 

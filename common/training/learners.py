@@ -104,7 +104,7 @@ class Learner:
         self.method.load_state_dict(state["method"])
         if state["optimizer"]:
             self.optimizer.load_state_dict(state["optimizer"])
-            for group in self.optimizer.param_groups:  # a checkpoint may come from another device
+            for group in self.optimizer.param_groups:  # a checkpoint may be older than recordings
                 group["capturable"] = self.watch.device.type == "cuda"
         self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
 
