@@ -241,21 +241,23 @@ def jobs(bench):
 
 def graph(bench):
     count = 20 if bench.whole else 4
-    for work in bench.workloads:
+    timed = {"the paper's": SYNTHESIZED_METHODS} | {name: [name] for name in TIMED if name != "dividemix"}
+    every = {"all": sorted(KINDS.keys() - {"dividemix"})}
+    for work, groups in (*((work, timed) for work in bench.workloads), (TINY, every)):
         train = work.items(16 * work.batch if bench.whole else 16).to(bench.device)
         batches = work.batches(train, count)
-        for names in (*([name] for name in TIMED if name != "dividemix"), SYNTHESIZED_METHODS):
-            yield {"network": work.name, "methods": " ".join(names), **compare(bench, work, names, train, batches)}
+        for title, names in groups.items():
+            yield {"network": work.name, "methods": title, **compare(bench, work, names, train, batches)}
 
 
 def compare(bench, work, names, train, batches):
     """{"same", "first_different", "eager_ms", "graph_ms"}: recorded steps of methods side by side against those launched
     kernel by kernel, from the same start. On a CPU nothing is recorded."""
-    precision, crews = choose_precision("auto", bench.device), (ALONE, Recorder(bench.device) if bench.whole else ALONE)
-    teams, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in crews], None
+    precision, ways = choose_precision("auto", bench.device), (ALONE, Recorder(bench.device) if bench.whole else ALONE)
+    teams, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in ways], None
     for k, batch in enumerate(batches):
         losses = []
-        for crew, learners in zip(crews, teams, strict=True):
+        for crew, learners in zip(ways, teams, strict=True):
             if k == len(batches) // 2:
                 experiment.end_epoch(learners, train)
                 for learner in learners:
@@ -268,7 +270,7 @@ def compare(bench, work, names, train, batches):
                for key, tensor in one.method.state_dict().items())
     times = [1000 * bench.seconds(lambda k, crew=crew, learners=learners: crew.step(
         learners, batches[k % len(batches)], dict.fromkeys(learners, k)), len(batches))
-        for crew, learners in zip(crews, teams, strict=True)]
+        for crew, learners in zip(ways, teams, strict=True)]
     return {"same": same and different is None, "first_different": different, "eager_ms": times[0], "graph_ms": times[1]}
 
 

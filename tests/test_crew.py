@@ -218,9 +218,9 @@ def test_recordings_that_draw_do_not_run_beside_others(recorder, monkeypatch):
     assert [beside for _, _, beside in Again.made] == [False, True]
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.OutOfMemoryError])
+@pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.OutOfMemoryError, KeyboardInterrupt])
 def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
-    """What is not possible is named with the way out; where memory is short, all steps are launched."""
+    """What is not possible is named with the way out; where memory is short, all steps are launched; Control-C is itself."""
     def refuse(learner, *_):
         if learner is first:
             return Again(learner, *_)
@@ -236,6 +236,10 @@ def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
             recorder.step([first, second], BATCH, {first: 0, second: 0})
     if kind is RuntimeError:
         with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
+            walk()
+        return
+    if kind is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
             walk()
         return
     walk()

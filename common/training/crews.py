@@ -123,6 +123,8 @@ class Recorder(Crew):
             self.recordings[learner] = Recording(learner, self.place, stream, learner not in self.random)
         except RuntimeError as error:
             cause = error.__context__ or error  # what follows from it hides it
+            if not isinstance(cause, RuntimeError):  # Control-C
+                raise cause from None
             if not isinstance(cause, torch.cuda.OutOfMemoryError):
                 raise UserError(f"{learner.name}: its steps cannot be recorded ({str(cause).splitlines()[0][:120]}); go on "
                                 "with --graphs off") from error
