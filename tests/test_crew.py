@@ -122,7 +122,10 @@ def recorder(monkeypatch):
     monkeypatch.setattr(crews, "WORTHWHILE", 4)
     made = Recorder(torch.device("cpu"))
     made.said = said
-    return made
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a Crew of threads has
+    yield made
+    torch.set_num_threads(threads)
 
 
 def metrics(folder):
