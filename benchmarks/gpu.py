@@ -7,10 +7,11 @@ share of the time is up: what it has found until then stays, and the next one be
 some seconds, to see that it runs. The stages:
 
     agreement   one step of every method in float64 on the CPU and on the GPU: how far losses and gradients differ
-    repeat      the same run twice, and stopped and resumed: whether all weights and metrics are the same, bit for bit
+    repeat      the same run twice, kernel by kernel, stopped and resumed: whether all weights and metrics are the same, bit
+                for bit
     steps       milliseconds a step, kernels a step, and the share of the time in which the GPU works
     jobs        the same six cells with reproduce.py --jobs 1, 3 and 6
-    graph       a whole step as a CUDA graph against the eager step: bit for bit, and in time
+    graph       recorded steps, the methods' side by side, against those launched kernel by kernel: bit for bit, and in time
     prediction  images a second in batches of 64 to 1,024
     cifar10     max-mig and true-label on CIFAR-10 with the paper's 50 epochs (needs --path); where the time does not do,
                 cifar10/metrics.csv says how far they came

@@ -164,8 +164,8 @@ class Walker:
     """Takes steps and notes how."""
     name, stage, repeatable, draws, offset = "walker", 0, True, 0, 0
 
-    def __init__(self, method=None):
-        self.method, self.ways = method or Method(SimpleNamespace(network=nn.Identity)), []
+    def __init__(self):
+        self.method, self.ways = Method(SimpleNamespace(network=nn.Identity)), []
 
     def step(self, batch, seed, take=None):
         self.ways.append("recorded" if take else "launched")

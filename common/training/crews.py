@@ -1,4 +1,5 @@
 """Who takes the learners' steps: threads on a CPU, recordings of their steps on a GPU."""
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -71,9 +72,9 @@ class Recorder(Crew):
         self.device = device
         self.place = None
         self.fits = self.pays = True  # whether recordings have had the memory so far; whether the epoch has enough steps
-        self.taken = {}  # {learner: how many steps}
+        self.taken = Counter()  # {learner: how many steps, kernel by kernel}
         self.random = set()  # the learners whose steps draw random numbers
-        self.streams, self.recordings = {}, {}  # of learners
+        self.streams, self.recordings = defaultdict(lambda: torch.cuda.Stream(device)), {}  # of learners
 
     def begin_epoch(self, learners, steps):
         """Keeps the recordings of these learners alone, for the memory, and of them those whose method does nothing at the
@@ -87,9 +88,10 @@ class Recorder(Crew):
 
     def step(self, learners, batch, seeds):
         self.place = self.place or Place(batch)
-        self.place.fill(batch)
         for learner in learners:
             self.record(learner)
+        if self.recordings:
+            self.place.fill(batch)
         here, losses = torch.cuda.current_stream(self.device), []
         arrived = here.record_event()
         with ExitStack() as at_the_end:
@@ -108,19 +110,18 @@ class Recorder(Crew):
     def launch(self, learner, batch, seed):
         """The learner's step, kernel by kernel."""
         loss = learner.step(batch, seed)
-        self.taken[learner] = self.taken.get(learner, 0) + 1
+        self.taken[learner] += 1
         if torch.cuda.default_generators[self.device.index].get_offset() > 0:  # since it was seeded, for this step
             self.random.add(learner)
         return loss
 
     def record(self, learner):
         """Makes the learner's Recording if it is time."""
-        if learner in self.recordings or not (self.fits and self.pays and learner.repeatable) or (
-                self.taken.get(learner, 0) < AT_FIRST):
+        due = self.fits and self.pays and learner.repeatable and self.taken[learner] >= AT_FIRST
+        if learner in self.recordings or not due:
             return
-        stream = self.streams.setdefault(learner, torch.cuda.Stream(self.device))
         try:
-            self.recordings[learner] = Recording(learner, self.place, stream, learner not in self.random)
+            self.recordings[learner] = Recording(learner, self.place, self.streams[learner], learner not in self.random)
         except RuntimeError as error:
             cause = error.__context__ or error  # what follows from it hides it
             if not isinstance(cause, RuntimeError):  # Control-C
@@ -172,12 +173,14 @@ def make_crew(train, protocol, options, device, precision):
     all items have as many labels; unless --graphs is off."""
     if processes.count() > 1 or device.type not in ("cpu", "cuda"):
         return ALONE
-    work = multiplications(protocol.network(precision), train.inputs.batch(slice(0, 1))) * options.batch_size
-    if device.type == "cuda":
-        alike = bool((train.crowd.counts == train.crowd.counts[0]).all())
-        return Recorder(device) if options.graphs == "auto" and alike and work <= MUCH else ALONE
-    if work > LITTLE:
+    counts = train.crowd.counts
+    if device.type == "cuda" and (options.graphs == "off" or (counts != counts[0]).any()):
         return ALONE
+    work = multiplications(protocol.network(precision), train.inputs.batch(slice(0, 1))) * options.batch_size
+    if work > (MUCH if device.type == "cuda" else LITTLE):
+        return ALONE
+    if device.type == "cuda":
+        return Recorder(device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     return Crew(min(threads, len(options.methods)))
