@@ -165,10 +165,15 @@ def _locate(source, names, place, given="answers to"):
 
 
 def _labels(file, source, classes, known_by):
-    """int64 (N,): the source's items' labels in a table task,label, -1 where there is none."""
+    """int64 (N,): the source's items' labels in a table task,label, -1 where there is none. Answers alone are not all items:
+    labels of others are left out."""
     labels = np.full(len(source), -1)
     if file:
         names, given, lines = read_labels(file, classes, known_by)
+        there = np.flatnonzero(source.find(names) >= 0)
+        if source.kind == "answers" and 0 < len(there) < len(names):
+            print(f"notice: {file}: {len(names) - len(there)} of {len(names)} items have no answers and are left out")
+            names, given, lines = [names[k] for k in there], given[there], lines[there]
         labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}", "labels of")] = given
     return labels
 

@@ -110,8 +110,13 @@ def test_answers_alone(tmp_path, capsys):
     assert MAIN.main([*flags, "--methods", "majority-vote", "dawid-skene", "one-coin"]) == 0  # the same run
     with pytest.raises(UserError, match="--network vgg16 is for images"):
         MAIN.main([*flags, "--network", "vgg16", "--fresh"])
-    with pytest.raises(UserError, match="is not in --answers answers.csv"):
-        MAIN.main([*flags, "--truth", "truth.csv", "--fresh"])
+    capsys.readouterr()
+    assert MAIN.main([*flags, "--truth", "truth.csv", "--out", "all"]) == 0  # items that nobody answered score nothing
+    assert "truth.csv: 20 of 100 items have no answers" in capsys.readouterr().out
+    assert rows(tmp_path / "all" / "labels.csv") == labels
+    (tmp_path / "known.csv").write_text("task,label\nelsewhere,yes\n")
+    with pytest.raises(UserError, match="'elsewhere', which is not in --answers answers.csv"):
+        MAIN.main([*flags, "--fresh"])
 
 
 def test_classes_with_the_names_of_columns_and_numbers(tmp_path):
