@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from common.files import claim, holder, replace_file
+from common.methods import UPPER_BOUND
 from common.output import tables
 from common.processes import number_of
 from common.training.options import Parser, SynthesizedOptions, whole
@@ -133,6 +134,8 @@ def refuse_others(cells, script):
         there = (cell.config or {}).get("run", {})
         for name, value in asked.items():
             filled_in = value is None or name == "precision" and value == "auto"  # by the script, once it knows the data
+            if name == "methods" and UPPER_BOUND not in there.get(name, value):  # it left this out where no truth is known
+                value = [method for method in value if method != UPPER_BOUND]
             if not filled_in and name in there and there[name] != value:
                 raise UserError(f"{cell.folder} holds a run with {name.replace('_', '-')} {tables.words(there[name])}, not "
                                 f"{tables.words(value)}; give its flags, or another --out")
@@ -252,13 +255,16 @@ def write_tables(cells, options, script):
     tables.figures(write, table, folders, options.dataset)
     print(f"\n{text}\ntables and figures are in {options.out}")
     if options.record:
-        for cell in finished:
+        recorded = [cell for cell in finished if cell.config]
+        for cell in recorded:
             record = {CONFIG: cell.config | {"flags": without_places(cell.config["flags"], script)}, SUMMARY: cell.summary}
             folder = options.record / cell.folder.relative_to(options.out)
             folder.mkdir(parents=True, exist_ok=True)
             for name, value in record.items():
                 replace_file(folder / name, lambda file, value=value: file.write(json.dumps(value, indent=2) + "\n"), "w")
-        print(f"the {len(finished)} runs' {CONFIG} and {SUMMARY} are in {options.record}")
+        print(f"the {len(recorded)} runs' {CONFIG} and {SUMMARY} are in {options.record}")
+        if len(recorded) < len(finished):
+            print(f"{len(finished) - len(recorded)} runs have no {CONFIG}; nothing of them is recorded")
     for document in tables.fill(ROOT, options.out, table, choices, how, published):
         print(f"{document} has these tables now")
 

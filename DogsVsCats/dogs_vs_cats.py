@@ -3,7 +3,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common.crowd import Experts
-from common.data.decoding import left_out_file, read_items, read_lists
+from common.data.decoding import left_out_file, read_items, read_lists, table
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at
 from common.errors import UserError
@@ -27,8 +27,7 @@ def load(path):
         splits, files = read_lists(path, LISTS, len(CLASSES)), {}
     else:
         splits = _halves(*_find(path))
-        files = {f"split_{name}": "".join(f"{item},{c}\n" for item, c in zip(*split, strict=True))
-                 for name, split in zip(LISTS, splits, strict=True)}
+        files = {f"split_{name}": table(zip(*split, strict=True)) for name, split in zip(LISTS, splits, strict=True)}
     (train, train_left_out), (test, test_left_out) = (
         read_items([path / name for name in names], names, truth, SIZE, "RGB", *IMAGENET, Augmentation(True, 45))
         for names, truth in splits)

@@ -15,7 +15,7 @@ from common.data.sources import FITS, SEVERAL, Source, apply, fit, read_source
 from common.data.tensors import load_tensors
 from common.errors import UserError
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
-from common.networks import build, load_weights, network_names, pretrained
+from common.networks import AUXILIARY, OWN_NETWORKS, build, load_weights, network_names, pretrained
 from common.output.model import Model, states_of, write_predictions
 from common.training.options import Options, flag, whole
 
@@ -90,7 +90,7 @@ def load(options):
     else:
         source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
-    index = _locate(source, answers.items, lambda k: answers.place(np.flatnonzero(answers.item == k)[0]))
+    index = _locate(source, answers.items, answers.place_of_item)
     truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
     answered = np.bincount(index[answers.item], minlength=len(source)) > 0
     train = np.flatnonzero(answered | (gold >= 0))
@@ -142,7 +142,7 @@ PROTOCOL = Protocol(
 def _wants(options):
     """(color, imagenet) of sources.fit: what the network needs."""
     loaded = bool(options.weights or options.pretrained)
-    return loaded or options.network not in ("small", "four-conv", "vgg16"), loaded
+    return loaded or options.network not in OWN_NETWORKS, loaded
 
 
 def _locate(source, names, place, given="answers to"):
@@ -199,8 +199,8 @@ def _with_gold(answers, index, train, gold):
 def _network(options, preprocessing, inputs, classes):
     """(precision -> Classifier, its spec)."""
     if preprocessing["kind"] != "images":
-        for flag_name in ("size", "weights", "pretrained"):
-            if getattr(options, flag_name):
+        for flag_name in ("size", "weights", "pretrained", "fit"):
+            if getattr(options, flag_name) not in (None, False, FITS[0]):
                 raise UserError(f"--{flag_name} is for images; expected none with {preprocessing['kind']}")
         if options.network != "small":
             raise UserError(f"--network {options.network} is for images; {preprocessing['kind']} have a small one")
@@ -210,6 +210,8 @@ def _network(options, preprocessing, inputs, classes):
         raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
     spec = {"name": options.network, "channels": preprocessing["channels"], "size": preprocessing["size"],
             "classes": classes}
+    if options.network in AUXILIARY and (options.weights or options.pretrained):
+        spec["transform_input"] = True  # what torchvision's own weights of these are for
     try:
         built = build(spec)
     except ValueError as error:
@@ -228,6 +230,9 @@ def _start(options, built):
     """The state dict that the network's body starts from, or None."""
     if options.weights and options.pretrained:
         raise UserError("--weights and --pretrained: both say what the network starts from; expected one of them")
+    if options.pretrained and options.network in OWN_NETWORKS:
+        raise UserError(f"--pretrained: there are no weights for --network {options.network}, which is the project's own; "
+                        "expected one of torchvision's, as resnet18")
     if not options.weights and not options.pretrained:
         return None
     try:
@@ -257,7 +262,7 @@ def _texts_of(source, train):
 
 def say(dataset, protocol, options):
     """What --check says of data in which nothing is wrong."""
-    crowd = dataset.train.crowd
+    crowd = dataset.train.said().crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
           f"{len(crowd.label) / len(dataset.train):.1f} an item; {len(dataset.test)} to test on, "

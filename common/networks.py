@@ -4,6 +4,7 @@ from torch import nn
 
 from common import processes
 
+OWN_NETWORKS = ("small", "four-conv", "vgg16")  # what --network may be besides torchvision's
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with further outputs in training
 
 
@@ -153,12 +154,12 @@ def small(channels, size):
 def network_names():
     """What --network may be for images."""
     from torchvision import models
-    return ["small", "four-conv", "vgg16", *models.list_models(module=models)]
+    return [*OWN_NETWORKS, *models.list_models(module=models)]
 
 
 def build(spec, precision="float32"):
-    """The Classifier of a spec: {"name", "classes", and "features", or "channels" and "size"}. Raises ValueError for one
-    that cannot take such images."""
+    """The Classifier of a spec: {"name", "classes", and "features", or "channels" and "size"}, and "transform_input" where
+    torchvision's network scales its inputs for its own weights. Raises ValueError for one that cannot take such images."""
     classes = spec["classes"]
     if "features" in spec:
         return feature_net(spec["features"], classes, precision)
@@ -177,14 +178,16 @@ def build(spec, precision="float32"):
         flatten = next(k for k, layer in enumerate(body) if isinstance(layer, nn.Flatten))
         body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)
-    body = _headless(name)
+    body = _headless(name, transform_input=spec.get("transform_input"))
     return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision, ours=False)
 
 
-def _headless(name, weights=None):
+def _headless(name, weights=None, transform_input=False):
     """torchvision's network of that name without its last linear layer."""
     from torchvision import models
     more = {"aux_logits": False, "init_weights": True} if name in AUXILIARY and not weights else {}
+    if transform_input:
+        more["transform_input"] = True
     body = models.get_model(name, weights=weights, **more)
     last = [path for path, layer in body.named_modules() if isinstance(layer, nn.Linear)]
     if last:

@@ -123,6 +123,7 @@ def test_crowd_of_answers(write):
     ("[1, 2]", "expected an object"),
     ("{", "not JSON"),
     ('{"a": {"x": 1, "x": 2}}', "'x' twice in one object"),
+    ("task," + "x" * 200_000 + "\na,cat\n", "line 1: not a header .field larger than field limit"),
     ('{"a": {"x": [1, 2]}}', r"task 'a', worker 'x': '\[1, 2\]'; expected a label"),
 ])
 def test_bad_answers(write, content, message):
@@ -172,6 +173,33 @@ def test_what_is_no_label(write, capsys):
     capsys.readouterr()
     read_answers(write("task,worker,label\na,ann,cat\nb,ann,NA\na,bob,cat\nb,bob,NA\n"))
     assert "'NA' is a class, of 2 answers; expected these left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("header", ["Item ID", "image_id", "crop no."])
+def test_ids_that_look_like_labels(write, header):
+    """Items called by running numbers, among them those of the classes: the column says so, or that no other has as many."""
+    answers = read_answers(write(f"{header},ann,bob\n" + "".join(f"{k},{k % 3},{k % 3}\n" for k in range(1, 9))))
+    assert answers.annotators == ["ann", "bob"] and answers.classes == ["0", "1", "2"]
+    assert answers.items == [str(k) for k in range(1, 9)]
+    ids = read_answers(write("ann,bob,cas\n1,1,0\n0,1,0\n2,2,1\n"))  # three labels that happen to differ
+    assert ids.annotators == ["ann", "bob", "cas"] and ids.items == ["0", "1", "2"]
+
+
+def test_thousands_of_annotators_in_columns(write):
+    names = [f"annotator {k:05d} of the second round" for k in range(3_000)]
+    answers = read_answers(write(",".join(["task", *names]) + "\n" + ",".join(["a"] + ["0", "1"] * 1_500) + "\n"))
+    assert answers.annotators == names and answers.label.tolist() == [0, 1] * 1_500
+
+
+def test_an_item_that_nobody_answered(write):
+    answers = read_answers(write(WIDE + "z.jpg,,\n"))
+    assert answers.place_of_item(answers.items.index("z.jpg")).endswith("answers.csv")
+    assert answers.place_of_item(0).endswith("answers.csv, line 2")
+
+
+def test_json_has_no_columns(write):
+    with pytest.raises(UserError, match="--columns a b c: .* is JSON"):
+        read_answers(write('{"a": {"x": "cat"}}'), columns=["a", "b", "c"])
 
 
 def test_a_table_of_labels(write):

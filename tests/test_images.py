@@ -95,6 +95,20 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch, c
     assert pixels.images.shape == (1, 8, 8, 1) and not pixels.mapped and "could not be kept" in capsys.readouterr().out
 
 
+def test_the_checksum_is_that_of_the_images_wherever_they_are(tmp_path, monkeypatch):
+    """Else a run could not go on where the cache of its images has gone, or come."""
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "b.png")
+    found = []
+    (tmp_path / "file").write_text("")
+    for cache in ("cache", "file"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
+        pixels, _ = decode([tmp_path / "a.png", tmp_path / "b.png"], 8, "L")
+        images = ImageSet(pixels, (.5,), (.5,))
+        found.append((pixels.mapped, images.checksum(), images.select(torch.tensor([1])).checksum()))
+    assert [mapped for mapped, *_ in found] == [True, False] and found[0][1:] == found[1][1:]
+
+
 def test_a_map_gives_the_batches_that_memory_gives(tmp_path):
     """The map of a file, selected from twice, read ahead or brought into memory, against the same images in memory."""
     PIXELS.numpy().tofile(tmp_path / "pixels")

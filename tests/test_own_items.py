@@ -39,7 +39,14 @@ def folder(tmp_path):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     turned.save(root / "turned.jpg", exif=exif, quality=95)
     (root / "notes.txt").write_text("no image")
+    (root / "notes.pdf").write_text("no image either, though Pillow writes such")
     (root / ".hidden.png").write_bytes(b"")
+    (root / ".trash").mkdir()
+    grey.save(root / ".trash" / "gone.png")
+    (root / "runs" / "own-seed0").mkdir(parents=True)  # what a run has left is nobody's item
+    grey.save(root / "runs" / "own-seed0" / "curves.png")
+    for name in ("config.json", "summary.json"):
+        (root / "runs" / "own-seed0" / name).write_text("{}")
     return root
 
 
@@ -187,6 +194,15 @@ def test_other_bad_items(tmp_path):
             read_source(**{name: str(value) for name, value in how.items()})
 
 
+@pytest.mark.parametrize("header", ["id,question", "question,passage", "filename,note,question", "question,text"])
+def test_a_question_may_be_a_text_or_a_name(tmp_path, header):
+    row = {"id": "1", "filename": "1", "note": "n", "passage": "it is red", "text": "it is red",
+           "question": "is it red" if header in ("id,question", "filename,note,question") else "1"}
+    (tmp_path / "texts.csv").write_text(f"{header}\n{','.join(row[name] for name in header.split(','))}\n")
+    source = read_source(texts=str(tmp_path / "texts.csv"))
+    assert source.names == ["1"] and source.raw in (["is it red"], ["it is red"])
+
+
 def test_texts(tmp_path):
     rows = [f'{k},"{"good, fine film" if k % 2 else "bad; dull film"} {k % 5}"' for k in range(30)]
     (tmp_path / "t.tsv").write_text("id,review\n" + "\n".join(rows) + "\n")
@@ -220,6 +236,11 @@ def test_networks(name, channels, size):
 def test_networks_with_further_outputs_in_training(name, size):
     classifier = build({"name": name, "channels": 3, "size": size, "classes": 4})
     assert classifier.training and classifier(torch.rand(2, 3, size, size)).shape == (2, 4)
+
+
+def test_inputs_are_scaled_for_torchvision_s_own_weights():
+    spec = {"name": "googlenet", "channels": 3, "size": 32, "classes": 2}
+    assert not build(spec).body.transform_input and build(spec | {"transform_input": True}).body.transform_input
 
 
 def test_networks_that_cannot():

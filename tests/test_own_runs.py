@@ -188,8 +188,10 @@ def test_a_large_classifier_is_of_one_method(tmp_path, monkeypatch, capsys):
 def test_labels_from_a_method_of_choice(tmp_path):
     flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "2", "--methods", "majority-vote,aggnet,max-mig"]
     assert MAIN.main([*flags, "--out", "run", "--labels-from", "aggnet"]) == 0
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels_from"] == "aggnet"
-    assert load_model("run/model.pt").method == "aggnet"
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["labels_from"] == summary["classifier"] == load_model("run/model.pt").method == "aggnet"
+    html = " ".join((tmp_path / "run" / "report.html").read_text().split())
+    assert "the classifier is that of <b>aggnet</b>" in html and '<tr class="kept"><td>aggnet' in html
 
 
 def test_several_networks_are_averaged(tmp_path):
@@ -251,6 +253,23 @@ def test_gold_is_learnt_from(tmp_path):
         assert {row["label"], row["one-coin"], row["one-coin-joined"]} == {truth[f"item {k}"]} and row["confidence"] == "1.0"
     answered = {row["task"] for row in answers}
     assert {row["answers"] for row in rows("run/labels.csv") if row["item"] in answered} == {"3", "4"}
+    html = (tmp_path / "run" / "report.html").read_text()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "gold, gold" not in html and "<span>21 answers</span>" in html and summary["labels"] == len(answers) + 21
+
+
+def test_second_answers_that_count(tmp_path):
+    """Each in the votes, as in training, and in the annotator's number."""
+    flags = crowd(tmp_path)
+    answers = rows("answers.csv")
+    first = next(answer for answer in answers if answer["label"] == "yes")
+    with open("answers.csv", "a", newline="") as file:
+        csv.writer(file).writerows([first.values()] * 3)
+    assert MAIN.main([*flags, "--duplicates", "count", "--epochs", "1", "--methods", "one-coin", "--out", "run"]) == 0
+    item = next(row for row in rows("run/labels.csv") if row["item"] == first["task"])
+    assert (item["answers"], item["majority_vote"]) == ("6", "yes")
+    labels = {row["annotator"]: int(row["labels"]) for row in rows("run/annotators.csv")}
+    assert labels[first["worker"]] == sum(answer["worker"] == first["worker"] for answer in answers) + 3
 
 
 def test_predictions_replace_no_file_that_is_read(tmp_path):
@@ -289,6 +308,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--images", "."], "--images and --features: expected one"),
     (["--path", "x"], "--path x: your own data come by"),
     (["--size", "32"], "--size is for images; expected none with features"),
+    (["--fit", "pad"], "--fit is for images; expected none with features"),
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--labels-from", "true-label"], "--labels-from true-label: there is no such candidate; choose from majority-vote"),
@@ -307,6 +327,13 @@ def test_bad_input(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         MAIN.main(flags)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_item_without_answers_and_without_an_image(tmp_path):
+    flags = crowd(tmp_path)
+    (tmp_path / "answers.csv").write_text("task,ann,bob\nitem 0,no,yes\nitem 1,yes,no\nnowhere,,\n")
+    with pytest.raises(UserError, match="answers.csv: item 'nowhere', which is not in --features"):
+        MAIN.main([*flags, "--check"])
 
 
 @pytest.fixture
@@ -331,6 +358,7 @@ def test_bad_images(tmp_path, pictures):
                            (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
                            (["--network", "vgg16", "--size", "16"], "cannot take images of 16 x 16"),
                            (["--weights", "x.pt"], "--weights x.pt: no such file"),
+                           (["--pretrained"], "no weights for --network small, .* as resnet18"),
                            (["--weights", "x.pt", "--pretrained"], "expected one of them")):
         whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]
         with pytest.raises(UserError, match=message):

@@ -14,6 +14,7 @@ from common.data.images import ImageSet
 from common.output import page, plots
 
 CLASSES, NAMES = ["cat", "dog & <co>"], ["ann", "bob <script>", "cas"]
+OUTVOTED = [False, False, True, True]
 
 
 def crowd():
@@ -27,7 +28,7 @@ def rows():
                                                            ("cat", "dog & <co>", .7), ("dog & <co>", "cat", .55)])]
 
 
-def make(show=lambda items: [{} for _ in items], curves=None, methods=None):
+def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shares=None):
     methods = methods or {
         "max-mig": {"last": {"test_accuracy": .875, "test_auc": None}, "best": None, "train_label_accuracy": None,
                     "seconds": 12.3},
@@ -36,7 +37,8 @@ def make(show=lambda items: [{} for _ in items], curves=None, methods=None):
                "labels_from": "max-mig", "seconds": 13.4, "peak_memory_mb": 500.}
     annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
-    return page.page("a run", summary, iter(rows()), annotators, curves, CLASSES, NAMES, crowd(),
+    labels = iter(row | (shares or {}) for row in rows())
+    return page.page("a run", summary, labels, annotators, curves, CLASSES, NAMES, crowd(), OUTVOTED,
                      np.full((3, 2, 2), .5, np.float32), show)
 
 
@@ -49,8 +51,13 @@ def test_what_stands_in_it():
     assert not re.search(r"(src|href)=", html)
 
 
+def test_classes_called_like_what_a_card_shows():
+    html = make(shares={"text": ".9", "picture": ".1"})
+    assert "<blockquote>" not in html and "<img" not in html and "&lt;3&gt;.png" in html
+
+
 def test_the_doubtful_come_first():
-    assert [number for number, _ in page.most_doubtful(rows(), 3)] == [3, 2, 0]
+    assert [number for number, _ in page.most_doubtful(rows(), OUTVOTED, 3)] == [3, 2, 0]
     html = make()
     places = [html.index(f"&lt;{k}&gt;.png") for k in (3, 2, 0, 1)]
     assert places == sorted(places)

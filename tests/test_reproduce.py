@@ -222,6 +222,13 @@ def test_a_folder_made_with_other_flags_is_refused(two_cells, tmp_path, capsys):
     (mixed / "case1-high-seed1" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="runs with epochs 2 and 1 in one table"):
         reproduce.main([*flags[:-1], str(mixed), "--tables-only"])
+    config["run"] |= {"epochs": 1, "methods": ["majority-vote", "max-mig"]}  # as where no truth is known
+    (mixed / "case1-high-seed1" / "config.json").write_text(json.dumps(config))
+    (mixed / "case1-high-seed0" / "config.json").unlink()
+    capsys.readouterr()
+    assert reproduce.main([*flags[:-1], str(mixed), *map(str, TINY), "--record", str(tmp_path / "kept")]) == 0
+    assert "1 runs have no config.json; nothing of them is recorded" in capsys.readouterr().out
+    assert [folder.name for folder in (tmp_path / "kept").glob("case*")] == ["case1-high-seed1"]
 
 
 def test_methods_that_ran_apart_make_one_table(two_cells, tmp_path):

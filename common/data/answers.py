@@ -13,8 +13,9 @@ from common.data.opening import unpacked
 from common.data.tables import Column, first_bytes, header_of, read_columns
 from common.errors import UserError
 
-TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
-        "name", "id", "index")
+TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "example_id", "question", "question_id",
+        "image", "image_id", "sample", "sample_id", "instance", "instance_id", "document_id", "doc_id", "text_id", "file",
+        "filename", "file_name", "name", "id", "index")
 WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
           "rater", "labeler", "labeller")
 TRUTH = ("truth", "true_label")
@@ -46,6 +47,11 @@ class Answers:
             return f"{self.file}, task {self.items[self.item[answer]]!r}"
         return f"{self.file}, line {self.lines[answer]}"
 
+    def place_of_item(self, item):
+        """Where the first answer to an item stands, or the file where it has none."""
+        first = np.flatnonzero(self.item == item)[:1]
+        return self.place(first[0]) if len(first) else self.file
+
     def keep(self, answers):
         """These answers (a mask, or int (K,)) alone."""
         lines = None if self.lines is None else self.lines[answers]
@@ -67,6 +73,8 @@ def read_answers(file, columns=None, classes=None, duplicates="error"):
     """
     start = first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:1] in (b"{", b"["):
+        if columns:
+            raise UserError(f"--columns {' '.join(columns)}: {file} is JSON, which has no columns")
         item, annotator, label, lines = _read_json(file)
     else:
         item, annotator, label, lines = _read_table(file, columns)
@@ -156,11 +164,11 @@ def _whole(column, name, file, lines):
 
 def _read_wide(file, header):
     """As _read_table, of a table with a column for each annotator and nothing where there is no answer. The items' names
-    are in the first column if it is called so, or nothing, or holds what no other does; else they are the rows' numbers,
-    from 0."""
+    are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds what no other
+    does, or far more values than all others together, as running numbers do; else they are the rows' numbers, from 0."""
     table, lines = read_columns(file)
     names = list(table)
-    if len(names) > 2 and names[0] == "" and names[1].lower() in TASK:  # the rows' numbers, as pandas writes them
+    if len(names) > 2 and names[0] == "" and find_column(names[1:2], TASK):  # the rows' numbers, as pandas writes them
         names = names[1:]
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     if len(names) < 2:
@@ -169,7 +177,8 @@ def _read_wide(file, header):
     values = [set(table[name].values) - NOTHING for name in names]
     others = set().union(*values[1:])
     distinct = len(first.values) == len(first.codes) and "" not in first.values
-    if names[0] == "" or names[0].lower() in TASK or (distinct and not values[0] & others):
+    apart = not values[0] & others or len(values[0]) > 2 * len(others)
+    if names[0] == "" or find_column(names[:1], TASK) or (distinct and apart):
         item = _whole(first, names[0], file, lines)
         if not distinct:
             again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]

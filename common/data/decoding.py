@@ -2,6 +2,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import math
 import os
 import re
@@ -165,7 +166,14 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
 
 def left_out_file(names):
     """{file name: text}, for Dataset.files: the images that could not be decoded, none where there are none."""
-    return {"left_out.csv": "item\n" + "".join(f"{name}\n" for name in names)} if names else {}
+    return {"left_out.csv": table([("item",), *((name,) for name in names)])} if names else {}
+
+
+def table(rows):
+    """The text of a csv file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def read_lists(folder, lists, classes):

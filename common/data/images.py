@@ -80,9 +80,10 @@ class ImageSet:
         return self._with(self.pixels.images[self.rows].to(device))
 
     def checksum(self, start=0):
-        if not self.pixels.mapped:
-            return zlib.crc32(self.pixels.images.numpy(), start)
+        """The checksum of the images' own, the same in memory and as a map."""
         sums = self.pixels.checksums
+        if sums is None:
+            sums = torch.tensor([zlib.crc32(image) for image in self.pixels.images.numpy()], dtype=torch.int64)
         return zlib.crc32((sums if self.rows is None else sums[self.rows]).numpy(), start)
 
     def draw(self, generator):

@@ -1,8 +1,9 @@
 """Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
 inputs, kept with the model as plain containers and tensors."""
+import os
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -89,12 +90,21 @@ def read_source(images=None, features=None, texts=None, items=None):
 
 def _images(folder):
     root = folder_at(folder, "--images", "; expected image files")
-    endings = Image.registered_extensions()
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in endings
-                   and not path.name.startswith(".") and path.is_file())
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(path for path in _files(root) if path.suffix.lower() in endings and path.is_file())
     if not files:
         raise UserError(f"--images {folder}: no image files in it")
     return Source("images", folder, [path.relative_to(root).as_posix() for path in files], files, [])
+
+
+def _files(root):
+    """Yields the paths in a folder, but for what is hidden and for the pictures that a run has left."""
+    for folder, folders, names in os.walk(root):
+        if "config.json" in names and ("checkpoint.pt" in names or "summary.json" in names):
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _features(file, items):
@@ -139,8 +149,11 @@ def _names(file, rows, features):
 
 def _texts(file):
     header = header_of(file)
-    task = find_column(header, TASK) or header[0]
-    text = find_column([name for name in header if name != task], TEXT)
+    text = find_column(header, TEXT)
+    task = find_column([name for name in header if name != text], TASK)
+    if text is None or task is None:  # a question may be either
+        task = find_column(header, TASK) or header[0]
+        text = find_column([name for name in header if name != task], TEXT)
     if text is None and len(header) == 2:
         text = next(name for name in header if name != task)
     if text is None:

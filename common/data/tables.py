@@ -9,6 +9,7 @@ from common.data.opening import unpacked
 from common.errors import UserError
 
 SEPARATORS = "\t,;"
+LONGEST = 1 << 26  # bytes of a header
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ def first_bytes(file, count=1 << 16):
 def _dialect(file):
     """(header, keywords for pandas.read_csv) of a table: its columns' names, stripped, and how it is written."""
     start = first_bytes(file)
+    if b"\n" not in start.lstrip(b"\r\n"):  # thousands of columns
+        start = first_bytes(file, LONGEST)
     try:
         # a character may be cut in two at the end; the first line counts
         text = start[:start.rfind(b"\n") + 1 or len(start)].decode("utf-8-sig")
@@ -39,7 +42,10 @@ def _dialect(file):
     if blank:
         raise UserError(f"{file}, line 1: blank; expected the header")
     separator = max(SEPARATORS, key=line.count)
-    header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    try:
+        header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    except csv.Error as error:
+        raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
     twice = [name for k, name in enumerate(header) if name in header[:k]]
     if twice:
         raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected a name for each")

@@ -18,31 +18,34 @@ LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
 THUMBNAIL, TEXT = 96, 400  # pixels, characters
 
 
-def write(file, folder, summary, dataset, train):
-    """The page of a run's folder (a path), which holds the run's other files already. train: the Items of labels.csv."""
+def write(file, folder, summary, dataset, train, outvoted):
+    """The page of a run's folder (a path), which holds the run's other files already. train: the Items of labels.csv;
+    outvoted: bool (N,), where the label is not what most of the crowd says."""
     curves = folder / "curves.png"
     how = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # as replace_file writes them
     with open(folder / "labels.csv", **how) as labels, open(folder / "annotators.csv", **how) as annotators, \
             np.load(folder / "confusion.npz") as confusion:
         file.write(page(folder.name, summary, csv.DictReader(labels), list(csv.DictReader(annotators)),
                         curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
-                        train.crowd, confusion["estimated"], thumbnails(train.inputs, dataset.texts, train.names)))
+                        train.crowd, outvoted.tolist(), confusion["estimated"],
+                        thumbnails(train.inputs, dataset.texts, train.names)))
 
 
-def page(title, summary, labels, annotators, curves, classes, names, crowd, confusion, show):
+def page(title, summary, labels, annotators, curves, classes, names, crowd, outvoted, confusion, show):
     """The page, as text.
 
     summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`
-    (CrowdLabels) in their order; annotators: those of annotators.csv, a list; curves: the bytes of curves.png, or None;
-    classes, names: the classes' and the annotators' names; confusion: array (M, C, C), rows the true class; show(items)
-    gives for a list of items' numbers a list of {"picture": data URI} or {"text": text}, or of {}.
+    (CrowdLabels) in their order; outvoted: N bools; annotators: those of annotators.csv, a list; curves: the bytes of
+    curves.png, or None; classes, names: the classes' and the annotators' names; confusion: array (M, C, C), rows the true
+    class; show(items) gives for a list of items' numbers a list of {"picture": data URI} or {"text": text}, or of {}.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": _percent, "cell": _cell, "title": lambda text: text.replace("_", " ")}
-    doubts = most_doubtful(labels, DOUBTS)
+    doubts = most_doubtful(labels, outvoted, DOUBTS)
     shown = show([item for item, _ in doubts])
-    items = [{**row, **{key: _name(row.get(key), classes) for key in ("label", "truth")}, "said": said, **picture}
+    items = [{"item": row["item"], "confidence": row.get("confidence"), "said": said, **picture,
+              **{key: _name(row.get(key), classes) for key in ("label", "truth")}}
              for (_, row), said, picture in zip(
                  doubts, who_said_what(crowd, [item for item, _ in doubts], classes, names), shown, strict=True)]
     counts = np.bincount(crowd.annotator.cpu().numpy(), minlength=crowd.annotators)
@@ -58,13 +61,12 @@ def page(title, summary, labels, annotators, curves, classes, names, crowd, conf
         known=[key for key in ("items", "labels", "annotators") if key in summary])
 
 
-def most_doubtful(rows, count):
+def most_doubtful(rows, outvoted, count):
     """[(item's number, row)]: those where the label is not what most of the crowd says first, the least sure of them before
-    the others; then the least sure. rows: those of labels.csv."""
+    the others; then the least sure. rows: those of labels.csv; outvoted: a bool for each."""
     def doubt(entry):
-        row = entry[1]
-        against = row.get("majority_vote") not in (None, "", row.get("label"))
-        return not against, float(row.get("confidence") or 1)
+        item, row = entry
+        return not outvoted[item], float(row.get("confidence") or 1)
     return heapq.nsmallest(count, enumerate(rows), key=doubt)
 
 

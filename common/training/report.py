@@ -1,6 +1,4 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
-from dataclasses import replace
-
 import torch
 
 from common import processes
@@ -100,6 +98,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     final = teams([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     good = {name: final[name] for name in names if name in final and not any(one.failure for one in final[name])}
     train = dataset.train.once()
+    said = train.said()
     candidates, scores, believed, shares = label_models(train.crowd), {}, None, {}
     if plan.judge:
         apart, scores, believed, shares = label_apart(good, dataset, plan)
@@ -128,25 +127,26 @@ def finish(stages, options, dataset, plan, folder, state, command):
         failure = failures.get(name) or failures.get(METHODS[name].teacher)
         if failure:
             methods[name] |= {"failure": failure}
-    rivals, voted = [name for name in scores if name != UPPER_BOUND], majority_vote(train.crowd)
+    rivals, voted = [name for name in scores if name != UPPER_BOUND], majority_vote(said.crowd)
     summary = {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
-               "labels": len(train.crowd.label),
+               "labels": len(said.crowd.label),
                "best_method": max(rivals, key=scores.get) if rivals else None,
-               "labels_from": None, "label_accuracy": None, "calibration_error": None,
+               "labels_from": None, "classifier": None, "label_accuracy": None, "calibration_error": None,
                "candidates": {name: results.accuracy(belief.argmax(1), train.truth) for name, belief in candidates.items()},
-               "majority_vote_accuracy": results.accuracy(voted, train.truth),
+               "majority_vote_accuracy": results.accuracy(voted, torch.where(voted >= 0, train.truth, -1)),
                "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     true = results.true_confusion(train)
     if good:
         leader, label_from = choose_labels(options.labels_from, summary["best_method"], good, candidates)
         belief = candidates[label_from]
-        against = int((voted.ge(0) & voted.ne(belief.argmax(1))).sum())
+        votes = said.crowd.votes()
+        outvoted = votes.gather(1, belief.argmax(1, keepdim=True))[:, 0] < votes.max(1).values
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
         summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
                                dataset.class_names if dataset.named else None, folder, label_from)
-        name, parts, said = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
-        summary |= said
+        name, parts, of_consensus = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
+        summary |= {"classifier": name, **of_consensus}
         if dataset.finish and not processes.rank():
             dataset.finish(folder, name, parts)
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
@@ -155,7 +155,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
     if state["memorization"]:
         write_kd_figures(good, candidates, train, true, dataset.annotator_names, folder, state["memorization"], methods)
     if good:
-        folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, train), encoding="utf-8")
+        folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, said, outvoted),
+                     encoding="utf-8")
     folder.write_json("summary.json", summary)
     print(f"\n{results.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
     if summary.get(CONSENSUS, {}).get("test_accuracy") is not None:
@@ -163,7 +164,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
               f"{results.percent(summary[CONSENSUS]['test_accuracy'])} % of the test items")
     if summary["labels_from"]:
         found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
-        print(f"{against} of {len(train)} labels are not the majority vote's; annotators flagged: {found or 'none'}")
+        print(f"{outvoted.sum()} of {len(train)} labels are not the majority vote's; annotators flagged: {found or 'none'}")
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if good else 1
 
@@ -199,10 +200,9 @@ def held_confusion(team, belief, crowd):
 def write_crowd(team, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
     """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
     matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None; class_names: where
-    the files shall have names in place of numbers, else None. What somebody says twice of an item counts once here. Returns
-    what the summary says of the annotators."""
-    held, once = held_confusion(team, belief, train.crowd), ~train.crowd.repeats()
-    train = replace(train, crowd=train.crowd.keep(once))
+    the files shall have names in place of numbers, else None. Returns what the summary says of the annotators."""
+    held, once = held_confusion(team, belief, train.crowd), ~train.repeated()
+    train = train.said()
     crowd = train.crowd
     estimated = shrunk_confusion(crowd, belief)
     apart = believed.apart[once] if believed else belief[crowd.item]
