@@ -65,6 +65,11 @@ class Cell:
         return read_config(self.folder)  # of what else may be there the script will tell
 
     @property
+    def knows_truth(self):
+        """Whether the finished run that the folder holds knows the truth of any training item."""
+        return self.done and self.summary["majority_vote_accuracy"] is not None
+
+    @property
     def failed(self):
         return (self.folder / ERROR).exists()
 
@@ -134,7 +139,7 @@ def refuse_others(cells, script):
         there = (cell.config or {}).get("run", {})
         for name, value in asked.items():
             filled_in = value is None or name == "precision" and value == "auto"  # by the script, once it knows the data
-            if name == "methods" and UPPER_BOUND not in there.get(name, value):  # it left this out where no truth is known
+            if name == "methods" and UPPER_BOUND not in there.get(name, value) and not cell.knows_truth:  # it was left out
                 value = [method for method in value if method != UPPER_BOUND]
             if not filled_in and name in there and there[name] != value:
                 raise UserError(f"{cell.folder} holds a run with {name.replace('_', '-')} {tables.words(there[name])}, not "

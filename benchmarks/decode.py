@@ -35,7 +35,7 @@ def load(data, made, cache):
     if not made:
         return dogs_vs_cats.load(data)[0].inputs
     images = torch.from_numpy(np.memmap(cache, np.uint8, "c", shape=(made, SIZE, SIZE, 3)))
-    return ImageSet(Pixels(images, torch.zeros(made, dtype=torch.int64)), (.5,) * 3, (.25,) * 3)
+    return ImageSet(Pixels(images, torch.zeros(made, dtype=torch.int64), mapped=True), (.5,) * 3, (.25,) * 3)
 
 
 def one(options):

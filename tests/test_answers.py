@@ -107,6 +107,14 @@ def test_crowd_of_answers(write):
     ("what,worker,label\na,b,c\n", "line 1: .*none for the task"),
     ("task,who,label\na,b,c\n", "line 1: .*none for the worker"),
     ("a,b,c\nx1,w1,cat\nx1,w2,dog\n", "line 1: columns a, b, c; expected task, worker and label"),
+    ("INPUT:image,OUTPUT:result,GOLDEN:result,ASSIGNMENT:worker_id\n" + "".join(f"i{k // 2},cat,{g},w{k}\n" for k, g in
+     enumerate(("cat", "", "dog", ""))), "expected task, worker and label, .* what is in 'ASSIGNMENT:worker_id' is in none"),
+    ("photo,coder,code\n" + "".join(f"{k // 3},{k % 3},{k % 2}\n" for k in range(60)), "what is in 'photo' is in none"),
+    ("id,text,ann,bob\n1,this is,a,a\n2,that was,b,b\n3,it is,a,b\n", "what is in 'text' is in none"),
+    ("id,ann,bob,n_words\n1,0,1,17\n2,1,1,23\n3,0,0,1\n4,1,0,8\n5,0,0,9\n", "what is in 'n_words' is in none"),
+    ("item,ground_truth,ann,bob\n1,a,a,b\n2,b,b,b\n", "none for the worker"),
+    ("image,person,verdict\na,x,yes\na,y,no\n", "line 3: 'a' a second time; .* in --columns TASK WORKER LABEL"),
+    ("sep=;\ntask;worker;label\na;b;c\n", "line 1: 'sep=;'; expected the header"),
     ("task,task,label\na,b,c\n", "line 1: two columns are named 'task'"),
     (TABLE + "\na.jpg,cas\n", "line 8: nothing in column 'label'"),
     (TABLE + "\na.jpg,cas,cat,dog\n", "Expected 3 fields in line 8, saw 4"),
@@ -183,6 +191,16 @@ def test_ids_that_look_like_labels(write, header):
     assert answers.items == [str(k) for k in range(1, 9)]
     ids = read_answers(write("ann,bob,cas\n1,1,0\n0,1,0\n2,2,1\n"))  # three labels that happen to differ
     assert ids.annotators == ["ann", "bob", "cas"] and ids.items == ["0", "1", "2"]
+
+
+def test_tables_as_programs_write_them(write):
+    """The rows' numbers, an empty column at the end, whole numbers that gaps have given a point."""
+    for content in ("Unnamed: 0,task,ann,bob\n0,a,1,0\n1,b,0,1\n2,c,1,1\n", "task,ann,bob,\na,1,0,\nb,0,1,\nc,1,1,\n",
+                    "task,ann,bob\na,1.0,0\nb,0.0,1\nc,1.0,1\nd,,1\n"):
+        answers = read_answers(write(content))
+        assert answers.annotators == ["ann", "bob"] and answers.classes == ["0", "1"]
+        assert answers.items[:3] == ["a", "b", "c"]
+        assert answers.label[:6].tolist() == [1, 0, 0, 1, 1, 1]
 
 
 def test_thousands_of_annotators_in_columns(write):

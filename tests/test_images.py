@@ -113,7 +113,7 @@ def test_a_map_gives_the_batches_that_memory_gives(tmp_path):
     """The map of a file, selected from twice, read ahead or brought into memory, against the same images in memory."""
     PIXELS.numpy().tofile(tmp_path / "pixels")
     images = torch.from_numpy(np.memmap(tmp_path / "pixels", np.uint8, "c", shape=PIXELS.shape))
-    mapped = image_set(Augmentation(True, 20), Pixels(images, torch.arange(6)))
+    mapped = image_set(Augmentation(True, 20), Pixels(images, torch.arange(6), mapped=True))
     chosen, again = torch.tensor([5, 3, 1, 0]), torch.tensor([2, 0, 1])
     mapped, plain = (images.select(chosen).select(again) for images in (mapped, image_set(Augmentation(True, 20))))
     assert mapped.pixels.images.data_ptr() == images.data_ptr() and len(mapped) == len(plain) == 3

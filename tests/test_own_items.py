@@ -44,9 +44,10 @@ def folder(tmp_path):
     (root / ".trash").mkdir()
     grey.save(root / ".trash" / "gone.png")
     (root / "runs" / "own-seed0").mkdir(parents=True)  # what a run has left is nobody's item
-    grey.save(root / "runs" / "own-seed0" / "curves.png")
-    for name in ("config.json", "summary.json"):
-        (root / "runs" / "own-seed0" / name).write_text("{}")
+    for run in (root, root / "runs" / "own-seed0"):
+        grey.save(run / "curves.png")
+        for name in ("config.json", "summary.json"):
+            (run / name).write_text("{}")
     return root
 
 
@@ -126,6 +127,14 @@ def test_features_in_another_order(tmp_path):
         apply(read_source(features=str(tmp_path / "c")), preprocessing)
 
 
+@pytest.mark.parametrize("table", [",task,a,b\n0,x,1,2\n1,y,3,5\n", "Unnamed: 0,task,a,b\n0,x,1,2\n1,y,3,5\n",
+                                   "task,a,b,\nx,1,2,\ny,3,5,\n"])
+def test_what_programs_add_is_no_feature(tmp_path, table):
+    (tmp_path / "x.csv").write_text(table)
+    source = read_source(features=str(tmp_path / "x.csv"))
+    assert source.names == ["x", "y"] and source.columns == ["a", "b"] and source.raw.tolist() == [[1, 2], [3, 5]]
+
+
 def test_features_are_standardised_once(tmp_path):
     random = np.random.default_rng(0)
     values = random.normal(size=(50, 3)) * [1, 1000, 1e-4] + [0, 5, 1e3]
@@ -194,9 +203,9 @@ def test_other_bad_items(tmp_path):
             read_source(**{name: str(value) for name, value in how.items()})
 
 
-@pytest.mark.parametrize("header", ["id,question", "question,passage", "filename,note,question", "question,text"])
+@pytest.mark.parametrize("header", ["id,question", "question,passage", "filename,note,question", "question,text", "text,nr"])
 def test_a_question_may_be_a_text_or_a_name(tmp_path, header):
-    row = {"id": "1", "filename": "1", "note": "n", "passage": "it is red", "text": "it is red",
+    row = {"id": "1", "nr": "1", "filename": "1", "note": "n", "passage": "it is red", "text": "it is red",
            "question": "is it red" if header in ("id,question", "filename,note,question") else "1"}
     (tmp_path / "texts.csv").write_text(f"{header}\n{','.join(row[name] for name in header.split(','))}\n")
     source = read_source(texts=str(tmp_path / "texts.csv"))

@@ -106,7 +106,10 @@ def test_answers_alone(tmp_path, capsys):
     assert len(labels) == len(answered) == 80 and right == pytest.approx(summary["label_accuracy"])
     assert right > .9  # the votes: .96
     assert {row["annotator"] for row in rows(tmp_path / "run" / "annotators.csv")} == {"ann", "bob", "cas", "dee"}
-    assert (tmp_path / "run" / "report.html").exists() and not (tmp_path / "run" / "model.pt").exists()
+    assert not (tmp_path / "run" / "model.pt").exists()
+    assert "the classifier is" not in (tmp_path / "run" / "report.html").read_text() and summary["classifier"] is None
+    with pytest.raises(UserError, match="unless it had answers alone"):
+        PREDICT.main(["run", "--features", "features.csv"])
     assert MAIN.main([*flags, "--methods", "majority-vote", "dawid-skene", "one-coin"]) == 0  # the same run
     with pytest.raises(UserError, match="--network vgg16 is for images"):
         MAIN.main([*flags, "--network", "vgg16", "--fresh"])

@@ -225,6 +225,10 @@ def test_a_folder_made_with_other_flags_is_refused(two_cells, tmp_path, capsys):
     config["run"] |= {"epochs": 1, "methods": ["majority-vote", "max-mig"]}  # as where no truth is known
     (mixed / "case1-high-seed1" / "config.json").write_text(json.dumps(config))
     (mixed / "case1-high-seed0" / "config.json").unlink()
+    with pytest.raises(UserError, match="holds a run with methods majority-vote max-mig, not .* true-label"):
+        reproduce.main([*flags[:-1], str(mixed), *map(str, TINY)])
+    summary = json.loads((mixed / "case1-high-seed1" / "summary.json").read_text())
+    (mixed / "case1-high-seed1" / "summary.json").write_text(json.dumps(summary | {"majority_vote_accuracy": None}))
     capsys.readouterr()
     assert reproduce.main([*flags[:-1], str(mixed), *map(str, TINY), "--record", str(tmp_path / "kept")]) == 0
     assert "1 runs have no config.json; nothing of them is recorded" in capsys.readouterr().out

@@ -3,6 +3,7 @@ peerannot's answers.json. Told apart by the content."""
 import difflib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,10 +19,11 @@ TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "ex
         "filename", "file_name", "name", "id", "index")
 WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
           "rater", "labeler", "labeller")
-TRUTH = ("truth", "true_label")
+TRUTH = ("truth", "true_label", "ground_truth", "gold_label")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", *TRUTH)
 DUPLICATES = ("error", "first", "count")
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
+ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
 NO_LABELS = NOTHING | {"none", "None", "?", "-"}  # what is rarely meant as a class
 
 
@@ -167,8 +169,8 @@ def _read_wide(file, header):
     are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds what no other
     does, or far more values than all others together, as running numbers do; else they are the rows' numbers, from 0."""
     table, lines = read_columns(file)
-    names = list(table)
-    if len(names) > 2 and names[0] == "" and find_column(names[1:2], TASK):  # the rows' numbers, as pandas writes them
+    names = [name for name in table if name or table[name].values != [""]]  # some programs write an empty one at the end
+    if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
         names = names[1:]
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     if len(names) < 2:
@@ -178,29 +180,43 @@ def _read_wide(file, header):
     others = set().union(*values[1:])
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     apart = not values[0] & others or len(values[0]) > 2 * len(others)
-    if names[0] == "" or find_column(names[:1], TASK) or (distinct and apart):
+    if names[0] in ROWS or find_column(names[:1], TASK) or (distinct and apart):
         item = _whole(first, names[0], file, lines)
         if not distinct:
             again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
             raise UserError(f"{file}, line {lines[again]}: {item.values[item.codes[again]]!r} a second time; "
-                            "expected a row for each item")
+                            "expected a row for each item, or the names of the task's, worker's and label's column in "
+                            "--columns TASK WORKER LABEL")
         names, values = names[1:], values[1:]
     else:
         item = Column(np.arange(len(lines)), [str(row) for row in range(len(lines))])
-    if sum(map(len, values)) == len(set().union(*values)) > 2:  # no two columns have a value in common
-        raise UserError(f"{file}, line 1: columns {', '.join(header)[:120]}; expected task, worker and label, or their "
-                        "names in --columns TASK WORKER LABEL, or a column of labels for each annotator")
-    # one column after another, then sorted by rows
     labels = pd.Index(sorted(set().union(*values)))
+    written = dict(zip(labels, plain(list(labels)), strict=True))
+    odd = _unlike_the_others([{written[value] for value in theirs} for theirs in values])
+    if odd is not None:
+        raise UserError(f"{file}, line 1: columns {', '.join(header)[:120]}; expected task, worker and label, or their "
+                        "names in --columns TASK WORKER LABEL, or a column of labels for each annotator and no others: "
+                        f"what is in {names[odd]!r} is in none of them")
+    # one column after another, then sorted by rows
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
     row, annotator = np.nonzero(codes >= 0)
-    written = set(plain(list(labels)))
+    written = set(written.values())
     if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
         cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[codes[row, annotator]]])[0]
         raise UserError(f"{file}, line {lines[row[cell]]}: -1 in column {names[annotator[cell]]!r}; expected nothing "
                         "where there is no answer, or -1 named in a table of task, worker and label")
     return (Column(item.codes[row], item.values), Column(annotator, names),
             Column(codes[row, annotator], list(labels)), lines[row])
+
+
+def _unlike_the_others(values):
+    """The first column that has hardly a value in common with any other, so that it is no annotator's; None where there is
+    none. values: a set for each column."""
+    columns = Counter(value for theirs in values for value in theirs)
+    shared = [sum(columns[value] > 1 for value in theirs) for theirs in values]
+    if not any(shared) and len(columns) > 2:
+        return 0
+    return next((k for k, theirs in enumerate(values) if len(theirs) > 2 and 4 * shared[k] < len(theirs)), None)
 
 
 def _read_json(file):

@@ -89,6 +89,7 @@ class Dataset:
     finish: Callable | None = None
     texts: dict = field(default_factory=dict)
     named: bool = False  # whether the results have the classes' names in place of their numbers
+    answers_alone: bool = False  # whether nothing is known of the items, so that no classifier is left
 
     def to(self, device, keep="auto"):
         valid = self.valid.to(device, keep) if self.valid else None

@@ -66,6 +66,9 @@ def decode(files, size, mode="RGB", fit=resize):
         """(pixels, readable, checksums) of all bytes, (total,)."""
         return (raw[:end].reshape(shape), raw[end:end + len(files)].view(bool), raw[end + len(files):-4].view("<u4"))
 
+    def pixels(images, checksums, mapped):
+        return Pixels(torch.from_numpy(images), torch.from_numpy(checksums.astype(np.int64)), mapped)
+
     def fill(file):
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, total)  # a disk that is full must not be found out through the map
@@ -83,7 +86,7 @@ def decode(files, size, mode="RGB", fit=resize):
         if zlib.crc32(raw[end:-4]).to_bytes(4, "little") != raw[-4:].tobytes():
             raise ValueError("its checksum does not hold")
         images, readable, checksums = parts(raw)
-        return Pixels(torch.from_numpy(images), torch.from_numpy(checksums.astype(np.int64))), np.array(readable)
+        return pixels(images, checksums, mapped=True), np.array(readable)
 
     if folder:
         with contextlib.suppress(OSError, ValueError, UserError):  # not there yet, or broken: decode
@@ -94,8 +97,9 @@ def decode(files, size, mode="RGB", fit=resize):
             return read()
         except OSError as error:
             print(f"the decoded images could not be kept in {cache}: {error.strerror}")
-    images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), None, files, size, mode, fit)
-    return Pixels(torch.from_numpy(images)), readable
+    checksums = np.zeros(len(files), np.uint32)
+    images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), checksums, files, size, mode, fit)
+    return pixels(images, checksums, mapped=False), readable
 
 
 def decode_into(images, readable, checksums, files, size, mode, fit):

@@ -29,14 +29,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Pixels:
-    """uint8 (N, H, W, K), in memory or as the map of a file. A map has checksums, int64 (N,), of each image, since to read
-    all of it would take longer than anything else at the start."""
+    """uint8 (N, H, W, K), in memory or `mapped`, the map of a file. What was decoded has checksums, int64 (N,), of each
+    image, since to read all of a map would take longer than anything else at the start."""
     images: torch.Tensor
     checksums: torch.Tensor | None = None
+    mapped: bool = False
 
-    @property
-    def mapped(self):
-        return self.checksums is not None
+    def select(self, items):
+        """A copy of these images (int64 (K,)), in memory."""
+        return Pixels(self.images[items], None if self.checksums is None else self.checksums[items])
 
 
 class ImageSet:
@@ -62,7 +63,7 @@ class ImageSet:
         """The images of `items` (int64 (K,)); of a map nothing is copied."""
         if self.pixels.mapped:
             return self._with(self.pixels, self._rows(items), self.device)
-        return self._with(self.pixels.images[items])
+        return self._with(self.pixels.select(items))
 
     def to(self, device, keep="auto"):
         """The set for a device. keep: device, with its pixels in the device's memory; disk, where those of a map stay in
@@ -80,10 +81,10 @@ class ImageSet:
         return self._with(self.pixels.images[self.rows].to(device))
 
     def checksum(self, start=0):
-        """The checksum of the images' own, the same in memory and as a map."""
+        """That of the images' own, where they have any: the same in memory and as a map."""
         sums = self.pixels.checksums
         if sums is None:
-            sums = torch.tensor([zlib.crc32(image) for image in self.pixels.images.numpy()], dtype=torch.int64)
+            return zlib.crc32(self.pixels.images.numpy(), start)
         return zlib.crc32((sums if self.rows is None else sums[self.rows]).numpy(), start)
 
     def draw(self, generator):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from common.data.answers import TASK, find_column
+from common.data.answers import ROWS, TASK, find_column
 from common.data.decoding import NotAnImage, decode, decode_into, eight_bits, open_image
 from common.data.features import FeatureSet
 from common.data.images import IMAGENET, Augmentation, ImageSet
@@ -23,6 +23,7 @@ LARGEST = 64  # pixels: larger images are made as small by default: the cost goe
 SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
 WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
 SEVERAL = -2
+RUN_PICTURES = ("curves.png", "confusion.png", "memorization.png", "annotator_error.png")
 FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
               lambda name: PurePosixPath(name).stem.rpartition("-")[2])  # what a file may go by
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -101,8 +102,7 @@ def _files(root):
     """Yields the paths in a folder, but for what is hidden and for the pictures that a run has left."""
     for folder, folders, names in os.walk(root):
         if "config.json" in names and ("checkpoint.pt" in names or "summary.json" in names):
-            folders.clear()
-            continue
+            names = [name for name in names if name not in RUN_PICTURES]
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
@@ -118,7 +118,9 @@ def _features(file, items):
         source = Source("features", file, names, array, [])
     else:
         header = header_of(file)
-        names, array, columns = read_numbers(file, find_column(header, TASK) or header[0])
+        task = find_column(header, TASK) or header[0]
+        rows = [name for name in header[:1] if name in ROWS and name != task]
+        names, array, columns = read_numbers(file, task, without=rows)
         if not array.size:
             raise UserError(f"{file}: {len(array)} rows of {array.shape[1]} features; expected items with features")
         source = Source("features", file, names, array, columns)
@@ -151,6 +153,8 @@ def _texts(file):
     header = header_of(file)
     text = find_column(header, TEXT)
     task = find_column([name for name in header if name != text], TASK)
+    if task is None and text and len(header) == 2 and not find_column([text], TASK):
+        task = next(name for name in header if name != text)
     if text is None or task is None:  # a question may be either
         task = find_column(header, TASK) or header[0]
         text = find_column([name for name in header if name != task], TEXT)

@@ -34,13 +34,15 @@ def _dialect(file):
         # a character may be cut in two at the end; the first line counts
         text = start[:start.rfind(b"\n") + 1 or len(start)].decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table with a header") from None
+        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table with a header, saved as UTF-8") from None
     line = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
     if not line:
         raise UserError(f"{file}: empty; expected a table with a header")
     blank = len(text) - len(text.lstrip("\r\n"))
     if blank:
         raise UserError(f"{file}, line 1: blank; expected the header")
+    if line.startswith("sep="):
+        raise UserError(f"{file}, line 1: {line[:9]!r}; expected the header: this line is for Excel alone")
     separator = max(SEPARATORS, key=line.count)
     try:
         header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
@@ -61,7 +63,7 @@ def _parse(file, how):
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{file}: not a table ({reason}); expected as many cells in each row as in the header") from None
     except UnicodeDecodeError:
-        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table") from None
+        raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table, saved as UTF-8") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much as the rows' names
         raise UserError(f"{file}, line 2: more cells than the header's {len(how['names'])}; expected as many")
     return frame
@@ -105,14 +107,16 @@ def _strip(series):
     return Column(codes[cells], list(values))
 
 
-def read_numbers(file, name):
-    """(names, numbers, columns): the id column `name` as strings, and all others as float64 (N, F) with their names.
+def read_numbers(file, name, without=()):
+    """(names, numbers, columns): the id column `name` as strings, and all others but those `without` as float64 (N, F) with
+    their names.
 
     Raises UserError for a cell that is not a number; NaN stays where a cell is empty.
     """
     header, how = _dialect(file)
     frame = _parse(file, how | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
-    numbers = frame.drop(columns=name)
+    empty = [column for column in frame if column == "" and frame[column].replace("", None).isna().all()]
+    numbers = frame.drop(columns=[name, *without, *empty])
     for column in numbers.columns:
         if not pd.api.types.is_numeric_dtype(numbers[column]) or numbers[column].dtype == bool:
             values = pd.to_numeric(numbers[column].replace("", None), errors="coerce")

@@ -89,7 +89,8 @@ def states_of(parts):
 def load_model(file):
     """The Model in a file. Nothing in it is executed. Raises UserError for what is none."""
     if not os.path.exists(file):
-        raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it")
+        raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it, unless it "
+                        "had answers alone")
     try:
         saved = load_tensors(file, sealed=True)
     except ValueError:

@@ -146,7 +146,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
         summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
                                dataset.class_names if dataset.named else None, folder, label_from)
         name, parts, of_consensus = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
-        summary |= {"classifier": name, **of_consensus}
+        if not dataset.answers_alone:
+            summary |= {"classifier": name, **of_consensus}
         if dataset.finish and not processes.rank():
             dataset.finish(folder, name, parts)
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
