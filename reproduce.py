@@ -66,7 +66,8 @@ class Cell:
 
     @property
     def knows_truth(self):
-        """Whether the finished run that the folder holds knows the truth of any training item."""
+        """Whether the finished run that the folder holds knows the truth of any training item. What a stopped one knows, the
+        script will tell."""
         return self.done and self.summary["majority_vote_accuracy"] is not None
 
     @property

@@ -170,10 +170,11 @@ def _labels(file, source, classes, known_by):
     labels = np.full(len(source), -1)
     if file:
         names, given, lines = read_labels(file, classes, known_by)
-        there = np.flatnonzero(source.find(names) >= 0)
-        if source.kind == "answers" and 0 < len(there) < len(names):
-            print(f"notice: {file}: {len(names) - len(there)} of {len(names)} items have no answers and are left out")
-            names, given, lines = [names[k] for k in there], given[there], lines[there]
+        if source.kind == "answers":
+            there = np.flatnonzero(source.find(names) >= 0)
+            if 0 < len(there) < len(names):
+                print(f"notice: {file}: {len(names) - len(there)} of {len(names)} items have no answers and are left out")
+                names, given, lines = [names[k] for k in there], given[there], lines[there]
         labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}", "labels of")] = given
     return labels
 
@@ -200,7 +201,7 @@ def _network(options, preprocessing, inputs, classes):
     """(precision -> Classifier, its spec)."""
     if preprocessing["kind"] != "images":
         for flag_name in ("size", "weights", "pretrained", "fit"):
-            if getattr(options, flag_name) not in (None, False, FITS[0]):
+            if getattr(options, flag_name) != getattr(OwnOptions, flag_name):
                 raise UserError(f"--{flag_name} is for images; expected none with {preprocessing['kind']}")
         if options.network != "small":
             raise UserError(f"--network {options.network} is for images; {preprocessing['kind']} have a small one")

@@ -178,16 +178,16 @@ def build(spec, precision="float32"):
         flatten = next(k for k, layer in enumerate(body) if isinstance(layer, nn.Flatten))
         body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)
-    body = _headless(name, transform_input=spec.get("transform_input"))
+    body = _headless(name, transform_input=spec.get("transform_input", False))
     return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision, ours=False)
 
 
 def _headless(name, weights=None, transform_input=False):
     """torchvision's network of that name without its last linear layer."""
     from torchvision import models
-    more = {"aux_logits": False, "init_weights": True} if name in AUXILIARY and not weights else {}
-    if transform_input:
-        more["transform_input"] = True
+    more = {}
+    if name in AUXILIARY and not weights:
+        more = {"aux_logits": False, "init_weights": True, "transform_input": transform_input}
     body = models.get_model(name, weights=weights, **more)
     last = [path for path, layer in body.named_modules() if isinstance(layer, nn.Linear)]
     if last:

@@ -107,12 +107,15 @@ def test_crowd_of_answers(write):
     ("what,worker,label\na,b,c\n", "line 1: .*none for the task"),
     ("task,who,label\na,b,c\n", "line 1: .*none for the worker"),
     ("a,b,c\nx1,w1,cat\nx1,w2,dog\n", "line 1: columns a, b, c; expected task, worker and label"),
-    ("INPUT:image,OUTPUT:result,GOLDEN:result,ASSIGNMENT:worker_id\n" + "".join(f"i{k // 2},cat,{g},w{k}\n" for k, g in
-     enumerate(("cat", "", "dog", ""))), "expected task, worker and label, .* what is in 'ASSIGNMENT:worker_id' is in none"),
-    ("photo,coder,code\n" + "".join(f"{k // 3},{k % 3},{k % 2}\n" for k in range(60)), "what is in 'photo' is in none"),
-    ("id,text,ann,bob\n1,this is,a,a\n2,that was,b,b\n3,it is,a,b\n", "what is in 'text' is in none"),
-    ("id,ann,bob,n_words\n1,0,1,17\n2,1,1,23\n3,0,0,1\n4,1,0,8\n5,0,0,9\n", "what is in 'n_words' is in none"),
-    ("item,ground_truth,ann,bob\n1,a,a,b\n2,b,b,b\n", "none for the worker"),
+    ("INPUT:image,OUTPUT:result,GOLDEN:result,ASSIGNMENT:worker_id\n" + "".join(
+        f"i{k // 2},cat,{g},w{k}\n" for k, g in enumerate(("cat", "", "dog", ""))),
+     "expected task, worker and label, .* hardly anything in 'ASSIGNMENT:worker_id' is in another"),
+    ("photo,coder,code\n" + "".join(f"{k // 3},{k % 3},{k % 2}\n" for k in range(60)),
+     "hardly anything in 'photo' is in another"),
+    ("id,text,ann,bob\n1,this is,a,a\n2,that was,b,b\n3,it is,a,b\n", "hardly anything in 'text' is in another"),
+    ("id,ann,bob,n_words\n1,0,1,17\n2,1,1,23\n3,0,0,1\n4,1,0,8\n5,0,0,9\n", "hardly anything in 'n_words' is in another"),
+    ("item,ground_truth,ann,bob\n1,a,a,b\n2,b,b,b\n", "line 1: column 'ground_truth' .* by --truth or --gold"),
+    ("task,worker,vote,ground_truth\na,x,no,yes\n", "none for the label"),
     ("image,person,verdict\na,x,yes\na,y,no\n", "line 3: 'a' a second time; .* in --columns TASK WORKER LABEL"),
     ("sep=;\ntask;worker;label\na;b;c\n", "line 1: 'sep=;'; expected the header"),
     ("task,task,label\na,b,c\n", "line 1: two columns are named 'task'"),
@@ -183,14 +186,30 @@ def test_what_is_no_label(write, capsys):
     assert "'NA' is a class, of 2 answers; expected these left out" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("header", ["Item ID", "image_id", "crop no."])
-def test_ids_that_look_like_labels(write, header):
-    """Items called by running numbers, among them those of the classes: the column says so, or that no other has as many."""
-    answers = read_answers(write(f"{header},ann,bob\n" + "".join(f"{k},{k % 3},{k % 3}\n" for k in range(1, 9))))
-    assert answers.annotators == ["ann", "bob"] and answers.classes == ["0", "1", "2"]
-    assert answers.items == [str(k) for k in range(1, 9)]
+@pytest.mark.parametrize("header, items", [("Item ID", "20341"), ("image_id", "20341"), ("crop no.", "12345")])
+def test_ids_that_look_like_labels(write, header, items):
+    """Items called by numbers, among them those of the classes: the column is called so, or they run on."""
+    answers = read_answers(write(f"{header},ann,bob\n" + "".join(f"{k},{int(k) % 3},{int(k) % 3}\n" for k in items)))
+    assert answers.annotators == ["ann", "bob"] and answers.classes == ["0", "1", "2"] and answers.items == list(items)
+    scores = read_answers(write("ann,bob,cas\n4,3,3\n1,2,2\n5,3,3\n2,2,2\n3,2,3\n"))  # of finer steps than the others'
+    assert scores.annotators == ["ann", "bob", "cas"] and len(scores) == 15
     ids = read_answers(write("ann,bob,cas\n1,1,0\n0,1,0\n2,2,1\n"))  # three labels that happen to differ
     assert ids.annotators == ["ann", "bob", "cas"] and ids.items == ["0", "1", "2"]
+
+
+def test_annotators_who_seldom_meet(write):
+    """Somebody who checked two items of another's, and who writes labels in capitals, is an annotator; so is, if the classes
+    are named, who uses some alone."""
+    checked = {3: "c3", 15: "c3"}
+    part = read_answers(write("id,ann,bob\n" + "".join(f"i{k},c{k % 12},{checked.get(k, '')}\n" for k in range(36))))
+    assert part.annotators == ["ann", "bob"] and len(part) == 38
+    capitals = read_answers(write("id,ann,bob\n" + "".join(f"i{k},c{k},C{k}\n" for k in range(3))))
+    assert capitals.annotators == ["ann", "bob"] and len(capitals.classes) == 6
+    own = "id,ann,bob\na,cat,cat\nb,dog,chien\nc,bird,oiseau\nd,cat,chat\ne,cat,vache\nf,cat,porc\n"
+    with pytest.raises(UserError, match="hardly anything in 'bob' is in another; if it is labels, name all .* in --classes"):
+        read_answers(write(own))
+    names = ["cat", "dog", "bird", "chien", "oiseau", "chat", "vache", "porc"]
+    assert len(read_answers(write(own), classes=names)) == 12
 
 
 def test_tables_as_programs_write_them(write):

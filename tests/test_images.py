@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.decoding import cache_folder, decode
+from common.data.decoding import cache_folder, decode, left_out_file
 from common.data.images import Augmentation, ImageSet, Pixels, ahead
 
 PIXELS = torch.randint(0, 256, (6, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -93,6 +93,10 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch, c
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     pixels, _ = decode([tmp_path / "a.png"], 8, "L")
     assert pixels.images.shape == (1, 8, 8, 1) and not pixels.mapped and "could not be kept" in capsys.readouterr().out
+
+
+def test_names_in_lists_are_quoted():
+    assert left_out_file(["a.jpg", "b, c.jpg"]) == {"left_out.csv": 'item\na.jpg\n"b, c.jpg"\n'} and left_out_file([]) == {}
 
 
 def test_the_checksum_is_that_of_the_images_wherever_they_are(tmp_path, monkeypatch):

@@ -203,10 +203,12 @@ def test_other_bad_items(tmp_path):
             read_source(**{name: str(value) for name, value in how.items()})
 
 
-@pytest.mark.parametrize("header", ["id,question", "question,passage", "filename,note,question", "question,text", "text,nr"])
+@pytest.mark.parametrize("header", ["id,question", "question,passage", "filename,note,question", "question,text", "text,nr",
+                                    "document,content"])
 def test_a_question_may_be_a_text_or_a_name(tmp_path, header):
-    row = {"id": "1", "nr": "1", "filename": "1", "note": "n", "passage": "it is red", "text": "it is red",
-           "question": "is it red" if header in ("id,question", "filename,note,question") else "1"}
+    row = dict.fromkeys(("content", "passage", "text"), "it is red")
+    row |= dict.fromkeys(("document", "id", "nr", "filename"), "1")
+    row |= {"note": "n", "question": "is it red" if header in ("id,question", "filename,note,question") else "1"}
     (tmp_path / "texts.csv").write_text(f"{header}\n{','.join(row[name] for name in header.split(','))}\n")
     source = read_source(texts=str(tmp_path / "texts.csv"))
     assert source.names == ["1"] and source.raw in (["is it red"], ["it is red"])

@@ -14,13 +14,13 @@ from common.data.opening import unpacked
 from common.data.tables import Column, first_bytes, header_of, read_columns
 from common.errors import UserError
 
-TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "example_id", "question", "question_id",
-        "image", "image_id", "sample", "sample_id", "instance", "instance_id", "document_id", "doc_id", "text_id", "file",
-        "filename", "file_name", "name", "id", "index")
+TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
+        "file_name", "name", "id", "index", "image_id", "example_id", "question_id", "sample_id", "instance_id",
+        "document_id", "doc_id", "text_id")
 WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
           "rater", "labeler", "labeller")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label")
-LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category", *TRUTH)
+LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
 DUPLICATES = ("error", "first", "count")
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
 ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
@@ -79,7 +79,7 @@ def read_answers(file, columns=None, classes=None, duplicates="error"):
             raise UserError(f"--columns {' '.join(columns)}: {file} is JSON, which has no columns")
         item, annotator, label, lines = _read_json(file)
     else:
-        item, annotator, label, lines = _read_table(file, columns)
+        item, annotator, label, lines = _read_table(file, columns, classes)
     if not len(label.codes):
         raise UserError(f"{file}: no answers; expected at least two annotators who answered")
     label = Column(label.codes, plain(label.values))
@@ -135,7 +135,7 @@ def find_column(header, names):
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _read_table(file, columns):
+def _read_table(file, columns, classes):
     """(item, annotator, label, lines): three Columns and int (L,)."""
     header = header_of(file)
     if columns:
@@ -146,7 +146,11 @@ def _read_table(file, columns):
     else:
         columns = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
         if columns[1] is None and columns[2] is None:
-            return _read_wide(file, header)
+            truth = find_column(header, TRUTH)
+            if truth:
+                raise UserError(f"{file}, line 1: column {truth!r} is nobody's answers; expected the truth in a table of "
+                                "its own, by --truth or --gold")
+            return _read_wide(file, header, classes)
         kinds = ("task", "worker", "label")
         missing = [kind for kind, column in zip(kinds, columns, strict=True) if column is None]
         if missing:
@@ -164,10 +168,10 @@ def _whole(column, name, file, lines):
     return column
 
 
-def _read_wide(file, header):
+def _read_wide(file, header, classes):
     """As _read_table, of a table with a column for each annotator and nothing where there is no answer. The items' names
     are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds what no other
-    does, or far more values than all others together, as running numbers do; else they are the rows' numbers, from 0."""
+    does, or running numbers, more than there are labels; else they are the rows' numbers, from 0."""
     table, lines = read_columns(file)
     names = [name for name in table if name or table[name].values != [""]]  # some programs write an empty one at the end
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
@@ -179,7 +183,7 @@ def _read_wide(file, header):
     values = [set(table[name].values) - NOTHING for name in names]
     others = set().union(*values[1:])
     distinct = len(first.values) == len(first.codes) and "" not in first.values
-    apart = not values[0] & others or len(values[0]) > 2 * len(others)
+    apart = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
     if names[0] in ROWS or find_column(names[:1], TASK) or (distinct and apart):
         item = _whole(first, names[0], file, lines)
         if not distinct:
@@ -190,17 +194,17 @@ def _read_wide(file, header):
         names, values = names[1:], values[1:]
     else:
         item = Column(np.arange(len(lines)), [str(row) for row in range(len(lines))])
+    # one column after another, then sorted by rows
     labels = pd.Index(sorted(set().union(*values)))
-    written = dict(zip(labels, plain(list(labels)), strict=True))
-    odd = _unlike_the_others([{written[value] for value in theirs} for theirs in values])
+    codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+    written = plain(list(labels))
+    odd = None if classes else _unlike_the_others(codes, [name.lower() for name in written])
     if odd is not None:
         raise UserError(f"{file}, line 1: columns {', '.join(header)[:120]}; expected task, worker and label, or their "
                         "names in --columns TASK WORKER LABEL, or a column of labels for each annotator and no others: "
-                        f"what is in {names[odd]!r} is in none of them")
-    # one column after another, then sorted by rows
-    codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+                        f"hardly anything in {names[odd]!r} is in another; if it is labels, name all there are in --classes")
     row, annotator = np.nonzero(codes >= 0)
-    written = set(written.values())
+    written = set(written)
     if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
         cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[codes[row, annotator]]])[0]
         raise UserError(f"{file}, line {lines[row[cell]]}: -1 in column {names[annotator[cell]]!r}; expected nothing "
@@ -209,9 +213,17 @@ def _read_wide(file, header):
             Column(codes[row, annotator], list(labels)), lines[row])
 
 
-def _unlike_the_others(values):
-    """The first column that has hardly a value in common with any other, so that it is no annotator's; None where there is
-    none. values: a set for each column."""
+def _ascend(column):
+    """Whether the cells of a column are whole numbers, each larger than the one before."""
+    cells = [column.values[code] for code in column.codes]
+    return all(re.fullmatch(r"\d+", cell) for cell in cells) and bool((np.diff(np.array(cells, float)) > 0).all())
+
+
+def _unlike_the_others(codes, names):
+    """The first column that has hardly a value in common with any other where another has one too, so that it is no
+    annotator's; None where there is none. codes: int (N, M) into names, -1 for nothing."""
+    met = codes[(codes >= 0).sum(1) > 1]
+    values = [{names[code] for code in np.unique(theirs[theirs >= 0])} for theirs in met.T]
     columns = Counter(value for theirs in values for value in theirs)
     shared = [sum(columns[value] > 1 for value in theirs) for theirs in values]
     if not any(shared) and len(columns) > 2:

@@ -35,10 +35,6 @@ class Pixels:
     checksums: torch.Tensor | None = None
     mapped: bool = False
 
-    def select(self, items):
-        """A copy of these images (int64 (K,)), in memory."""
-        return Pixels(self.images[items], None if self.checksums is None else self.checksums[items])
-
 
 class ImageSet:
     """N images, decoded once and kept as uint8, in the device's memory or as the map of a file; normalised on the device, a
@@ -63,7 +59,8 @@ class ImageSet:
         """The images of `items` (int64 (K,)); of a map nothing is copied."""
         if self.pixels.mapped:
             return self._with(self.pixels, self._rows(items), self.device)
-        return self._with(self.pixels.select(items))
+        sums = self.pixels.checksums
+        return self._with(Pixels(self.pixels.images[items], None if sums is None else sums[items]))
 
     def to(self, device, keep="auto"):
         """The set for a device. keep: device, with its pixels in the device's memory; disk, where those of a map stay in

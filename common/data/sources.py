@@ -141,7 +141,7 @@ def _names(file, rows, features):
     names = [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
-    if len(names) == rows + 1 and names[0].lower() in TASK:
+    if len(names) == rows + 1 and find_column(names[:1], TASK):
         names = names[1:]
     if len(names) != rows:
         raise UserError(f"--items {file}: {len(names)} names; expected one on a line for each of the {rows} rows of "
@@ -151,13 +151,10 @@ def _names(file, rows, features):
 
 def _texts(file):
     header = header_of(file)
-    text = find_column(header, TEXT)
-    task = find_column([name for name in header if name != text], TASK)
-    if task is None and text and len(header) == 2 and not find_column([text], TASK):
-        task = next(name for name in header if name != text)
-    if text is None or task is None:  # a question may be either
-        task = find_column(header, TASK) or header[0]
-        text = find_column([name for name in header if name != task], TEXT)
+    others = [name for name in header if name != find_column(header, TEXT)]
+    task = (find_column(others, TASK) or find_column(header, TASK)  # a question may be either
+            or next((name for name in others if not find_column([name], TEXT)), header[0]))
+    text = find_column([name for name in header if name != task], TEXT)
     if text is None and len(header) == 2:
         text = next(name for name in header if name != task)
     if text is None:

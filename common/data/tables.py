@@ -1,5 +1,6 @@
 """The tables that users write: CSV or TSV, gzipped or not, with a byte order mark, quotes, CRLF, spaces around names."""
 import csv
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ def _dialect(file):
         header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
-    twice = [name for k, name in enumerate(header) if name in header[:k]]
+    twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected a name for each")
     return header, {"sep": separator, "names": header, "header": 0, "encoding": "utf-8-sig",

@@ -165,7 +165,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
               f"{results.percent(summary[CONSENSUS]['test_accuracy'])} % of the test items")
     if summary["labels_from"]:
         found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
-        print(f"{outvoted.sum()} of {len(train)} labels are not the majority vote's; annotators flagged: {found or 'none'}")
+        print(f"{outvoted.sum()} of {len(train)} labels are not what most of the crowd says; annotators flagged: "
+              f"{found or 'none'}")
         print(f"labels.csv, annotators.csv and confusion are {summary['labels_from']}'s; files are in {folder.path}")
     return 0 if good else 1
 
