@@ -2,8 +2,8 @@
 
     python3 main.py --case 2 --expertise 1 --path DATA --device 0
 
-gives Max-MIG an AUC of 96.9 %, the majority vote 41.7 %, the true labels 97.6 % after 99 minutes on one core of an Intel Xeon
-beside other runs.
+gives Max-MIG an AUC of 96.9 %, the majority vote 41.7 %, the true labels 97.6 % after 99 minutes on one core of an Intel
+Xeon beside other runs.
 """
 import sys
 from pathlib import Path
