@@ -263,7 +263,7 @@ def _texts_of(source, train):
 
 def say(dataset, protocol, options):
     """What --check says of data in which nothing is wrong."""
-    crowd = dataset.train.said().crowd
+    crowd = dataset.train.said()[0].crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
           f"{len(crowd.label) / len(dataset.train):.1f} an item; {len(dataset.test)} to test on, "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import UserError, launch, printable  # first: then Control-C in the imports is no traceback
+from common.errors import UserError, first_few, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -44,8 +44,7 @@ def main(arguments=None):
     good = np.flatnonzero(readable)
     if len(good) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
-        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {printable(', '.join(broken[:5]))}"
-              + (" ..." if len(broken) > 5 else ""))
+        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
         inputs = inputs.select(torch.from_numpy(good))
     device = choose_device(options.device)
     settle(device)

@@ -43,6 +43,11 @@ def printable(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def first_few(names):
+    """The first five of the names, as they can be printed."""
+    return printable(", ".join(names[:5])) + " ..." * (len(names) > 5)
+
+
 def _say(sentence, status):
     if os.environ.get("WORLD_SIZE", "1") != "1" and os.environ.get("RANK") != "0":  # of several processes of torchrun
         sentence = f"process {os.environ.get('RANK')}: {sentence}"

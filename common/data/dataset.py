@@ -43,16 +43,14 @@ class Items:
             return self
         return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
-    def repeated(self):
-        """bool (L,): which labels the last annotator, who is right about `gold`, gives an item again, so that no vote that a
-        method learns from overrules them."""
-        if self.gold is None or (self.gold < 0).all():
-            return torch.zeros_like(self.crowd.label, dtype=torch.bool)
-        return self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1)
-
     def said(self):
-        """With what the annotators have said, without what is `repeated`."""
-        return replace(self, crowd=self.crowd.keep(~self.repeated()))
+        """(Items, bool (L,)): with what the annotators have said, and which of the crowd's labels that is. Without those
+        that the last annotator, who is right about `gold`, gives an item again, so that no vote that a method learns from
+        overrules them."""
+        once = torch.ones_like(self.crowd.label, dtype=torch.bool)
+        if self.gold is not None and (self.gold >= 0).any():
+            once = ~(self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1))
+        return replace(self, crowd=self.crowd.keep(once)), once
 
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None

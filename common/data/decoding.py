@@ -19,7 +19,7 @@ from tqdm import tqdm
 from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
-from common.errors import UserError, printable
+from common.errors import UserError, first_few
 from common.files import replace_file
 
 
@@ -157,8 +157,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
     truth = np.asarray(truth, np.int64)
     left_out = [name for name, good in zip(names, readable, strict=True) if not good]
     if left_out:
-        print(f"notice: {len(left_out)} images could not be decoded and are left out: "
-              + printable(", ".join(left_out[:5])) + (" ..." if len(left_out) > 5 else ""))
+        print(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
         gone = set(truth) - set(truth[readable])
         if gone:
             first = names[int(np.flatnonzero(truth == min(gone))[0])]

@@ -1,4 +1,6 @@
 """What a finished run leaves: the methods' labels of the training items, the summary, the tables, the pictures."""
+from dataclasses import replace
+
 import torch
 
 from common import processes
@@ -98,7 +100,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     final = teams([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     good = {name: final[name] for name in names if name in final and not any(one.failure for one in final[name])}
     train = dataset.train.once()
-    said = train.said()
+    said, once = train.said()
     candidates, scores, believed, shares = label_models(train.crowd), {}, None, {}
     if plan.judge:
         apart, scores, believed, shares = label_apart(good, dataset, plan)
@@ -143,7 +145,10 @@ def finish(stages, options, dataset, plan, folder, state, command):
         outvoted = votes.gather(1, belief.argmax(1, keepdim=True))[:, 0] < votes.max(1).values
         summary |= {"labels_from": label_from, "label_accuracy": summary["candidates"][label_from],
                     "calibration_error": results.calibration_error(belief, train.truth)}
-        summary |= write_crowd(good[leader], belief, candidates, believed, train, true, dataset.annotator_names,
+        held = held_confusion(good[leader], belief, train.crowd)
+        if believed:
+            believed = replace(believed, apart=believed.apart[once])
+        summary |= write_crowd(held, belief, candidates, believed, said, true, dataset.annotator_names,
                                dataset.class_names if dataset.named else None, folder, label_from)
         name, parts, of_consensus = classifier_of(good, leader, shares if label_from == CONSENSUS else {}, dataset.test)
         if not dataset.answers_alone:
@@ -199,15 +204,14 @@ def held_confusion(team, belief, crowd):
     return mean([learner.method.confusion(belief, crowd) for learner in team])
 
 
-def write_crowd(team, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
-    """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`; the
-    matrices that a model holds are those of the team. believed: the Joined of a run with folds, or None; class_names: where
-    the files shall have names in place of numbers, else None. Returns what the summary says of the annotators."""
-    held, once = held_confusion(team, belief, train.crowd), ~train.repeated()
-    train = train.said()
+def write_crowd(held, belief, candidates, believed, train, true, annotator_names, class_names, folder, name):
+    """labels.csv, annotators.csv, confusion.npz and confusion.png of belief (images, C), which is called `name`. held:
+    (M, C, C), the matrices inside a model; believed: the Joined of a run with folds, or None; train: with each label once,
+    as Items.said has them; class_names: where the files shall have names in place of numbers, else None. Returns what the
+    summary says of the annotators."""
     crowd = train.crowd
     estimated = shrunk_confusion(crowd, belief)
-    apart = believed.apart[once] if believed else belief[crowd.item]
+    apart = believed.apart if believed else belief[crowd.item]
     same_as = believed.same_as if believed else copies(crowd, belief)
     folder.write("labels.csv", lambda file: results.write_labels(file, train, belief, candidates, class_names), newline="")
     people = results.describe_annotators(train, annotator_names, belief, estimated, apart, same_as, class_names)
