@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from common.crowd import pair_experts
+from common.crowd.synthetic import pair_experts
 from common.data.dataset import Items
 from common.data.decoding import left_out_file, read_items
 from common.data.images import Augmentation, ImageSet

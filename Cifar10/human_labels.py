@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.dataset import Dataset, cut, thinned
 from common.data.opening import MB, opened, read_text, zip_member
 from common.data.pickles import load_arrays

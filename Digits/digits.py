@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from common.crowd import pair_experts
+from common.crowd.synthetic import pair_experts
 from common.data.dataset import Items
 from common.data.images import Augmentation, ImageSet
 

@@ -2,7 +2,7 @@
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from common.crowd import Experts
+from common.crowd.synthetic import Experts
 from common.data.decoding import left_out_file, read_items, read_lists, table
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at

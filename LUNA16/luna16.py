@@ -1,7 +1,7 @@
 """LUNA16's nodule candidates as 50 x 50 crops, as prepare.py makes them, and their crowd."""
 import numpy as np
 
-from common.crowd import Experts
+from common.crowd.synthetic import Experts
 from common.data.decoding import left_out_file, read_items, read_lists
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at

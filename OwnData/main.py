@@ -5,7 +5,7 @@
     python3 OwnData/main.py --answers answers.csv --texts texts.csv
     python3 OwnData/main.py --answers answers.csv
 
-The last, without the items, gives labels and annotators, and no classifier.
+The last, without the items, gives labels and annotators within seconds, and no classifier.
 """
 import sys
 from pathlib import Path
@@ -15,26 +15,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 from common.errors import launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-import own_data
-from common.methods import LABEL_MODELS
 from common.training.experiment import check, run
 from common.training.options import parse
-from own_data import PROTOCOL
+from OwnData import aggregation, own_data
 
 
 def read_options(arguments=None):
-    options = parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
-    if options.answers_alone() and tuple(options.methods) == PROTOCOL.methods:
-        options.methods = list(LABEL_MODELS)  # of items that are not there a classifier learns the classes' shares alone
-    return options
+    return parse(own_data.OwnOptions, own_data.PROTOCOL, __doc__, arguments)
 
 
 def main(arguments=None):
     options = read_options(arguments)
+    if options.answers_alone():
+        dataset = aggregation.load(options)
+        if options.check:
+            return own_data.say(dataset, options)
+        return aggregation.run(dataset, options, options.methods)
     dataset, protocol = own_data.load(options)
     if options.check:
         check(dataset, protocol, options)
-        return own_data.say(dataset, protocol, options)
+        return own_data.say(dataset, options)
     return run(dataset, protocol, options)
 
 

@@ -5,15 +5,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from common.crowd import CrowdLabels, majority_vote
+from common.crowd.aggregators import AGGREGATORS
+from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import DUPLICATES, read_answers, read_labels
 from common.data.dataset import Dataset, Items, Protocol, cut
 from common.data.sources import FITS, SEVERAL, Source, apply, fit, read_source
 from common.data.tensors import load_tensors
-from common.errors import UserError
+from common.errors import UserError, warnings
 from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
 from common.networks import AUXILIARY, OWN_NETWORKS, build, load_weights, network_names, pretrained
 from common.output.model import Model, states_of, write_predictions
@@ -25,8 +25,8 @@ GOLD = "gold"
 BATCH = 64
 LARGEST = 4e9  # bytes of all annotators' confusion matrices
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
-ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000, "answers": 100_000}
-EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100), "answers": (4, 100)}
+ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000}
+EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 
@@ -45,8 +45,8 @@ class OwnOptions(Options):
                          metavar=("TASK", "WORKER", "LABEL"))
     classes: list = flag(None, "the classes' names, in their order; by default the labels that occur", nargs="+",
                          metavar="NAME")
-    duplicates: str = flag("error", "a worker's second answer to an item: refuse it, take the first, or count each",
-                           choices=DUPLICATES)
+    duplicates: str = flag("last", "which of a worker's answers to one item counts: the last, the first, each; or refuse "
+                           "them", choices=DUPLICATES)
     size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8, 2048))
     fit: str = flag("crop", "how an image becomes a square", choices=FITS)
     network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
@@ -61,6 +61,13 @@ class OwnOptions(Options):
     def answers_alone(self):
         return not (self.images or self.features or self.texts or self.items)
 
+    def choose_methods(self, table):
+        """With answers alone the further label models; field: all there are."""
+        if not self.answers_alone():
+            return super().choose_methods(table)
+        names = [name for word in self.methods for name in word.split(",") if name not in ("", "all")]
+        return list(AGGREGATORS) if "field" in names else names
+
     def table_name(self, dataset):
         return "own"
 
@@ -73,22 +80,38 @@ def name_of(options):
     return re.sub(r"[^\w.-]+", "-", name) or "own"
 
 
+def read_crowd(file, columns, classes, duplicates):
+    """The Answers of read_answers, whose confusion matrices fit into memory."""
+    answers = read_answers(file, columns, classes, duplicates)
+    matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
+    if matrices > LARGEST:
+        raise UserError(f"{file}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose confusion "
+                        f"matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column the right "
+                        "one?")
+    return answers
+
+
+def load_answers(file, truth=None, gold=None, columns=None, classes=None, duplicates="last"):
+    """The Dataset of answers without items. file, truth, gold: paths or Frames."""
+    answers = read_crowd(file, columns, classes, duplicates)
+    source = Source("answers", file, answers.items, answers.items, [])
+    known_by = "is not among --classes" if classes else "no answer has"
+    truth, gold = (_labels(table, source, answers.classes, known_by) for table in (truth, gold))
+    everything = np.arange(len(source))
+    crowd, annotators = _with_gold(answers, everything, everything, gold)
+    train = Items(None, torch.from_numpy(np.where(gold >= 0, -1, truth)), answers.items, crowd,
+                  gold=torch.from_numpy(gold) if (gold >= 0).any() else None)
+    return Dataset(train, train.select(torch.zeros(0, dtype=torch.int64)), answers.classes, annotators, named=True)
+
+
 def load(options):
     """(Dataset, Protocol) of the flags' files. Fills in options.epochs and batch_size. UserError for what is wrong."""
     if options.path:
         raise UserError(f"--path {options.path}: your own data come by --answers, and --images, --features or --texts")
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
-    answers = read_answers(options.answers, options.columns, options.classes, options.duplicates)
-    matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
-    if matrices > LARGEST:
-        raise UserError(f"{options.answers}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
-                        f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column "
-                        "the right one?")
-    if options.answers_alone():
-        source = Source("answers", options.answers, answers.items, answers.items, [])
-    else:
-        source = read_source(options.images, options.features, options.texts, options.items)
+    answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates)
+    source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, answers.place_of_item)
     truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
@@ -115,10 +138,8 @@ def load(options):
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
     options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS[source.kind]))
     network, spec = _network(options, preprocessing, inputs, len(answers.classes))
-    finish = partial(leave, unanswered=unanswered, classes=answers.classes, annotators=annotators, network=spec,
-                     preprocessing=preprocessing)
-    dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train),
-                      named=True, answers_alone=source.kind == "answers")
+    finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec, preprocessing=preprocessing)
+    dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
     em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
     return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
                             prior=(1 / len(answers.classes),) * len(answers.classes))
@@ -261,42 +282,30 @@ def _texts_of(source, train):
     return {name: texts[name] for name in train.names}
 
 
-def say(dataset, protocol, options):
+def say(dataset, options):
     """What --check says of data in which nothing is wrong."""
     crowd = dataset.train.said()[0].crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
-          f"{len(crowd.label) / len(dataset.train):.1f} an item; {len(dataset.test)} to test on, "
-          f"{len(dataset.finish.keywords['unanswered'])} without answers to predict")
+          f"{len(crowd.label) / len(dataset.train):.1f} an item"
+          + (f"; {len(dataset.test)} to test on, {len(dataset.finish.keywords['unanswered'])} without answers to predict"
+             if dataset.finish else ""))
     print("by majority vote: " + ", ".join(f"{count} {name}" for name, count in zip(dataset.class_names, counts,
                                                                                    strict=True)))
-    print(f"{options.epochs} epochs, batches of {options.batch_size}, methods {' '.join(options.methods)}\nnothing is wrong")
+    if options.epochs:
+        print(f"{options.epochs} epochs, batches of {options.batch_size}, methods {' '.join(options.methods)}")
+    count = len(warnings)
+    print(f"passed, with {count} warning{'s' if count > 1 else ''}" if count else "nothing is wrong")
     return 0
 
 
-def leave(folder, name, parts, unanswered, classes, annotators, network, preprocessing):
-    """At the end of a run: model.pt of the classifier `name`, `parts` [(trained Method, weight)], unless there are answers
-    alone; predictions.csv of the items without answers, confusion.csv with names."""
-    precision = folder.config["run"]["precision"]
-    model = Model(name, list(classes), network, preprocessing, precision, states_of(parts))
-    if preprocessing["kind"] != "answers":
-        folder.write("model.pt", model.save, "wb")
+def leave(folder, name, parts, unanswered, classes, network, preprocessing):
+    """At the end of a run: model.pt of the classifier `name`, `parts` [(trained Method, weight)], and predictions.csv of the
+    items without answers."""
+    model = Model(name, list(classes), network, preprocessing, folder.config["run"]["precision"], states_of(parts))
+    folder.write("model.pt", model.save, "wb")
     device = next(parts[0][0].parameters()).device
     if len(unanswered):
         probabilities = model.predict(unanswered.inputs, device, "items without answers")
         folder.write("predictions.csv", lambda file: write_predictions(
             file, unanswered.names, probabilities, classes, unanswered.truth), newline="")
-    with np.load(folder.path / "confusion.npz") as saved:
-        estimated = saved["estimated"]
-    folder.write("confusion.csv", lambda file: write_confusion(file, estimated, annotators, classes), newline="")
-
-
-def write_confusion(file, estimated, annotators, classes):
-    """A row for each annotator and true class, a column for each class: how often the one says that of the other.
-
-    estimated: (M, C, C), rows the true class.
-    """
-    rows = pd.DataFrame(estimated.reshape(-1, len(classes)), columns=classes)
-    rows.insert(0, "true class", np.tile(classes, len(annotators)), allow_duplicates=True)
-    rows.insert(0, "annotator", np.repeat(annotators, len(classes)), allow_duplicates=True)
-    rows.to_csv(file, index=False, float_format="%.4f")

@@ -14,15 +14,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.aggregator import Aggregator
-from common.crowd import (
-    CrowdLabels,
-    confusion_from,
-    initial_weights,
-    majority_vote,
-    pair_experts,
-    synthesize,
-    vote_shares,
-)
+from common.crowd.labels import CrowdLabels, confusion_from, initial_weights, majority_vote, vote_shares
+from common.crowd.synthetic import pair_experts, synthesize
 from common.methods import Batch, Setting
 from common.methods.aggnet import posterior
 from common.methods.crowd_layer import CrowdLayer

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import networks
-from common.crowd import pair_experts, synthesize
+from common.crowd.synthetic import pair_experts, synthesize
 from common.data.dataset import Dataset, Items, Protocol
 from common.data.images import ImageSet
 from common.methods import SYNTHESIZED_METHODS

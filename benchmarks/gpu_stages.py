@@ -14,7 +14,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import reproduce
-from common.crowd import CrowdLabels, vote_shares
+from common.crowd.labels import CrowdLabels, vote_shares
 from common.data.dataset import Dataset, Items, Protocol
 from common.data.images import Augmentation, ImageSet
 from common.methods import METHODS, SYNTHESIZED_METHODS, Batch, Setting

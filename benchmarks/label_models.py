@@ -1,5 +1,5 @@
-"""Dawid-Skene on a million labels, beside crowd-kit's where that is installed, and on ten million to convergence; and what a
-run with --select crowd does with a million at its end for each method: judge its predictions and join them with the labels.
+"""Dawid-Skene on a million labels, beside crowd-kit's where that is installed, and on ten million to convergence; and the
+label model on a million labels with a classifier's predictions.
 
     pip install crowd-kit && python3 benchmarks/label_models.py
 
@@ -38,8 +38,8 @@ def peak_mb():
 def ours(size, *how):
     import torch
 
-    from common.crowd import CrowdLabels
-    from common.label_models import dawid_skene
+    from common.crowd.dawid_skene import dawid_skene
+    from common.crowd.labels import CrowdLabels
     item, annotator, label, truth = answers(size)
     crowd = CrowdLabels.from_triples(item, annotator, label, *SIZES[size][:2], CLASSES)
     torch.nn.functional.embedding_bag(torch.zeros(1, dtype=torch.long), torch.zeros(1, 1), torch.zeros(1, dtype=torch.long))
@@ -48,18 +48,16 @@ def ours(size, *how):
     return time.perf_counter() - started, peak_mb() - before, labels, truth
 
 
-def joined(size):
-    import torch
-
-    from common.crossfit import Judge
-    from common.crowd import CrowdLabels
+def label_model(size):
+    from common.crowd.labels import CrowdLabels
+    from common.output.crowd import Crowd
     item, annotator, label, truth = answers(size)
     crowd = CrowdLabels.from_triples(item, annotator, label, *SIZES[size][:2], CLASSES)
     random = np.random.default_rng(1)
     said = np.where(random.random(len(truth)) < .7, truth, random.integers(0, CLASSES, len(truth)))
-    h = torch.lerp(torch.full((len(truth), CLASSES), 1 / CLASSES), torch.eye(CLASSES)[said], .6)
+    h = .4 / CLASSES + .6 * np.eye(CLASSES)[said]
     before, started = peak_mb(), time.perf_counter()
-    labels = Judge(crowd, torch.arange(len(truth)) % 2).join(h)[1].belief.argmax(1).numpy()
+    labels = Crowd.of(crowd, h=h).labels.posterior.argmax(1)
     return time.perf_counter() - started, peak_mb() - before, labels, truth
 
 
@@ -74,7 +72,7 @@ def theirs(size):
 
 
 RUNS = {"ours": lambda: ours("million", ITERATIONS, -1.), "crowd-kit": lambda: theirs("million"),
-        "ten-million": lambda: ours("ten-million"), "joined": lambda: joined("million")}
+        "ten-million": lambda: ours("ten-million"), "label model": lambda: label_model("million")}
 
 
 def main():

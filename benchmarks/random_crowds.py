@@ -1,4 +1,5 @@
-"""Labels from a classifier and a crowd together, on crowds drawn at random: how often are they worse than the crowd's alone?
+"""Labels from a classifier and a crowd, on crowds drawn at random: how often are they worse than the crowd's alone, and are
+copiers found?
 
     python3 benchmarks/random_crowds.py FIRST LAST [copies]
 
@@ -18,12 +19,14 @@ import torch
 from made_crowds import even
 from sklearn.linear_model import LogisticRegression
 
-from common.crossfit import Judge
-from common.crowd import CrowdLabels, vote_shares
-from common.label_models import dawid_skene, one_coin
+from common.crowd.bayes import LabelModel
+from common.crowd.dawid_skene import dawid_skene, one_coin
+from common.crowd.labels import CrowdLabels, vote_shares
+from common.output.crowd import Crowd
 from common.output.results import calibration_error
 
 FOLDS, FEATURES, MISSING = 5, 10, .03
+RATE, SHARED = .8, 30  # of copiers that should be found: how much they copy, and errors in common
 KINDS = (6, 1, .3, .6, 1.)  # of annotators, how many there are of each: coins, habits, exchanged, guessing, others
 
 
@@ -42,21 +45,38 @@ def matrix(kind, accuracy, classes, random):
 
 
 def copy(said, items, people, random):
-    """The answers [(item, annotator, label)] after some of the annotators have copied."""
+    """(answers [(item, annotator, label)], rate, {copier: leader}) after some of the annotators have copied labels at a
+    rate."""
     table = np.full((items, people), -1)
     item, annotator, label = np.array(said).T
     table[item, annotator] = label
     order, copying = random.permutation(people), max(1, int(people * random.uniform(.2, .7)))
-    leaders, rate = order[copying:][:2], random.uniform(.5, 1)
+    leaders, rate, pairs = order[copying:][:2], random.uniform(.5, 1), {}
     for m in order[:copying]:
-        leader = random.choice(leaders)
+        pairs[int(m)] = leader = int(random.choice(leaders))
         both = (table[:, [m, leader]] >= 0).all(1) & (random.random(items) < rate)
         table[both, m] = table[both, leader]
-    return np.column_stack([item, annotator, table[item, annotator]])
+    return np.column_stack([item, annotator, table[item, annotator]]), rate, pairs
+
+
+def count_copiers(crowd, truth, rate, pairs, representative):
+    """(copiers found, copiers that should be, pairs accused falsely): those count who copy most and share thirty errors."""
+    item, annotator, label = crowd.item.numpy(), crowd.annotator.numpy(), crowd.label.numpy()
+    table = np.full((len(crowd), crowd.annotators), -1)
+    table[item, annotator] = label
+    found = expected = 0
+    for copier, leader in pairs.items():
+        same = (table[:, copier] >= 0) & (table[:, copier] == table[:, leader]) & (table[:, copier] != truth)
+        if rate >= RATE and same.sum() >= SHARED:
+            expected += 1
+            found += representative[copier] == representative[leader]
+    group = np.array([pairs.get(m, m) for m in range(crowd.annotators)])
+    false = sum(group[m] != group[leader] for m, leader in enumerate(representative))
+    return np.array([found, expected, false])
 
 
 def draw(seed, copies=False):
-    """(CrowdLabels, part (N,), h (N, C), truth (N,))."""
+    """(CrowdLabels, h (N, C), truth (N,), the rate of the copiers, {copier: leader})."""
     random = np.random.default_rng(seed)
     classes = int(random.choice([2, 2, 3, 5, 10, 30]))
     items = int(np.exp(random.uniform(np.log(150), np.log(3000))))
@@ -80,7 +100,7 @@ def draw(seed, copies=False):
         if random.random() >= MISSING:
             them = np.argsort(-(np.log(active + 1e-9) + random.gumbel(size=people)))[:k]
             said += [(i, m, random.choice(classes, p=matrices[m][truth[i]])) for m in them]
-    said = copy(said, items, people, random) if copies else np.array(said)
+    said, rate, pairs = copy(said, items, people, random) if copies else (np.array(said), 0., {})
     crowd = CrowdLabels.from_triples(*said.T, items, people, classes)
     part = random.permutation(items) % FOLDS
     votes, seen, h = vote_shares(crowd).argmax(1).numpy(), crowd.counts.numpy() > 0, np.full((items, classes), 1 / classes)
@@ -90,26 +110,30 @@ def draw(seed, copies=False):
             model = LogisticRegression(max_iter=200).fit(x[train], votes[train])
             h[part == p] = 1e-4
             h[np.ix_(part == p, model.classes_)] = model.predict_proba(x[part == p])
-    h = torch.from_numpy(h).float()
-    return crowd, torch.from_numpy(part), h / h.sum(1, keepdim=True), torch.from_numpy(truth)
+    return crowd, h / h.sum(1, keepdims=True), torch.from_numpy(truth), rate, pairs
 
 
 def main(first, last, copies=False):
     warnings.filterwarnings("ignore")
-    ways = "votes", "Dawid-Skene", "one-coin", "h", "joined"
-    found, errors = [], []
+    ways = "votes", "Dawid-Skene", "one-coin", "h", "label model"
+    found, errors, copiers = [], [], np.zeros(3, int)
     for seed in range(first, last):
-        crowd, part, h, truth = draw(seed, copies)
+        crowd, h, truth, rate, pairs = draw(seed, copies)
         seen = crowd.counts > 0
-        beliefs = vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), h, Judge(crowd, part).join(h)[1].belief
-        found.append([100 * (belief.argmax(1) == truth)[seen].double().mean().item() for belief in beliefs])
-        errors.append(calibration_error(beliefs[-1][seen], truth[seen]))
+        ours = Crowd.of(crowd, h=LabelModel(crowd).score(h).calibrated)
+        posteriors = (vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), torch.from_numpy(h),
+                      torch.from_numpy(ours.labels.posterior))
+        copiers += count_copiers(crowd, truth.numpy(), rate, pairs, ours.copies.representative)
+        found.append([100 * (p.argmax(1) == truth)[seen].double().mean().item() for p in posteriors])
+        errors.append(calibration_error(posteriors[-1][seen], truth[seen]))
         print(seed, f"{crowd.classes} classes, {len(crowd)} items, {crowd.annotators} people, {len(crowd.label)} labels:",
               ", ".join(f"{way} {right:.1f}" for way, right in zip(ways, found[-1], strict=True)), flush=True)
     found = np.array(found)
     print("mean:", ", ".join(f"{way} {right:.2f}" for way, right in zip(ways, found.mean(0), strict=True)))
     print(f"expected calibration error, mean: {np.mean(errors):.3f}; more than 5 points below",
           ", ".join(f"{way} {(found[:, 4] < found[:, k] - 5).sum()}" for k, way in enumerate(ways[:4])))
+    print(f"copiers that copy {RATE:.0%} or more and share {SHARED} errors or more: {copiers[0]} of {copiers[1]} found; "
+          f"{copiers[2]} annotators called copies of somebody else")
 
 
 if __name__ == "__main__":

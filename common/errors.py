@@ -38,6 +38,15 @@ def launch(main):
     _leave(status)
 
 
+warnings = []  # what `warn` has printed
+
+
+def warn(text):
+    """Prints a warning and remembers it, so that nobody says afterwards that nothing is wrong."""
+    warnings.append(text)
+    print(f"warning: {text}")
+
+
 def printable(text):
     """The text with its control characters escaped, those that turn it around too, and what is no character."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

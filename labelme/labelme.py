@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.dataset import Dataset, Items, cut
 from common.data.features import FeatureSet, flat
 from common.data.opening import folder_at, read_array

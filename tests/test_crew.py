@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.errors import UserError
 from common.methods import Batch, Method
 from common.networks import Dropout, digits_net, four_conv, multiplications

@@ -12,16 +12,8 @@ from hypothesis.extra import numpy as hnp
 import cifar10
 import digits
 from common.aggregator import Aggregator, forecast
-from common.crowd import (
-    CrowdLabels,
-    annotator_names,
-    initial_weights,
-    majority_vote,
-    pair_experts,
-    senior_labels,
-    synthesize,
-    vote_shares,
-)
+from common.crowd.labels import CrowdLabels, initial_weights, majority_vote, vote_shares
+from common.crowd.synthetic import annotator_names, pair_experts, senior_labels, synthesize
 
 CLASSES = 3
 dense_labels = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=st.integers(-1, CLASSES - 1))

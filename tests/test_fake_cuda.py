@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.dataset import Protocol
 from common.data.images import Augmentation, ImageSet
 from common.methods import METHODS, Batch, Setting

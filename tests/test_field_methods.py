@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.methods import METHODS, Batch, Setting
 from common.methods.conal import CoNAL
 from common.methods.geo_crowd_net import minus_log_volume

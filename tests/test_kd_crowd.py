@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.dataset import Dataset, Items, Protocol
 from common.data.features import FeatureSet
 from common.divergences import label_mig_loss, mig_loss

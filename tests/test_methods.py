@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.crowd import CrowdLabels, confusion_from, vote_shares
+from common.crowd.labels import CrowdLabels, confusion_from, vote_shares
 from common.methods import FIELD_METHODS, METHODS, Batch, Setting
 from common.methods.aggnet import posterior
 from common.networks import Classifier

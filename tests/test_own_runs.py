@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
 from common.output.model import load_model
 from conftest import ROOT, load_script
+from OwnData import aggregate
 
 MAIN, PREDICT = load_script("OwnData"), load_script("OwnData", "predict.py")
 EXAMPLE = ROOT / "OwnData" / "example"
@@ -98,22 +100,32 @@ def test_answers_alone(tmp_path, capsys):
     truth = {row["task"]: row["label"] for row in rows(tmp_path / "truth.csv") if row["task"] in answered}
     with open(tmp_path / "known.csv", "w", newline="") as file:
         csv.writer(file).writerows([("task", "label"), *truth.items()])
-    flags = ["--answers", "answers.csv", "--truth", "known.csv", "--out", "run", "--device", "cpu", "--epochs", "5"]
+    flags = ["--answers", "answers.csv", "--truth", "known.csv", "--out", "run"]
     assert MAIN.main(flags) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert set(summary["methods"]) == {"majority-vote", "dawid-skene", "one-coin"}
+    assert set(summary["methods"]) == {"majority-vote", "dawid-skene", "one-coin", "label-model"}
     labels = rows(tmp_path / "run" / "labels.csv")
     right = np.mean([truth[row["item"]] == row["label"] for row in labels])
     assert len(labels) == len(answered) == 80 and right == pytest.approx(summary["label_accuracy"])
     assert right > .9  # the votes: .96
     assert {row["annotator"] for row in rows(tmp_path / "run" / "annotators.csv")} == {"ann", "bob", "cas", "dee"}
-    assert not (tmp_path / "run" / "model.pt").exists()
-    assert "the classifier is" not in (tmp_path / "run" / "report.html").read_text() and summary["classifier"] is None
+    assert {path.name for path in (tmp_path / "run").iterdir()} - {"claim.lock"} == {
+        "agreement.csv", "annotators.csv", "config.json", "confusion.csv", "confusion.npz", "confusion.png", "labels.csv",
+        "next.csv", "report.html", "summary.json"}
+    gains = [float(row["gain_bits"]) for row in rows(tmp_path / "run" / "next.csv")]
+    assert gains == sorted(gains, reverse=True) and len(gains) == 80
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "What to ask next" in page and "Krippendorff" in page and "The classifier is" not in page
+    assert f"labels.csv {100 * right:.2f}" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(UserError, match="unless it had answers alone"):
         PREDICT.main(["run", "--features", "features.csv"])
-    assert MAIN.main([*flags, "--methods", "majority-vote", "dawid-skene", "one-coin"]) == 0  # the same run
-    with pytest.raises(UserError, match="--network vgg16 is for images"):
-        MAIN.main([*flags, "--network", "vgg16", "--fresh"])
+    assert MAIN.main(flags) == 0 and "this run is done" in capsys.readouterr().out
+    for flag, value in (("--network", "vgg16"), ("--epochs", "5"), ("--folds", "3")):
+        with pytest.raises(UserError, match=f"{flag} {value}: nothing is trained on answers alone"):
+            MAIN.main([*flags, flag, value, "--fresh"])
+    assert MAIN.main([*flags, "--fresh", "--methods", "glad", "--labels-from", "mace"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["labels_from"] == "mace" and {"glad", "mace"} < set(summary["methods"])
     capsys.readouterr()
     assert MAIN.main([*flags, "--truth", "truth.csv", "--out", "all"]) == 0  # items that nobody answered score nothing
     assert "truth.csv: 20 of 100 items have no answers" in capsys.readouterr().out
@@ -121,6 +133,41 @@ def test_answers_alone(tmp_path, capsys):
     (tmp_path / "known.csv").write_text("task,label\nelsewhere,yes\n")
     with pytest.raises(UserError, match="'elsewhere', which is not in --answers answers.csv"):
         MAIN.main([*flags, "--fresh"])
+
+
+def test_aggregate_is_the_run_on_a_table(tmp_path):
+    """The same labels and annotators from a DataFrame, from a wide one, and from the command line."""
+    crowd(tmp_path)
+    assert MAIN.main(["--answers", "answers.csv", "--out", "run"]) == 0
+    table = pd.read_csv("answers.csv")
+    found = aggregate(table)
+    written = pd.read_csv(tmp_path / "run" / "labels.csv")
+    assert found.labels["item"].tolist() == written["item"].tolist()
+    assert found.labels["label"].tolist() == written["label"].tolist()
+    np.testing.assert_allclose(found.labels["confidence"], written["confidence"])
+    people = pd.read_csv(tmp_path / "run" / "annotators.csv")
+    np.testing.assert_allclose(found.annotators["estimated_accuracy"], people["estimated_accuracy"])
+    assert found.summary["agreement"]["krippendorff_alpha"]["value"] > 0 and len(found.next_items) == len(written)
+    task, worker, label = table.columns
+    wide = aggregate(table.pivot(index=task, columns=worker, values=label).reset_index())
+    assert dict(zip(wide.labels["item"], wide.labels["label"], strict=True)) == dict(
+        zip(found.labels["item"], found.labels["label"], strict=True))
+    with pytest.raises(UserError, match="answers, line 1: columns .*; expected task, worker and label"):
+        aggregate(pd.DataFrame({"worker": ["a", "b"], "label": [0, 1]}))
+
+
+def test_repeated_answers_count_once(tmp_path, capsys):
+    """Identical ones without a word of doubt; of others the last, or what --duplicates says."""
+    table = "task,worker,label\n" + "".join(f"{k},{w},{k % 2}\n" for k in range(6) for w in "abc") + "0,a,0\n1,a,0\n"
+    (tmp_path / "answers.csv").write_text(table)
+    flags = ["--answers", str(tmp_path / "answers.csv"), "--check"]
+    assert MAIN.main(flags) == 0
+    said = capsys.readouterr().out
+    assert "2 answers of a worker who had answered the item before; identical ones count once" in said
+    assert "1 times they differ, and the last one counts" in said and "18 answers" in said
+    assert MAIN.main([*flags, "--duplicates", "count"]) == 0 and "20 answers" in capsys.readouterr().out
+    with pytest.raises(UserError, match="'a' answers '0' a second time, 2 such answers in all"):
+        MAIN.main([*flags, "--duplicates", "error"])
 
 
 def test_classes_with_the_names_of_columns_and_numbers(tmp_path):
@@ -156,11 +203,11 @@ def test_tables(tmp_path, kind, capsys):
     assert len(own) == 20 and list(own[0]) == ["item", "truth", "label", "confidence", "maybe", "no", "yes"]
     assert all(abs(float(row["yes"]) - float(again[row["item"]]["yes"])) < 1e-5 for row in own)
     # the classifier is that of several methods, as the summary says
-    shares, model = summary["consensus"]["shares"], load_model("run/model.pt")
-    assert model.method == "consensus" and len(model.networks) == 5 * len(shares) and len(shares) > 1
+    shares, model = summary["ensemble"]["shares"], load_model("run/model.pt")
+    assert model.method == "ensemble" and len(model.networks) == 5 * len(shares) and len(shares) > 1
     assert sum(shares.values()) == pytest.approx(1) == sum(network["weight"] for network in model.networks)
     right = np.mean([row["truth"] == row["label"] for row in own])
-    assert right == pytest.approx(summary["consensus"]["test_accuracy"])
+    assert right == pytest.approx(summary["ensemble"]["test_accuracy"])
     assert f"the classifier of {', '.join(shares)} together: {100 * right:.2f} % of the test items" in said
     matrix = rows("run/confusion.csv")
     assert len(matrix) == 12 and list(matrix[0]) == ["annotator", "true class", "maybe", "no", "yes"]
@@ -186,7 +233,7 @@ def test_a_large_classifier_is_of_one_method(tmp_path, monkeypatch, capsys):
     assert MAIN.main(flags) == 0
     best = json.loads((tmp_path / "run" / "summary.json").read_text())["best_method"]
     assert load_model("run/model.pt").method == best
-    assert f"the classifier is {best}'s: that of the consensus would take more than 0 MB" in capsys.readouterr().out
+    assert f"the classifier is {best}'s: the ensemble's would take more than 0 MB" in capsys.readouterr().out
 
 
 def test_labels_from_a_method_of_choice(tmp_path):
@@ -223,7 +270,7 @@ def test_no_truth_and_nothing_to_test_on(tmp_path, capsys):
     assert load_model("run/model.pt").classes == ["maybe", "no", "yes"]
     said = capsys.readouterr().out
     assert "crowd score by epoch" in said and "test accuracy by epoch" not in said
-    last = [row["crowd_score"] for row in rows("run/metrics.csv") if row["epoch"] == "2"]
+    last = [row["held_out_log_likelihood"] for row in rows("run/metrics.csv") if row["epoch"] == "2"]
     assert ["2", *(f"{float(score):.4f}" for score in last)] in [line.split() for line in said.splitlines()]
 
 
@@ -254,7 +301,8 @@ def test_gold_is_learnt_from(tmp_path):
     labels = {row["item"]: row for row in rows("run/labels.csv")}
     for k in (*range(20), 81):  # whoever says what
         row = labels[f"item {k}"]
-        assert {row["label"], row["one-coin"], row["one-coin-joined"]} == {truth[f"item {k}"]} and row["confidence"] == "1.0"
+        assert {row["label"], row["one-coin"], row["one-coin-posterior"]} == {truth[f"item {k}"]}
+        assert row["confidence"] == "1.0"
     answered = {row["task"] for row in answers}
     assert {row["answers"] for row in rows("run/labels.csv") if row["item"] in answered} == {"3", "4"}
     html = (tmp_path / "run" / "report.html").read_text()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.features import FeatureSet
 from common.data.images import ImageSet
 from common.output import page, plots

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from common import networks, processes
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.errors import UserError
 from common.methods import FIELD_METHODS, METHODS, Batch, Setting
 from common.networks import Classifier

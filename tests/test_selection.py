@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.errors import UserError
 from common.training import experiment
 from common.training.learners import build_stage, teams
@@ -39,13 +39,13 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
     scores = {}
     for name in ("majority-vote", "one-coin", "max-mig"):
         theirs = [row for row in rows if row["method"] == name]
-        score = [float(row["crowd_score"]) for row in theirs]
+        score = [float(row["held_out_log_likelihood"]) for row in theirs]
         selected = score.index(max(score))
         method = summary["methods"][name]
         assert method["selected_epoch"] == selected + 1
         assert method["selected"]["test_accuracy"] == float(theirs[selected]["test_accuracy"])
         assert method["last"]["test_accuracy"] == float(theirs[-1]["test_accuracy"])
-        scores[name] = method["crowd_score"]
+        scores[name] = method["held_out_log_likelihood"]
         for fold in range(3):
             state = learners_of(tmp_path / "run")[f"0/{name}/{fold}"]
             assert state["best"]["epoch"] == selected + 1 and state["best"]["score"] == max(score)
@@ -53,9 +53,9 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
     assert summary["methods"]["max-mig-forecaster"]["selected_epoch"] == summary["methods"]["max-mig"]["selected_epoch"]
     table = capsys.readouterr().out.split("best test epoch")[1]
     assert table.index("max-mig") < table.index("majority-vote")  # ranked by score
-    assert summary["labels_from"] == "consensus" and summary["label_accuracy"] == summary["candidates"]["consensus"]
+    assert summary["labels_from"] == "label-model" and summary["label_accuracy"] == summary["candidates"]["label-model"]
     labels = read_csv(tmp_path / "run" / "labels.csv")
-    assert {"dawid-skene", "one-coin", "max-mig", "max-mig-joined", "max-mig-forecaster", "consensus"} <= set(labels[0])
+    assert {"dawid-skene", "one-coin", "max-mig", "max-mig-posterior", "max-mig-forecaster", "label-model"} <= set(labels[0])
     assert np.mean([row["label"] == row["truth"] for row in labels]) == summary["label_accuracy"]
     votes = np.mean([row["majority_vote"] == row["truth"] for row in labels])
     assert summary["label_accuracy"] > votes + .2
@@ -90,7 +90,7 @@ def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
         return dataset
     monkeypatch.setattr(digits_main, "synthesized", lied_to)
     _, lied, other = run(tmp_path / "lied", *arguments)
-    assert [row["crowd_score"] for row in rows] == [row["crowd_score"] for row in other]
+    assert [row["held_out_log_likelihood"] for row in rows] == [row["held_out_log_likelihood"] for row in other]
     assert honest["best_method"] == lied["best_method"] and honest["label_accuracy"] != lied["label_accuracy"]
     for name, method in honest["methods"].items():
         assert method["selected_epoch"] == lied["methods"][name]["selected_epoch"]
@@ -136,7 +136,7 @@ def test_held_out_labels_reach_no_gradient(share):
 def test_a_share_held_out_once(tmp_path):
     status, summary, rows = run(tmp_path / "run", "--epochs", 2, "--held-out", .25, "--methods", "max-mig")
     assert status == 0 and list(learners_of(tmp_path / "run")) == ["0/max-mig/0"]
-    assert summary["methods"]["max-mig"]["crowd_score"] and len(read_csv(tmp_path / "run" / "labels.csv")) == 300
+    assert summary["methods"]["max-mig"]["held_out_log_likelihood"] and len(read_csv(tmp_path / "run" / "labels.csv")) == 300
 
 
 @pytest.mark.parametrize(("flags", "message"), [
@@ -182,7 +182,7 @@ def test_few_items_take_fewer_folds():
     """Of ten items of two classes some fold of five has one class; where that is so by default, folds are larger."""
     from types import SimpleNamespace
 
-    from common.crowd import CrowdLabels
+    from common.crowd.labels import CrowdLabels
     from common.data.dataset import Items
     from common.data.features import FeatureSet
     truth = torch.arange(10) % 2

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.data.opening import unpacked
-from common.data.tables import Column, first_bytes, header_of, read_columns
-from common.errors import UserError
+from common.data.tables import Column, Frame, first_bytes, header_of, read_columns
+from common.errors import UserError, warn
 
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "name", "id", "index", "image_id", "example_id", "question_id", "sample_id", "instance_id",
@@ -21,7 +21,7 @@ WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annot
           "rater", "labeler", "labeller")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
-DUPLICATES = ("error", "first", "count")
+DUPLICATES = ("last", "first", "count", "error")
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
 ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
 NO_LABELS = NOTHING | {"none", "None", "?", "-"}  # what is rarely meant as a class
@@ -66,15 +66,16 @@ class Answers:
                                         len(self.classes))
 
 
-def read_answers(file, columns=None, classes=None, duplicates="error"):
-    """The Answers in a file. columns: the names of the task's, the worker's and the label's column; classes: the classes'
-    names, by default those that occur; duplicates: what becomes of a worker's second answer to an item, `error`,
-    `first` (the first counts) or `count` (each counts).
+def read_answers(file, columns=None, classes=None, duplicates="last"):
+    """The Answers in a file or a Frame.
+
+    columns: the names of the task's, the worker's and the label's column; classes: the classes' names, by default those that
+    occur; duplicates: which of a worker's answers to one item counts, `last`, `first`, `count` (each) or `error` (none may
+    be repeated).
 
     Raises UserError for whatever is wrong with it; prints a warning for a class of one answer alone.
     """
-    start = first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start[:1] in (b"{", b"["):
+    if not isinstance(file, Frame) and first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         if columns:
             raise UserError(f"--columns {' '.join(columns)}: {file} is JSON, which has no columns")
         item, annotator, label, lines = _read_json(file)
@@ -278,16 +279,21 @@ def _once(answers, duplicates):
     """With a worker's second answers to an item treated as `duplicates` says."""
     if duplicates == "count":
         return answers
-    again = pd.Series(answers.item.astype(np.int64) * len(answers.annotators) + answers.annotator).duplicated().to_numpy()
+    pair = pd.Series(answers.item.astype(np.int64) * len(answers.annotators) + answers.annotator)
+    again = pair.duplicated().to_numpy()
     if not again.any():
         return answers
     if duplicates == "error":
         second = np.flatnonzero(again)[0]
         raise UserError(f"{answers.place(second)}: {answers.annotators[answers.annotator[second]]!r} answers "
                         f"{answers.items[answers.item[second]]!r} a second time, {again.sum()} such answers in all; "
-                        "expected one for each, or --duplicates first or count")
-    print(f"notice: {again.sum()} answers of a worker who had answered the item before are left out")
-    return answers.keep(~again)
+                        "expected one for each, or --duplicates last, first or count")
+    left_out = pair.duplicated(keep=duplicates).to_numpy()
+    kinds = pd.DataFrame({"pair": pair, "label": answers.label}).drop_duplicates()
+    differ = int((kinds.groupby("pair").size() > 1).sum())
+    print(f"notice: {again.sum()} answers of a worker who had answered the item before; identical ones count once"
+          + (f"; {differ} times they differ, and the {duplicates} one counts (--duplicates)" if differ else ""))
+    return answers.keep(~left_out)
 
 
 def _warn_of_misspellings(answers):
@@ -295,18 +301,18 @@ def _warn_of_misspellings(answers):
     others = [name for name, count in zip(answers.classes, counts, strict=True) if count > 1]
     for c in np.flatnonzero(counts == 1)[:5]:
         name = answers.classes[c]
-        print(f"warning: {answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
+        warn(f"{answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
               f"alone{_nearest(name, others)}")
     written = {}
     for c in np.flatnonzero(counts):
         name = answers.classes[c]
         if name in NO_LABELS:
-            print(f"warning: {answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
+            warn(f"{answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
                   "it means that there is none")
         letters = re.search(r"[^\W\d_]", name)
         same = written.setdefault(re.sub(r"[\W_]+", "", name).lower() if letters else name, name)
         if same != name:
-            print(f"warning: {answers.file}: {same!r} and {name!r} are two classes; is one of them misspelt?")
+            warn(f"{answers.file}: {same!r} and {name!r} are two classes; is one of them misspelt?")
 
 
 def _nearest(name, names):

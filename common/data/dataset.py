@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from common.crowd import CrowdLabels, annotator_names, synthesize
+from common.crowd.labels import CrowdLabels
+from common.crowd.synthetic import annotator_names, synthesize
 from common.errors import UserError
 
 TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the synthesized crowds
@@ -17,9 +18,10 @@ FEW_IMAGES, PREDICTED_IMAGES = 16, 4 * 2**20  # the same for images on a CPU, of
 
 @dataclass(frozen=True)
 class Items:
-    """N items: `inputs` (an ImageSet or FeatureSet), `truth` int64 (N,) with -1 where it is unknown, their own `names`,
-    and what the crowd says of them, or None. `copies` items in turn are one image: results count them once. gold: int64
-    (N,), the true labels that are known to all, in training too, -1 for the others; None where nobody knows any."""
+    """N items: `inputs` (an ImageSet or FeatureSet, or None), `truth` int64 (N,) with -1 where it is unknown, their own
+    `names`, and what the crowd says of them, or None. `copies` items in turn are one image: results count them once.
+    gold: int64 (N,), the true labels that are known to all, in training too, -1 for the others; None where nobody knows
+    any."""
     inputs: object
     truth: torch.Tensor
     names: list
@@ -35,7 +37,8 @@ class Items:
         crowd = self.crowd.select(items) if self.crowd else None
         names = [self.names[i] for i in items.tolist()]
         gold = None if self.gold is None else self.gold[items]
-        return replace(self, inputs=self.inputs.select(items), truth=self.truth[items], names=names, crowd=crowd, gold=gold)
+        inputs = None if self.inputs is None else self.inputs.select(items)
+        return replace(self, inputs=inputs, truth=self.truth[items], names=names, crowd=crowd, gold=gold)
 
     def once(self):
         """The first of each image's copies."""
@@ -87,7 +90,6 @@ class Dataset:
     finish: Callable | None = None
     texts: dict = field(default_factory=dict)
     named: bool = False  # whether the results have the classes' names in place of their numbers
-    answers_alone: bool = False  # whether nothing is known of the items, so that no classifier is left
 
     def to(self, device, keep="auto"):
         valid = self.valid.to(device, keep) if self.valid else None
@@ -96,7 +98,8 @@ class Dataset:
     def describe(self):
         """Counts and checksums: a run that is resumed must meet the data it began with."""
         def checksum(items):
-            return items.inputs.checksum(zlib.crc32(items.truth.numpy().tobytes()))
+            truth = zlib.crc32(items.truth.numpy().tobytes())
+            return items.inputs.checksum(truth) if items.inputs is not None else truth
         crowd = self.train.crowd
         answers = zlib.crc32(crowd.offsets.numpy(), zlib.crc32(torch.stack([crowd.annotator, crowd.label]).numpy()))
         valid = {"valid": len(self.valid)} if self.valid else {}

@@ -15,7 +15,7 @@ from common.data.features import FeatureSet
 from common.data.images import IMAGENET, Augmentation, ImageSet
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.tables import header_of, read_columns, read_numbers
-from common.errors import UserError
+from common.errors import UserError, warn
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
 FITS = ("crop", "stretch", "pad")
@@ -172,8 +172,6 @@ def fit(source, train, size=None, how="crop", color=False, imagenet=False):
     """The preprocessing, a dictionary of plain containers and tensors, chosen by the training items (int array) of the
     Source. size: an image's side in pixels; how: crop, stretch or pad; color: three channels even of grey images;
     imagenet: normalised as torchvision's weights expect."""
-    if source.kind == "answers":
-        return {"kind": "answers"}
     if source.kind == "images":
         return _fit_images(source, train, size, how, color, imagenet)
     return _fit_features(source, source.raw[train]) if source.kind == "features" else _fit_texts(source, train)
@@ -182,8 +180,6 @@ def fit(source, train, size=None, how="crop", color=False, imagenet=False):
 def apply(source, preprocessing):
     """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read."""
     source = _as_trained(source, preprocessing)
-    if source.kind == "answers":
-        return FeatureSet(torch.zeros(len(source), 1)), np.ones(len(source), bool)
     if source.kind == "images":
         mode = "RGB" if preprocessing["channels"] == 3 else "L"
         pixels, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
@@ -279,7 +275,7 @@ def _fit_features(source, values):
                         "expected features that vary")
     if len(constant):
         name = source.columns[constant[0]] if source.columns else constant[0]
-        print(f"warning: {source.origin}: {len(constant)} features are constant, {name} the first of them; they say nothing")
+        warn(f"{source.origin}: {len(constant)} features are constant, {name} the first of them; they say nothing")
     return {"kind": "features", "columns": source.columns, "mean": torch.from_numpy(mean),
             "deviation": torch.from_numpy(np.where(np.isin(np.arange(len(mean)), constant), 1., deviation))}
 

@@ -20,6 +20,16 @@ class Column:
     values: list
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A table in memory, in place of a file. It is called by its `name` in errors, and its first row is line 2."""
+    table: pd.DataFrame
+    name: str
+
+    def __str__(self):
+        return self.name
+
+
 def first_bytes(file, count=1 << 16):
     """The beginning of a file's content, gzipped or not. Raises UserError where it cannot be read."""
     with unpacked(file) as content:
@@ -72,16 +82,21 @@ def _parse(file, how):
 
 def header_of(file):
     """The columns' names."""
-    return _dialect(file)[0]
+    return [str(name).strip() for name in file.table.columns] if isinstance(file, Frame) else _dialect(file)[0]
 
 
 def read_columns(file, names=None):
     """({name: Column}, lines): these columns of a table, all by default, blank lines left out; lines: int (N,), the line
     of the file that each row is on."""
-    header, how = _dialect(file)
+    if isinstance(file, Frame):
+        table = file.table.reset_index(drop=True)
+        table.columns = header = header_of(file)
+        frame = table.where(table.notna(), "").astype(str)
+    else:
+        header, how = _dialect(file)
+        frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})
     # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they
     # are parsed too, and 007 becomes 7
-    frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})
     lines = frame.index.to_numpy() + 2
     columns = {name: _strip(frame[name]) for name in names or header}
     blank = np.logical_and.reduce([_is_empty(column) for column in columns.values()])

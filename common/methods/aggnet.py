@@ -1,7 +1,7 @@
 """EM with training in each M-step: what AggNet and MBEM share, and AggNet (Albarqouni et al., 2016)."""
 import torch
 
-from common.crowd import confusion_from, vote_shares
+from common.crowd.labels import confusion_from, vote_shares
 from common.methods.method import Method, soft_cross_entropy
 
 PI_FLOOR, PRIOR_FLOOR = 1e-6, 1e-12  # of a probability: nothing alone rules a class out

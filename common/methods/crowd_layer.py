@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from common.crowd import initial_weights
+from common.crowd.labels import initial_weights
 from common.methods.method import Method
 
 

@@ -1,6 +1,6 @@
 """Label models: the crowd's labels are aggregated without a classifier, then one is trained on what came out."""
-from common import label_models
-from common.crowd import majority_vote
+from common.crowd.dawid_skene import dawid_skene, one_coin
+from common.crowd.labels import majority_vote
 from common.methods.method import Method, one_hot, soft_cross_entropy
 
 
@@ -35,10 +35,10 @@ class MajorityVote(LabelModel):
 class DawidSkene(LabelModel):
     """Dawid & Skene (1979): EM with a confusion matrix for each annotator."""
     name = "dawid-skene"
-    posterior = staticmethod(label_models.dawid_skene)
+    posterior = staticmethod(dawid_skene)
 
 
 class OneCoin(LabelModel):
     """EM with one accuracy for each annotator."""
     name = "one-coin"
-    posterior = staticmethod(label_models.one_coin)
+    posterior = staticmethod(one_coin)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from common.aggregator import Aggregator, forecast
-from common.crowd import initial_weights
+from common.crowd.labels import initial_weights
 from common.divergences import mig_loss, trainable
 from common.methods.method import Method
 

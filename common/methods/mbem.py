@@ -1,5 +1,5 @@
 """MBEM (Khetan, Lipton & Anandkumar, ICLR 2018): the annotators are judged by the classifier's hard predictions."""
-from common.crowd import confusion_from
+from common.crowd.labels import confusion_from
 from common.methods.aggnet import EM, posterior
 from common.methods.method import one_hot
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.crowd import CrowdLabels, confusion_from
+from common.crowd.labels import CrowdLabels, confusion_from
 
 
 @dataclass(frozen=True)

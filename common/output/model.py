@@ -10,7 +10,7 @@ from common.data.dataset import prediction_batch
 from common.data.tensors import load_tensors, save_tensors
 from common.errors import UserError
 from common.networks import build
-from common.output.results import class_columns
+from common.output.crowd import class_columns
 
 KIND = "a classifier learnt from a crowd"
 

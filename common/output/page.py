@@ -3,6 +3,7 @@ import base64
 import csv
 import heapq
 import io
+import itertools
 from pathlib import Path
 
 import jinja2
@@ -13,7 +14,7 @@ from PIL import Image
 from common.data.images import ImageSet
 from common.output.results import ranked
 
-DOUBTS, MATRICES, ANNOTATORS = 24, 12, 200  # shown: items, confusion matrices, rows of the table of annotators
+DOUBTS, MATRICES, ANNOTATORS, NEXT = 24, 12, 200, 10  # shown: items, matrices, rows of annotators, items to ask next
 LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
 THUMBNAIL, TEXT = 96, 400  # pixels, characters
 
@@ -24,18 +25,20 @@ def write(file, folder, summary, dataset, train, outvoted):
     curves = folder / "curves.png"
     how = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # as replace_file writes them
     with open(folder / "labels.csv", **how) as labels, open(folder / "annotators.csv", **how) as annotators, \
-            np.load(folder / "confusion.npz") as confusion:
+            open(folder / "next.csv", **how) as upcoming, np.load(folder / "confusion.npz") as confusion:
         file.write(page(folder.name, summary, csv.DictReader(labels), list(csv.DictReader(annotators)),
+                        list(itertools.islice(csv.DictReader(upcoming), NEXT)),
                         curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
                         train.crowd, outvoted.tolist(), confusion["estimated"],
                         thumbnails(train.inputs, dataset.texts, train.names)))
 
 
-def page(title, summary, labels, annotators, curves, classes, names, crowd, outvoted, confusion, show):
+def page(title, summary, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show):
     """The page, as text.
 
     summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`
-    (CrowdLabels) in their order; outvoted: N bools; annotators: those of annotators.csv, a list; curves: the bytes of
+    (CrowdLabels) in their order; outvoted: N bools; annotators: those of annotators.csv, a list; upcoming: the first of
+    next.csv, a list; curves: the bytes of
     curves.png, or None; classes, names: the classes' and the annotators' names; confusion: array (M, C, C), rows the true
     class; show(items) gives for a list of items' numbers a list of {"picture": data URI} or {"text": text}, or of {}.
     """
@@ -55,8 +58,9 @@ def page(title, summary, labels, annotators, curves, classes, names, crowd, outv
     rows = [annotators[m] for m in active[:ANNOTATORS]]
     return environment.get_template("report.html").render(
         title=title, summary=summary, methods=ranked(summary["methods"]), scored=_scored(summary), items=items,
-        ranked=any("crowd_score" in method for method in summary["methods"].values()), classes=classes,
-        annotators=rows, columns=_columns(rows), hidden=len(annotators) - len(rows), matrices=matrices,
+        ranked=any("held_out_log_likelihood" in method for method in summary["methods"].values()), classes=classes,
+        annotators=rows, columns=_columns(rows), next=upcoming,
+        agreements=_agreements(summary), hidden=len(annotators) - len(rows), matrices=matrices,
         curves=_data_uri(curves, "png") if curves else None,
         known=[key for key in ("items", "labels", "annotators") if key in summary])
 
@@ -134,6 +138,12 @@ def _name(label, classes):
 def _columns(rows):
     """The columns of annotators.csv in which something stands."""
     return [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", None) for row in rows)]
+
+
+def _agreements(summary):
+    """[(name, {"value", "low", "high"})] of the coefficients of the whole crowd that there are."""
+    names = {"krippendorff_alpha": "Krippendorff's alpha", "fleiss_kappa": "Fleiss' kappa"}
+    return [(names[key], value) for key, value in summary.get("agreement", {}).items() if value]
 
 
 def _percent(share):

@@ -16,6 +16,7 @@ from common.errors import printable  # noqa: E402
 from common.methods import FORECASTER, METHODS  # noqa: E402
 
 SHOWN = 10  # annotators in confusion.png: the most active
+LONGEST_TICK = 14  # characters of a class's name beside a matrix
 # told apart by all eyes; black is true-label's
 PALETTE = {"majority-vote": "#0072b2", "dawid-skene": "#7f7f7f", "one-coin": "#bdb76b", "crowd-layer": "#e69f00",
            "doctor-net": "#56b4e9", "aggnet": "#cc79a7", "mbem": "#8c6bb1", "trace-reg": "#a0522d", "conal": "#17a2b8",
@@ -105,34 +106,40 @@ def annotator_error(file, errors, pairs, title):
     _save(figure, file)
 
 
-def confusions(file, estimated, true, names, labels, title):
-    """Each annotator's confusion matrix as estimated, over the true one; the most active where there are many.
+def confusions(file, estimated, true, names, labels, title, classes=None):
+    """Each annotator's confusion matrix as estimated, and the true one below it where it is known; the most active
+    annotators where there are many.
 
-    estimated, true: arrays (M, C, C), rows the true class; names: M; labels: how many labels each gave, (M,).
+    estimated, true: arrays (M, C, C), rows the true class; names: M; labels: how many labels each gave, (M,); classes: the
+    classes' names, or None for their numbers.
     """
     shown = np.sort(np.argsort(-np.asarray(labels), kind="stable")[:SHOWN])
+    kinds = {"estimated": estimated} | ({"true": true} if np.isfinite(true[shown]).any() else {})
     columns = min(len(shown), 5)
     blocks = -(-len(shown) // columns)
-    figure, grid = plt.subplots(2 * blocks, columns, figsize=(1 + 1.9 * columns, .9 + 4.1 * blocks), squeeze=False,
-                                layout="constrained")
-    for axes in grid.flat:
+    count = estimated.shape[1]
+    ticks = list(range(0, count, max(1, -(-count // 10))))
+    written = [str(c) if classes is None else classes[c] if len(classes[c]) <= LONGEST_TICK else
+               classes[c][:LONGEST_TICK - 1] + "\N{HORIZONTAL ELLIPSIS}" for c in ticks]
+    figure, grid = plt.subplots(len(kinds) * blocks, columns, squeeze=False, layout="compressed",
+                                figsize=(2.2 + 1.9 * columns, 1.4 + 2.1 * len(kinds) * blocks))
+    for axes in grid.flat[len(kinds) * len(shown):] if blocks == 1 else grid.flat:
         axes.axis("off")
-    classes = estimated.shape[1]
-    ticks = range(0, classes, max(1, -(-classes // 10)))
     for place, m in enumerate(shown):
         block, column = divmod(place, columns)
-        for row, (kind, matrix) in enumerate((("estimated", estimated[m]), ("true", true[m]))):
-            axes = grid[2 * block + row, column]
+        for row, (kind, matrices) in enumerate(kinds.items()):
+            axes = grid[len(kinds) * block + row, column]
             axes.axis("on")
-            image = axes.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
-            axes.set_xticks(ticks)
-            axes.set_yticks(ticks)
+            image = axes.imshow(matrices[m], vmin=0, vmax=1, cmap="viridis")
+            below = place + columns >= len(shown) and row == len(kinds) - 1
+            axes.set_xticks(ticks, written if below else [], rotation=0 if classes is None else 90)
+            axes.set_yticks(ticks, written if column == 0 else [])
             axes.tick_params(labelsize=6, length=2)
             if row == 0:
-                axes.set_title(names[m], fontsize=8)
+                axes.set_title(names[m] if len(names[m]) <= 24 else names[m][:23] + "\N{HORIZONTAL ELLIPSIS}", fontsize=8)
             if column == 0:
                 axes.set_ylabel(f"{kind}\ntrue class", fontsize=8)
-            if row == 1:
+            if below:
                 axes.set_xlabel("label", fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.colorbar(image, ax=grid, shrink=.5, label="P(label | true class)")

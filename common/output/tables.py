@@ -34,7 +34,7 @@ CHOICES = {
         "put first": lambda summary: _selected(summary).get(summary["best_method"]),
         "best method": lambda summary: max((accuracy for name, accuracy in _selected(summary).items()
                                             if name != UPPER_BOUND), default=None),
-        "the classifier left": lambda summary: summary.get("consensus", {}).get(
+        "the classifier left": lambda summary: summary.get("ensemble", summary.get("consensus", {})).get(
             "test_accuracy", _selected(summary).get(summary.get("classifier", summary["best_method"])))},
     "the annotators' accuracies, rank correlation with the true ones": {
         name: lambda summary, way=way: summary.get("annotator_correlation", {}).get(way)

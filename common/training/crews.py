@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from common import processes
-from common.crowd import CrowdLabels
+from common.crowd.labels import CrowdLabels
 from common.errors import UserError
 from common.methods import Batch, Method
 from common.networks import multiplications

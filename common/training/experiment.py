@@ -296,14 +296,14 @@ def say_time(seconds, epochs):
 
 
 def say_epoch(epoch, rows, where, first):
-    """A line of test accuracies, of crowd scores where nothing is tested on, under a heading the first time."""
+    """A line of test accuracies, of held-out log-likelihoods where nothing is tested on, under a heading the first time."""
     by_score = all(row["test_accuracy"] is None for row in rows)
-    rows = [row for row in rows if not by_score or "crowd_score" in row]
+    rows = [row for row in rows if not by_score or results.HELD_OUT in row]
     if not rows:
         return
     width = max(12, *(len(row["method"]) for row in rows))
     if first:
-        tqdm.write(f"\n{'crowd score' if by_score else 'test accuracy'} by epoch{where}\nepoch  "
+        tqdm.write(f"\n{'held-out log-likelihood' if by_score else 'test accuracy'} by epoch{where}\nepoch  "
                    + "  ".join(row["method"].rjust(width) for row in rows))
-    cells = (f"{row['crowd_score']:.4f}" if by_score else results.percent(row["test_accuracy"]) for row in rows)
+    cells = (f"{row[results.HELD_OUT]:.4f}" if by_score else results.percent(row["test_accuracy"]) for row in rows)
     tqdm.write(f"{epoch:5}  " + "  ".join(cell.rjust(width) for cell in cells))

@@ -117,6 +117,10 @@ class Options:
             words += ["--methods", *self.methods]
         return " ".join(words)
 
+    def choose_methods(self, table):
+        """The methods that --methods stands for; table: those of the data set's table."""
+        return _methods(self.methods, table)
+
     def of_the_run(self):
         """The flags that must be the same for a run to go on."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata["same_run"]}
@@ -153,7 +157,7 @@ def parse(kind, protocol, description, arguments=None):
         parser.add_argument("--" + f.name.replace("_", "-"), default=default, help=f.metadata["help"] + shown,
                             **f.metadata["how"])
     options = kind(**vars(parser.parse_args(arguments)))
-    options.methods = _methods(options.methods, protocol.methods)
+    options.methods = options.choose_methods(protocol.methods)
     return options
 
 

@@ -23,7 +23,7 @@ CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
 FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.csv", "confusion.npz",
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
-         "model.pt", "predictions.csv", "confusion.csv", "report.html")
+         "model.pt", "predictions.csv", "confusion.csv", "agreement.csv", "next.csv", "report.html")
 LARGEST_RECORD = 100 * MB  # of config.json and summary.json: the names of the classes are in them
 STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
          "learners": dict}
@@ -94,7 +94,8 @@ def _is_summary(summary):
     def is_method(value):
         return (isinstance(value, dict) and {"last", "best", "best_epoch", "train_label_accuracy", "seconds"} <= set(value)
                 and all(is_score(value.get(name)) for name in ("last", "best", "selected"))
-                and all(is_number(value.get(name)) for name in ("train_label_accuracy", "seconds", "crowd_score")))
+                and all(is_number(value.get(name)) for name in (
+                    "train_label_accuracy", "seconds", "held_out_log_likelihood")))
     methods, candidates = summary.get("methods"), summary.get("candidates", {})
     return (isinstance(methods, dict) and isinstance(candidates, dict) and bool(methods)
             and all(map(is_method, methods.values())) and all(map(is_number, candidates.values()))
@@ -210,6 +211,17 @@ class RunFolder:
             raise self.cannot_write(error) from None
         self.write(CHECKPOINT, lambda file: save_tensors({**state, "config": json.dumps(self.config)}, file), "wb")
         self.restore(files, clean=self.fresh)
+        self.fresh = False
+
+    def begin(self):
+        """Makes the folder that of a run without checkpoints: what an older run has left goes, and config.json is
+        written."""
+        try:
+            for name in (SUMMARY, CHECKPOINT):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self.cannot_write(error) from None
+        self.restore({})
         self.fresh = False
 
     def restore(self, files, clean=True):

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import torch
 
-from common.crossfit import Judge
+from common.crowd.bayes import LabelModel
 from common.errors import UserError
 from common.training.learners import generator, predict_all, teams
 
@@ -21,19 +21,27 @@ class Fold:
 
 @dataclass(frozen=True)
 class Plan:
-    """select: none, valid or crowd; folds: [Fold]; judge: a Judge of the images (copies count once), None but for crowd."""
+    """How an epoch is selected.
+
+    select: none, valid or crowd; folds: [Fold]; gold: int array (images,), see LabelModel, or None; held_out: bool array
+    (images,), whose predictions have not seen the image's labels; model: a LabelModel of the images; None for the last two
+    unless select is crowd.
+    """
     select: str
     folds: list
-    judge: Judge | None = None
+    gold: object = None
+    held_out: object = None
+    model: LabelModel | None = None
 
     def score(self, learners, train, valid):
-        """{name: the score by which the epoch is chosen, higher is better}: the share of the validation items (Items)
-        that is right, or the crowd score of the training items' predictions by learners that have not seen their labels."""
+        """{name: the score by which the epoch is chosen, higher is better}: the accuracy on the validation items (Items),
+        or the held-out log-likelihood of the crowd's labels (LabelModel.score)."""
         if self.select == "valid":
             right = {name: p.argmax(1) == valid.truth for name, p in predict_teams(learners, valid.inputs).items()}
             return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
         if self.select == "crowd":
-            return {name: self.judge.judge(h).score for name, h in self.predict_apart(learners, train).items()}
+            return {name: self.model.score(h.double().cpu().numpy()).mean
+                    for name, h in self.predict_apart(learners, train).items()}
         return {}
 
     def predict_apart(self, learners, train):
@@ -70,7 +78,7 @@ def make_plan(train, options):
         for name, value in (("folds", options.folds), ("held-out", options.held_out)):
             if value:
                 raise UserError(f"--{name} {value}: goes with --select crowd")
-        return Plan(options.select, [Fold(0, everything, everything)])
+        return Plan(options.select, [Fold(0, everything, everything)], _gold(train))
     images = len(train) // train.copies
     if options.held_out:
         if options.folds:
@@ -112,4 +120,11 @@ def _crowd_plan(train, seed, parts, held_out=None):
                                 "classes at least on either side, or --select none")
         apart = everything[of_item == number]
         folds.append(Fold(number, everything[of_item != number], apart if parts > 1 else everything))
-    return Plan("crowd", folds, Judge(once.crowd, part, once.gold))
+    held, gold = (part >= 0).cpu().numpy(), _gold(train)
+    return Plan("crowd", folds, gold, held, LabelModel(once.said()[0].crowd, gold, held))
+
+
+def _gold(train):
+    """int array (images,): the known labels, -1 for the others; None where there are none."""
+    once = train.once()
+    return None if once.gold is None else once.gold.cpu().numpy()

@@ -1,0 +1,146 @@
+"""Labels from answers alone: as a Python call on a table, and as a run that leaves files."""
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from common.crowd.aggregators import AGGREGATORS
+from common.crowd.labels import pinned
+from common.data.tables import Frame
+from common.errors import UserError
+from common.methods import LABEL_MODELS
+from common.output import results
+from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
+from common.training.report import LABEL_MODEL, label_models, say_crowd, write_page
+from common.training.runfolder import RunFolder
+from OwnData.own_data import PROTOCOL, OwnOptions, load_answers, name_of
+
+METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
+# flags of training, which answers alone have no use for
+OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graphs", "augment", "train_size", "test_size",
+               "robust", "kd_loss", "kd_weight", "folds", "held_out", "stage_end", "retrain", "size", "fit", "network",
+               "weights", "pretrained")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `aggregate` returns.
+
+    labels: a row an item with its label, confidence and the classes' probabilities; annotators: a row an annotator with
+    accuracy, 95 % interval, information and flag; agreement: Cohen's kappa of pairs of annotators; next_items: the items
+    in the order in which another answer says most; confusion: a row for each annotator and true class; summary: all else,
+    a dictionary.
+    """
+    labels: pd.DataFrame
+    annotators: pd.DataFrame
+    agreement: pd.DataFrame
+    next_items: pd.DataFrame
+    confusion: pd.DataFrame
+    summary: dict
+
+
+def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, duplicates="last", methods=()):
+    """The Result of a crowd's answers.
+
+    answers: a DataFrame with a column each for the task, the worker and the label, or with a column for each worker; or
+    the path of a table. truth: a DataFrame or path (task, label), which only scores; gold: the same, which is learnt
+    from. columns: the names of the task's, the worker's and the label's column, where they are not guessed. classes: the
+    classes' names in their order. duplicates: which of a worker's answers to one item counts: last, first, count (each)
+    or error. methods: further estimates in `labels`: glad, mace, ebcc.
+
+    Raises UserError, one sentence, for whatever is wrong with them.
+    """
+    named = {"answers": answers, "truth": truth, "gold": gold}
+    tables = {name: Frame(table, name) if isinstance(table, pd.DataFrame) else table and str(table)
+              for name, table in named.items()}
+    started = time.perf_counter()
+    dataset = load_answers(tables["answers"], tables["truth"], tables["gold"], columns, classes, duplicates)
+    estimates, seconds, crowd = estimate(dataset, methods)
+    described, summary = describe_crowd(dataset.train.said()[0], dataset.annotator_names, dataset.class_names, estimates,
+                                        LABEL_MODEL, crowd)
+    frames = {name: pd.DataFrame(table) for name, table in described.items()}
+    return Result(frames["labels"], frames["annotators"], frames["agreement"], frames["next"],
+                  confusion_table(crowd.confusion(), dataset.annotator_names, dataset.class_names),
+                  summarise(dataset, estimates, seconds, started) | summary)
+
+
+def estimate(dataset, methods):
+    """({name: posterior (N, C)}, {name: seconds}, Crowd) of the classic label models, the label model and other
+    `methods`."""
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise UserError(f"--methods {unknown[0]}: not for answers alone; choose from {', '.join(METHODS)}")
+    train = dataset.train
+    said = train.said()[0]
+    clock = time.perf_counter()
+    found, seconds = label_models(train.crowd), {}
+    seconds |= dict.fromkeys(found, (time.perf_counter() - clock) / len(found))
+    for name in methods:
+        if name in AGGREGATORS:
+            clock = time.perf_counter()
+            found[name] = torch.from_numpy(AGGREGATORS[name](train.crowd)).float()
+            seconds[name] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    crowd = Crowd.of(said.crowd, None if train.gold is None else train.gold.numpy())
+    seconds[LABEL_MODEL] = time.perf_counter() - clock
+    found = {name: pinned(posterior, train.gold) for name, posterior in found.items()}
+    return found | {LABEL_MODEL: torch.from_numpy(crowd.labels.posterior).float()}, seconds, crowd
+
+
+def summarise(dataset, estimates, seconds, started):
+    """The part of summary.json that every run has. started: time.perf_counter() at the beginning."""
+    train = dataset.train
+    methods = {name: {"last": None, "best": None, "best_epoch": None,
+                      "train_label_accuracy": results.accuracy(posterior.argmax(1), train.truth),
+                      "seconds": round(seconds[name], 3)} for name, posterior in estimates.items()}
+    unit = 1024 if sys.platform == "linux" else 1024 ** 2
+    return {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
+            "labels": len(train.said()[0].crowd.label), "best_method": None, "classifier": None,
+            "seconds": round(time.perf_counter() - started, 3),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+
+
+def load(options):
+    """The Dataset of the flags' answers. Raises UserError for flags that need items."""
+    for name in OF_TRAINING:
+        value = getattr(options, name)
+        if value not in (getattr(OwnOptions, name), getattr(PROTOCOL, name, None)):
+            shown = "" if value is True else f" {value}"
+            raise UserError(f"--{name.replace('_', '-')}{shown}: nothing is trained on answers alone; leave it out, or give "
+                            "the items by --images, --features or --texts")
+    if options.labels_from not in (None, *METHODS):
+        raise UserError(f"--labels-from {options.labels_from}: there is no such estimate; choose from {', '.join(METHODS)}")
+    return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates)
+
+
+def run(dataset, options, methods):
+    """Writes the files of a run on answers alone. methods: what was asked for by --methods. Returns the exit status."""
+    started = time.perf_counter()
+    source = options.labels_from or LABEL_MODEL
+    if source in AGGREGATORS and source not in methods:
+        methods = [*methods, source]
+    folder = RunFolder(options, name_of(options), torch.device("cpu"), "float64", dataset.describe(), 1)
+    with folder.claimed():
+        _, summary = folder.load()
+        if summary:
+            print(f"this run is done; --fresh does it again\n\n{results.table(summary)}\n\nfiles are in {Path(folder.path)}")
+            return 0
+        train = dataset.train
+        print(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "
+              f"{len(train.crowd.label)} answers")
+        estimates, seconds, crowd = estimate(dataset, methods)
+        if source != LABEL_MODEL:
+            crowd = crowd.by(estimates[source].double().numpy())
+        said = train.said()[0]
+        folder.begin()
+        found = write_crowd(folder, said, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
+        summary = summarise(dataset, estimates, seconds, started) | found
+        write_page(folder, summary, dataset, said, estimates[source])
+        folder.write_json("summary.json", summary)
+    print(f"\n{results.table(summary)}\n")
+    say_crowd(summary, folder)
+    return 0

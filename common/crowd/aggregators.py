@@ -1,0 +1,111 @@
+"""Further label models of the field, for the labels alone: GLAD, MACE and EBCC. Each returns a posterior, float (N, C)."""
+import numpy as np
+from scipy import optimize, sparse
+from scipy.special import digamma, expit, log_expit
+
+from common.crowd.bayes import FLOOR, softmax
+
+ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
+
+
+def _triples(crowd):
+    return (a.cpu().numpy().astype(np.int64) for a in (crowd.item, crowd.annotator, crowd.label))
+
+
+def _shares(crowd):
+    """float (N, C): the shares of the votes; the class shares for an item without labels."""
+    votes = crowd.votes().cpu().double().numpy()
+    count = votes.sum(1, keepdims=True)
+    return np.where(count > 0, votes / np.maximum(count, 1), votes.sum(0) / max(votes.sum(), 1))
+
+
+def _em(posterior, step):
+    """The posterior (N, C) at the end of EM; step: a function of a posterior to the next one."""
+    for _ in range(ROUNDS):
+        before, posterior = posterior, step(posterior)
+        if np.abs(posterior - before).sum() < TOLERANCE * 2 * len(posterior):
+            break
+    return posterior
+
+
+def glad(crowd):
+    """GLAD (Whitehill et al. 2009): P(y_i^m = z_i) = sigmoid(a_m b_i), errors are even.
+
+    a_m is the annotator's ability, 1 / b_i the item's difficulty; both have normal priors around one (b_i by its
+    logarithm, around zero). The M-step is L-BFGS.
+    """
+    item, annotator, label = _triples(crowd)
+    items, people, classes = len(crowd), crowd.annotators, crowd.classes
+    values = np.concatenate([np.ones(people), np.zeros(items)])  # a, log b
+
+    def step(posterior):
+        nonlocal values
+        right = posterior[item, label]
+
+        def loss(values):
+            a, b = values[:people][annotator], np.exp(values[people:])[item]
+            fit = right @ log_expit(a * b) + (1 - right) @ (log_expit(-a * b) - np.log(max(classes - 1, 1)))
+            slope = right - expit(a * b)
+            gradient = np.concatenate([np.bincount(annotator, slope * b, people), np.bincount(item, slope * a * b, items)])
+            prior = values - np.repeat((1., 0.), (people, items))
+            return prior @ prior / 2 - fit, prior - gradient
+        values = optimize.minimize(loss, values, jac=True, method="L-BFGS-B", options={"maxiter": 10},
+                                   bounds=[(None, None)] * people + [(-5, 5)] * items).x
+        strength = values[:people][annotator] * np.exp(values[people:])[item]
+        weight = log_expit(strength) - log_expit(-strength) + np.log(max(classes - 1, 1))
+        evidence = np.bincount(item * classes + label, weight, items * classes).reshape(items, classes)
+        return softmax(evidence)
+    return _em(_shares(crowd), step)
+
+
+def mace(crowd):
+    """MACE (Hovy et al. 2013): annotator m knows the class with probability theta_m, and otherwise draws a label from xi^m.
+
+    Variational Bayes, theta ~ Beta(1/2, 1/2), xi ~ Dir(10), from the shares of the votes.
+    """
+    item, annotator, label = _triples(crowd)
+    items, people, classes = len(crowd), crowd.annotators, crowd.classes
+    knows = np.full(len(label), .5)
+
+    def step(posterior):
+        nonlocal knows
+        known = posterior[item, label] * knows
+        sums = np.bincount(annotator, known, people), np.bincount(annotator, 1 - known, people)
+        total = digamma(sums[0] + sums[1] + 1)
+        theta, free = (np.exp(digamma(part + .5) - total)[annotator] for part in sums)
+        guessed = np.bincount(annotator * classes + label, 1 - known, people * classes).reshape(people, classes) + 10
+        xi = np.exp(digamma(guessed) - digamma(guessed.sum(1, keepdims=True)))[annotator, label]
+        knows = theta / np.maximum(theta + free * xi, FLOOR)
+        weight = np.log(np.maximum(theta + free * xi, FLOOR)) - np.log(np.maximum(free * xi, FLOOR))
+        return softmax(np.bincount(item * classes + label, weight, items * classes).reshape(items, classes))
+    return _em(_shares(crowd), step)
+
+
+def ebcc(crowd, subtypes=10):
+    """EBCC (Li, Rubinstein & Cohn 2019): each class has subtypes of items, which correlate the annotators' errors.
+
+    Variational Bayes from the shares of the votes and random subtypes (a fixed seed), with the paper's priors.
+    """
+    item, annotator, label = _triples(crowd)
+    items, classes, both = len(crowd), crowd.classes, crowd.classes * subtypes
+    rows, row = np.unique(annotator * classes + label, return_inverse=True)
+    bags = sparse.csr_matrix((np.ones(len(label)), (item, row)), (items, len(rows)))
+    by_annotator = sparse.csr_matrix((np.ones(len(rows)), (rows // classes, np.arange(len(rows)))),
+                                     (crowd.annotators, len(rows)))
+    prior = (1 + 3 * np.eye(classes)[rows % classes]).repeat(subtypes, 1)
+    total = classes + 3
+    shares = _shares(crowd)
+    start = np.random.RandomState(0).dirichlet(np.ones(subtypes), (items, classes))
+
+    def step(joint):
+        counts = bags.T @ joint
+        table = digamma(counts + prior) - digamma(by_annotator @ counts + total)[rows // classes]
+        sizes = joint.sum(0).reshape(classes, subtypes)
+        size = digamma(sizes + 1 / subtypes) - digamma(sizes.sum(1) + 1)[:, None]
+        size += digamma(sizes.sum(1) + 1)[:, None] - digamma(sizes.sum() + classes)
+        return softmax(bags @ table + size.ravel())
+    joint = _em((shares[:, :, None] * start).reshape(items, both), step)
+    return joint.reshape(items, classes, subtypes).sum(2)
+
+
+AGGREGATORS = {"glad": glad, "mace": mace, "ebcc": ebcc}

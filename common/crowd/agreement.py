@@ -1,0 +1,96 @@
+"""How far annotators agree: Krippendorff's alpha, Fleiss' kappa, and Cohen's kappa of pairs."""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+RESAMPLES = 500  # of the items, for the intervals
+PAIRS, IN_COMMON = 1_000, 10  # of annotators: the most, and the items that they have in common at least
+MEETINGS = 3e6  # pairs of labels of an item by which those pairs are found, at most
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A coefficient and its 95 % interval, by a bootstrap over the items."""
+    value: float
+    low: float
+    high: float
+
+
+def votes_of(crowd):
+    """float (N, C): how many labels of each item say each class."""
+    return crowd.votes().cpu().double().numpy()
+
+
+def _bootstrap(statistics, coefficient):
+    """The Agreement of coefficient(sums), where sums (..., K) are those of the items' statistics (N, K)."""
+    random = np.random.default_rng(0)
+    n = len(statistics)
+    resampled = np.stack([np.bincount(random.integers(n, size=n), minlength=n) @ statistics for _ in range(RESAMPLES)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, resampled = float(coefficient(statistics.sum(0))), coefficient(resampled)
+    resampled = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(resampled, (.025, .975)).tolist() if len(resampled) else (np.nan, np.nan)
+    return Agreement(value, low, high)
+
+
+def krippendorff_alpha(votes):
+    """Krippendorff's alpha for nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"), an
+    Agreement; None where no item has two labels or all labels are one class. votes: (N, C)."""
+    votes = votes[votes.sum(1) >= 2]
+    if not len(votes) or (votes.sum(0) > 0).sum() < 2:
+        return None
+    count = votes.sum(1)
+    agreed = (votes * (votes - 1)).sum(1) / (count - 1)
+
+    def alpha(sums):
+        agreed, classes = sums[..., 0], sums[..., 1:]
+        n = classes.sum(-1)
+        return 1 - (n - 1) * (n - agreed) / (n ** 2 - (classes ** 2).sum(-1))
+    return _bootstrap(np.column_stack([agreed, votes]), alpha)
+
+
+def fleiss_kappa(votes):
+    """Fleiss' kappa (1971), an Agreement; None unless all items have equally many labels, two at least, of two classes at
+    least. votes: (N, C)."""
+    count = votes.sum(1)
+    if not len(votes) or count.min() < 2 or count.min() < count.max() or (votes.sum(0) > 0).sum() < 2:
+        return None
+    agreed = (votes * (votes - 1)).sum(1) / (count * (count - 1))
+
+    def kappa(sums):
+        share = sums[..., 1:] / sums[..., 1:].sum(-1, keepdims=True)
+        chance = (share ** 2).sum(-1)
+        return (sums[..., 0] / len(votes) - chance) / (1 - chance)
+    return _bootstrap(np.column_stack([agreed, votes]), kappa)
+
+
+def cohen_kappas(crowd):
+    """{"first", "second", "items", "agreement", "kappa"}: arrays (P,), Cohen's kappa (1960) of the pairs of annotators
+    with most items in common, these first; NaN where both always give one and the same label."""
+    annotator, item, label = (a.cpu().numpy().astype(np.int64) for a in (crowd.annotator, crowd.item, crowd.label))
+    count = np.diff(crowd.offsets.cpu().numpy()).astype(float)
+    some = np.ones(len(item), bool)
+    if (count ** 2).sum() > MEETINGS:
+        some = item % int(np.ceil((count ** 2).sum() / MEETINGS)) == 0
+    shape = crowd.annotators, len(crowd)
+    met = sparse.csr_matrix((np.ones(some.sum(), np.float32), (annotator[some], item[some])), shape)
+    together = sparse.triu(met @ met.T, 1).tocoo()
+    order = np.lexsort((together.col, together.row, -together.data))[:PAIRS]
+    first, second = together.row[order].astype(np.int64), together.col[order].astype(np.int64)
+    table = sparse.csr_matrix((label + 1, (annotator, item)), shape)
+    one, other = table[first], table[second]
+    one, other = one.multiply(other.astype(bool)).tocsr(), other.multiply(one.astype(bool)).tocsr()
+    items = np.diff(one.indptr)
+    pair = np.repeat(np.arange(len(first)), items)
+    one, other = one.data.astype(np.int64) - 1, other.data.astype(np.int64) - 1
+    given = [np.bincount(pair * crowd.classes + labels, minlength=len(first) * crowd.classes).reshape(len(first), -1)
+             for labels in (one, other)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        agreed = np.bincount(pair, one == other, len(first)) / items
+        chance = (given[0] * given[1]).sum(1) / items.astype(float) ** 2
+        kappa = (agreed - chance) / (1 - chance)
+    kept = np.flatnonzero(items >= IN_COMMON)
+    kept = kept[np.argsort(-items[kept], kind="stable")]
+    return {"first": first[kept], "second": second[kept], "items": items[kept], "agreement": agreed[kept],
+            "kappa": kappa[kept]}

@@ -1,0 +1,125 @@
+"""What is known of each annotator: accuracy with an interval, information, agreement beyond chance, flags."""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from common.crowd.bayes import FLOOR, SPAMMERS
+
+SURE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
+ADVERSARY, SPAMMER = -3., 2.  # standard errors of kappa, below which somebody is flagged
+TELLING = .1  # standard error of kappa above which there are too few labels to tell
+PRIOR_HONEST = 1 - SPAMMERS[0] / sum(SPAMMERS)
+ONE_LABEL, ENOUGH = .95, 10  # share of the most common label, of at least so many, that is called one label only
+
+
+@dataclass(frozen=True)
+class Kappa:
+    """Cohen's kappa of each annotator with the posterior of the items' other labels, (M,), and its standard error if the
+    annotator ignored the items (Fleiss, Cohen & Everitt 1969). NaN without labels."""
+    value: np.ndarray
+    error: np.ndarray
+
+
+def label_counts(model):
+    """float (M, C): how often each annotator gave each label."""
+    cells = np.bincount(model.annotator * model.classes + model.label, minlength=model.people * model.classes)
+    return cells.reshape(model.people, model.classes).astype(float)
+
+
+def kappas(model, labels):
+    """The Kappa of a LabelModel's annotators by its Labels."""
+    number = np.maximum(model.number, 1)
+    right, classes = np.zeros(model.people), np.zeros((model.people, model.classes))
+    for weight, _, others in labels.parts:
+        own = others[np.arange(len(others)), model.label]
+        right += weight * np.bincount(model.annotator, own, model.people)
+        for c in range(model.classes):
+            classes[:, c] += weight * np.bincount(model.annotator, others[:, c], model.people)
+    given, classes = label_counts(model) / number[:, None], classes / number[:, None]
+    chance = (given * classes).sum(1)
+    room = np.maximum(1 - chance, FLOOR)
+    variance = chance + chance ** 2 - (given * classes * (given + classes)).sum(1)
+    error = np.sqrt(np.maximum(variance, 0) / number) / room
+    silent = model.number == 0
+    return Kappa(np.where(silent, np.nan, (right / number - chance) / room), np.where(silent, np.nan, error))
+
+
+def accuracies(model, labels):
+    """(mean, low, high), each (M,): each annotator's accuracy on the items that they answered, with a 95 % interval; NaN
+    without labels.
+
+    A Beta distribution with the mean and variance of a mixture. Its components are the parts of the posterior, each with and
+    without the annotator's own labels. The variance has three sources: the components differ; the labels are uncertain;
+    and the number of labels is finite.
+    """
+    number = np.maximum(model.number, 1)
+    components = []
+    for weight, posterior, others in labels.parts:
+        for right in (posterior[model.item, model.label], others[np.arange(len(others)), model.label].astype(float)):
+            components.append((weight / 2, np.bincount(model.annotator, right, model.people) / number,
+                               np.bincount(model.annotator, right * (1 - right), model.people) / number ** 2))
+    mean = sum(weight * accuracy for weight, accuracy, _ in components)
+    variance = sum(weight * (spread + (accuracy - mean) ** 2) for weight, accuracy, spread in components)
+    variance += mean * (1 - mean) / (number + 1)
+    strength = np.maximum(mean * (1 - mean) / np.maximum(variance, FLOOR ** 2) - 1, FLOOR)
+    a, b = np.maximum(mean * strength, FLOOR), np.maximum((1 - mean) * strength, FLOOR)
+    found = mean, special.betaincinv(a, b, 1 - SURE), special.betaincinv(a, b, SURE)
+    return tuple(np.where(model.number > 0, values, np.nan) for values in found)
+
+
+def information(confusion, prior):
+    """(M,): the mutual information of the true class and a label, in bits. confusion: (M, C, C); prior: (C,)."""
+    joint = prior[:, None] * confusion
+    product = prior[:, None] * joint.sum(1, keepdims=True)
+    return special.rel_entr(joint, product).sum((1, 2)) / np.log(2)
+
+
+def flags(model, kappa, honest, copies, names):
+    """A list (M,) of what is odd about each annotator, "" for nothing.
+
+    no labels; copies NAME; adversary: kappa is significantly below zero; one label only, and spammer: kappa is not
+    significantly above zero, and the label model finds a spammer no less likely than before it saw the labels; too few
+    labels to tell.
+
+    kappa: Kappa; honest: (M,), the label model's probability that the annotator does not ignore the items; copies: Copies;
+    names: M.
+    """
+    given = label_counts(model)
+    one = (given.max(1) > ONE_LABEL * model.number) & (model.number >= ENOUGH)
+    # the standard error where all classes are equally frequent: that of a few labels, which may be of one class, is too
+    # small
+    balanced = 1 / np.sqrt(np.maximum(model.number, 1) * max(model.classes - 1, 1))
+    found = []
+    for m, (value, error) in enumerate(zip(kappa.value, kappa.error, strict=True)):
+        leader = copies.representative[m]
+        if model.number[m] == 0:
+            found.append("no labels")
+        elif leader != m:
+            found.append(f"copies {names[leader]}")
+        elif value < ADVERSARY * error:
+            found.append("adversary")
+        elif value >= SPAMMER * error and error > 0:
+            found.append("")
+        elif one[m]:
+            found.append("one label only")
+        elif max(error, balanced[m]) >= TELLING:
+            found.append("too few labels to tell")
+        else:
+            found.append("spammer" if honest[m] < PRIOR_HONEST else "")
+    return found
+
+
+def expected_gain(posterior, confusion):
+    """float (N,): how many bits one more label says of each item's class: I(z_i; y), y by an annotator with this confusion
+    matrix (C, C). posterior: (N, C)."""
+    given = posterior @ confusion
+    noise = special.entr(confusion).sum(1)
+    return np.maximum(special.entr(given).sum(1) - posterior @ noise, 0) / np.log(2)
+
+
+def pooled_confusion(model, labels):
+    """float (C, C): the confusion matrix of the average annotator, weighted by the number of labels."""
+    counts = model.by_label @ (model.counting @ labels.parts[0][1])
+    counts = counts.T + labels.annotators.alpha
+    return counts / counts.sum(1, keepdims=True)

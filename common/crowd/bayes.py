@@ -1,0 +1,378 @@
+"""The label model: what each item's label is, from the annotators' labels and, where there is one, a classifier.
+
+The model is a Bayesian classifier combination (Kim & Ghahramani 2012): Dawid-Skene with priors that are learnt, and a second
+component for annotators who ignore the item (as in MACE, Hovy et al. 2013). Annotator m labels item i with y_i^m:
+
+    z_i ~ Cat(p), p ~ Dir(1)                 the true class; with a classifier p_i = softmax(log h(x_i) / T)
+    s_m ~ Bernoulli(lambda)                  whether m is a spammer; lambda ~ Beta(1, 19)
+    y_i^m | z_i = c, s_m = 0 ~ Cat(pi^m_c)   pi^m_c ~ Dir(alpha_c); alpha (C, C), rows the true class
+    y_i^m | z_i = c, s_m = 1 ~ Cat(rho^m)    rho^m ~ Dir(1 / C, ..., 1 / C)
+
+It is fitted by variational EM. n^m[c, l] is the sum of q_i(c) over the items i that m labelled l, and r_m = P(s_m = 0):
+
+    q_i(c) is proportional to exp(E[log p_c] + sum_m r_m E[log pi^m[c, y_i^m]])
+    r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components
+    alpha  maximises the likelihood of all n^m, weighted by r_m, by Minka's fixed point ("Estimating a Dirichlet
+           distribution", 2000). Ten pseudo-annotators with ten labels a row count too. Their rows are those of a tied matrix
+           (one value on the diagonal, one beside it, of all annotators and classes), so a rare class gets no odd matrix.
+
+An item's labels err together more than the model says, so they are tempered (a power posterior). With pi the posterior
+means,
+
+    q_i(c) is proportional to p_i(c) (prod_m pi^m[c, y_i^m]^r_m)^b
+
+where T and b maximise the likelihood of each label given the other labels of its item; the label's own count is taken out of
+its annotator's matrix. The posterior that is reported is the mean of three, since none of the models is the true one:
+
+    1/2  the end of EM
+    1/4  a single step: matrices counted from the source alone
+    1/4  the source: the classifier's calibrated predictions or, with labels alone, the shares of the votes, to which one
+         vote of the average item is added
+"""
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import optimize, sparse
+from scipy.special import digamma, expit, gammaln
+
+FLOOR = 1e-6  # of a probability, where its logarithm is taken
+START = 2., .5  # of alpha, on the diagonal and beside it: a weak belief that annotators are better than chance
+PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
+SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
+ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
+PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
+SCORING_STEPS = 2  # EM steps before a classifier is scored
+FITTED_LABELS = 100_000  # T and b are fitted on at most so many labels
+LOG_SCALES = -4., 1.5  # the bounds of -log T
+WEIGHTS = .5, .25, .25
+
+
+def softmax(logits):
+    """float (N, C): the softmax of each row; in place."""
+    logits -= logits.max(1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(1, keepdims=True)
+    return logits
+
+
+def log(p):
+    """float64: the logarithm of probabilities of any shape, FLOOR at the least."""
+    return np.log(np.maximum(p, FLOOR))
+
+
+def digamma_above(counts, prior):
+    """digamma(counts + prior) - digamma(prior)."""
+    return digamma(counts + prior) - digamma(prior)
+
+
+@dataclass(frozen=True)
+class Annotators:
+    """What the model says of the annotators.
+
+    counts: (U, C), n^m[c, l] for each of the U pairs (m, l) that occur; total: (M, C), their sums over l; alpha: (C, C);
+    tied: alpha's diagonal and off-diagonal value if all classes share them; honest: (M,), r_m; spammers: lambda.
+    """
+    counts: np.ndarray
+    total: np.ndarray
+    alpha: np.ndarray
+    tied: tuple
+    honest: np.ndarray
+    spammers: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One tempered posterior.
+
+    posterior: (N, C); others: float32 (L, C), the same for each label's item without that label and its copies;
+    temperature: T; exponent: b; loss: the mean of -log P(label | the other labels of its item); rows: (U, C), r_m log
+    pi^m[c, l]; annotators: what they rest on.
+    """
+    posterior: np.ndarray
+    others: np.ndarray
+    temperature: float
+    exponent: float
+    loss: float
+    rows: np.ndarray
+    annotators: Annotators
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a classifier predicts labels that it has not seen.
+
+    mean: the held-out log-likelihood in nats, a mean over the labels; items: (N,), the sums over each item's labels;
+    calibrated: (N, C), the classifier's predictions at the temperature that maximises it.
+    """
+    mean: float
+    items: np.ndarray
+    calibrated: np.ndarray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the model says of the items: the posterior (N, C), and the parts of which it is the mean.
+
+    parts: [(weight, posterior (N, C), others (L, C))], see Solution; annotators: the Annotators at the end of EM.
+    """
+    posterior: np.ndarray
+    parts: list
+    annotators: Annotators
+
+
+class LabelModel:
+    """The label model of a crowd.
+
+    crowd: CrowdLabels of N items, M annotators, C classes, L labels; gold: int (N,), the known labels, -1 for the others;
+    held_out: bool (N,), whether a classifier has not seen the item's labels: only these items' labels score it; clusters:
+    int (M,), the representative of each annotator's cluster of copies (see copying.py), whose labels of an item count as
+    one. None for any of the three: no gold labels, all items, no copies.
+    """
+
+    def __init__(self, crowd, gold=None, held_out=None, clusters=None):
+        self.items, self.people, self.classes = len(crowd), crowd.annotators, crowd.classes
+        self.item, self.annotator, self.label = (a.cpu().numpy().astype(np.int64) for a in (
+            crowd.item, crowd.annotator, crowd.label))
+        self.gold = None if gold is None else np.asarray(gold)
+        rows, self.row = np.unique(self.annotator * self.classes + self.label, return_inverse=True)
+        self.row_annotator, self.row_label = rows // self.classes, rows % self.classes
+        self.number = np.bincount(self.annotator, minlength=self.people)
+        self.groups, weight = None, np.ones(len(self.label))
+        if clusters is not None and (clusters != np.arange(self.people)).any():
+            _, self.group, size = np.unique(self.item * self.people + clusters[self.annotator], return_inverse=True,
+                                            return_counts=True)
+            weight = 1 / size[self.group]
+            self.groups = sparse.csr_matrix((weight, (self.group, self.row)), (len(size), len(rows)))
+        self.bags = sparse.csr_matrix((weight, (self.item, self.row)), (self.items, len(rows)))
+        self.counting = sparse.csr_matrix((np.ones(len(self.label)), (self.row, self.item)), (len(rows), self.items))
+        every, ones = np.arange(len(rows)), np.ones(len(rows))
+        self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.people, len(rows)))
+        self.by_label = sparse.csr_matrix((ones, (self.row_label, every)), (self.classes, len(rows)))
+        self.scored = np.arange(len(self.label)) if held_out is None else np.flatnonzero(np.asarray(held_out)[self.item])
+        self.fitted = self.scored[::-(-len(self.scored) // FITTED_LABELS) or 1]
+
+    def clamp(self, posterior):
+        """The posterior (N, C), certain of the gold labels; in place."""
+        if self.gold is not None:
+            known = self.gold >= 0
+            posterior[known] = np.eye(self.classes)[self.gold[known]]
+        return posterior
+
+    @cached_property
+    def votes(self):
+        """float (N, C): how many labels of an item say each class."""
+        cells = np.bincount(self.item * self.classes + self.label, minlength=self.items * self.classes)
+        return cells.reshape(self.items, self.classes).astype(float)
+
+    @cached_property
+    def alone(self):
+        """(source (N, C), others (L, C), one step, end of EM): what the labels say without a classifier."""
+        average = self.votes.sum(0) / max(len(self.label), 1)
+        source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
+        others = (self.votes + average)[self.item].astype(np.float32)
+        others[np.arange(len(others)), self.label] -= 1
+        others /= others.sum(1, keepdims=True)
+        return source, others, self.temper(source, self.settle(source)), self.temper(*self.em(source))
+
+    def start(self):
+        """Annotators before anything is counted."""
+        on, beside = START
+        alpha = np.full((self.classes, self.classes), beside) + (on - beside) * np.eye(self.classes)
+        return Annotators(None, None, alpha, START, np.ones(self.people), SPAMMERS[0] / sum(SPAMMERS))
+
+    def count(self, posterior, known, update=True):
+        """The Annotators counted from a posterior (N, C); alpha, r and lambda go on from those `known`, unless not
+        `update`."""
+        counts = self.counting @ posterior
+        total = self.by_annotator @ counts
+        if not update:
+            return Annotators(counts, total, known.alpha, known.tied, known.honest, known.spammers)
+        tied = self._update_tied(counts, total, known)
+        alpha = self._update_alpha(counts, total, known, tied)
+        honest, spammers = self._update_honest(counts, total, alpha, known.spammers)
+        return Annotators(counts, total, alpha, tied, honest, spammers)
+
+    def _update_tied(self, counts, total, known):
+        """One step of the fixed point for one value on alpha's diagonal and one beside it."""
+        on, beside = known.tied
+        weight = (known.honest * (self.number > 0))[self.row_annotator]
+        own = np.arange(len(counts)), self.row_label
+        right = weight @ digamma_above(counts[own], on)
+        wrong = weight @ (digamma_above(counts, beside).sum(1) - digamma_above(counts[own], beside))
+        both = (known.honest * (self.number > 0)) @ digamma_above(total, on + (self.classes - 1) * beside).sum(1)
+        if both <= 0:
+            return known.tied
+        return max(on * right / both, 1e-3), max(beside * wrong / both / max(self.classes - 1, 1), 1e-3)
+
+    def _update_alpha(self, counts, total, known, tied):
+        """One step of Minka's fixed point, the pseudo-annotators with it. Returns alpha (C, C)."""
+        on, beside = tied
+        alpha = known.alpha
+        tied_rows = np.full(alpha.shape, beside) + (on - beside) * np.eye(self.classes)
+        pseudo = PSEUDO_LABELS * tied_rows / tied_rows.sum(1, keepdims=True)
+        weight = known.honest * (self.number > 0)
+        gained = self.by_label @ (weight[self.row_annotator, None] * digamma_above(counts, alpha.T[self.row_label]))
+        gained = gained.T + PSEUDO_ANNOTATORS * digamma_above(pseudo, alpha)
+        sums = alpha.sum(1)
+        spent = weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
+        return np.maximum(alpha * gained / spent[:, None], 1e-3)
+
+    def _update_honest(self, counts, total, alpha, spammers):
+        """(r (M,), lambda): by the log-likelihoods of each annotator's counts."""
+        prior = alpha.T[self.row_label]
+        honest = self.by_annotator @ (gammaln(counts + prior) - gammaln(prior)).sum(1)
+        honest += (gammaln(alpha.sum(1)) - gammaln(total + alpha.sum(1))).sum(1)
+        own, each = counts.sum(1), 1 / self.classes
+        ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(total.sum(1) + 1)
+        r = expit(honest - ignoring + np.log((1 - spammers) / spammers))
+        r[self.number == 0] = 1
+        return r, ((1 - r).sum() + SPAMMERS[0]) / ((self.number > 0).sum() + sum(SPAMMERS))
+
+    def settle(self, posterior):
+        """The Annotators of a posterior (N, C) that stays as it is."""
+        known = self.start()
+        for _ in range(PRIOR_ROUNDS):
+            known = self.count(posterior, known)
+        return known
+
+    def em(self, posterior, log_prior=None, rounds=ROUNDS):
+        """(posterior (N, C), Annotators) at the end of EM, from a posterior. log_prior: (N, C); None: class shares are
+        estimated, with one more item in each class."""
+        known = self.start()
+        for k in range(rounds):
+            known = self.count(posterior, known, update=k > 0)
+            alpha = known.alpha
+            rows = digamma(known.counts + alpha.T[self.row_label])
+            rows -= digamma(known.total + alpha.sum(1))[self.row_annotator]
+            rows *= known.honest[self.row_annotator, None]
+            if log_prior is None:
+                shares = posterior.sum(0) + 1
+                prior = digamma(shares) - digamma(shares.sum())
+            elif k % 5 == 0 or k < 10:
+                prior = self.calibrate(posterior, known, log_prior) * log_prior
+            before, posterior = posterior, self.clamp(softmax(self.bags @ rows + prior))
+            if np.abs(posterior - before).sum() < TOLERANCE * 2 * self.items:
+                break
+        return posterior, known
+
+    def _likelihoods(self, posterior, known):
+        """(rows (U, C): r_m log pi^m[c, l]; own float32 (L, C): P(label | class) of each label, its own count taken out)."""
+        alpha, sums = known.alpha, known.total + known.alpha.sum(1)
+        counts = known.counts + alpha.T[self.row_label]
+        rows = log(counts / sums[self.row_annotator]) * known.honest[self.row_annotator, None]
+        mine = posterior.astype(np.float32)[self.item]
+        own = counts.astype(np.float32)[self.row]
+        own -= mine
+        np.subtract(sums.astype(np.float32)[self.annotator], mine, out=mine)
+        own /= mine
+        free = (known.counts.sum(1)[self.row] - 1 + 1 / self.classes) / self.number[self.annotator]
+        honest = known.honest[self.annotator]
+        own *= honest.astype(np.float32)[:, None]
+        own += ((1 - honest) * free).astype(np.float32)[:, None]
+        return rows, np.maximum(own, FLOOR, out=own)
+
+    def temper(self, posterior, known, log_prior=None):
+        """The Solution of a posterior (N, C) and the Annotators counted from it; T and b are fitted.
+
+        log_prior: (N, C), log h; None: the class shares of the posterior, whose temperature stays 1.
+        """
+        rows, own = self._likelihoods(posterior, known)
+        evidence = self.bags @ rows
+        others = evidence.astype(np.float32)[self.item]
+        others -= (rows.astype(np.float32)[self.row] if self.groups is None
+                   else (self.groups @ rows).astype(np.float32)[self.group])
+        prior = np.broadcast_to(log(posterior.mean(0)), evidence.shape) if log_prior is None else log_prior
+        some_others, some_prior, some_own = others[self.fitted], prior[self.item[self.fitted]], own[self.fitted]
+
+        def loss(b, scale=1.):
+            return -log_likelihoods(b * some_others + scale * some_prior, some_own).mean()
+        exponent, scale = 1., 1.
+        if log_prior is None and len(self.fitted):
+            exponent = minimise(loss, 0, 1)
+        elif len(self.fitted):
+            exponent, scale = optimize.minimize(lambda values: loss(*values), (.7, .7), method="L-BFGS-B",
+                                                bounds=((0, 1), (.05, 4))).x
+        others *= np.float32(exponent)
+        others += (scale * prior).astype(np.float32)[self.item]
+        others = softmax(others)
+        losses = -np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR)[self.scored])
+        return Solution(self.clamp(softmax(exponent * evidence + scale * prior)), others, 1 / scale, exponent,
+                        float(losses.mean()) if len(losses) else 0., rows, known)
+
+    def calibrate(self, posterior, known, log_h):
+        """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
+        own, log_h = self._likelihoods(posterior, known)[1][self.fitted], log_h[self.item[self.fitted]]
+        return np.exp(minimise(lambda t: -log_likelihoods(np.exp(t) * log_h, own).mean(), *LOG_SCALES))
+
+    def score(self, h):
+        """The Score of a classifier whose predictions h (N, C) have not seen the items' own labels.
+
+        It is the mean over the labels (i, m, l) of log sum_c h(x_i)_c^(1/T) pi^m[c, l] (normalised). pi is estimated by two
+        steps of EM that start from h, with the label's own count taken out; T maximises the result, so a classifier that
+        is too sure of itself is not punished twice.
+        """
+        log_h = log(np.asarray(h, float))
+        q = softmax(log_h.copy())
+        for step in range(SCORING_STEPS):
+            known = self.settle(q)
+            scale = self.calibrate(q, known, log_h)
+            rows, own = self._likelihoods(q, known)
+            if step < SCORING_STEPS - 1:
+                q = self.clamp(softmax(scale * log_h + self.bags @ rows))
+        labels = log_likelihoods(scale * log_h[self.item[self.scored]], own[self.scored])
+        return Score(float(labels.mean()), np.bincount(self.item[self.scored], labels, self.items), softmax(scale * log_h))
+
+    def combine(self, scores):
+        """(h (N, C), {name: its share}): the mean of the calibrated predictions that score no more than one standard
+        error below the best. scores: {name: Score}."""
+        best = max(scores.values(), key=lambda score: score.mean)
+        seen = np.bincount(self.item[self.scored], minlength=self.items) > 0
+        gaps = {name: (best.items - score.items)[seen] for name, score in scores.items()}
+        names = [name for name, gap in gaps.items() if gap.mean() <= gap.std() / len(gap) ** .5]
+        return sum(scores[name].calibrated for name in names) / len(names), {name: 1 / len(names) for name in names}
+
+    def posterior(self, h=None):
+        """The Labels. h: (N, C), a classifier's calibrated predictions that have not seen the items' own labels, or None.
+
+        Where a single step from the votes predicts an item's labels from one another better than a single step from h,
+        the votes are the source. Where the end of EM without h does so better than the one with it, it is taken.
+        """
+        source, others, step, end = self.alone
+        if h is not None:
+            classified = self.temper(h, self.settle(h), log(h))
+            if classified.loss <= step.loss:
+                source, others, step = self.clamp(h.copy()), h[self.item].astype(np.float32), classified
+            both = self.temper(*self.em(step.posterior, log(h)), log(h))
+            end = min(end, both, key=lambda solution: solution.loss)
+        parts = [(weight, posterior, theirs) for weight, (posterior, theirs) in zip(WEIGHTS, (
+            (end.posterior, end.others), (step.posterior, step.others), (source, others)), strict=True)]
+        return Labels(sum(weight * posterior for weight, posterior, _ in parts), parts, end.annotators)
+
+    def evidence_for(self, h=None):
+        """(float (N, C), Solution) by which copies are judged: log P(class) of each item before any label, and a single
+        step from h, or the end of EM without one."""
+        if h is not None:
+            step = self.temper(h, self.settle(h), log(h))
+            return log(h), step
+        end = self.alone[3]
+        return np.broadcast_to(log(end.posterior.mean(0)), (self.items, self.classes)), end
+
+    def confusion(self, posterior, annotators):
+        """float (M, C, C): the annotators' confusion matrices, rows the true class, by a posterior (N, C) and the priors of
+        Annotators. An annotator's two components are mixed; without labels it is the prior mean."""
+        counts, alpha = np.zeros((self.people, self.classes, self.classes)), annotators.alpha
+        counts[self.row_annotator, :, self.row_label] = self.counting @ posterior
+        honest = (counts + alpha) / (counts.sum(2) + alpha.sum(1))[:, :, None]
+        free = (counts.sum(1) + 1 / self.classes) / (self.number + 1)[:, None]
+        return honest + (1 - annotators.honest)[:, None, None] * (free[:, None] - honest)
+
+
+def log_likelihoods(logits, own):
+    """(K,): log sum_c softmax(logits)_c own_c, at least log FLOOR. logits, which are overwritten, and own: (K, C)."""
+    return np.log(np.maximum(np.einsum("lc,lc->l", softmax(logits), own), FLOOR))
+
+
+def minimise(loss, low, high):
+    """Where a function of one number is least between two bounds."""
+    return optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-2}).x

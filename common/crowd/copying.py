@@ -1,0 +1,120 @@
+"""Who copies whom.
+
+Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). The
+claim is serious, so the errors of a pair are judged by a posterior in which neither of the two has a say. Of each label
+of the one, the other repeats it by chance with the larger of two rates: how many of the other annotators of the item give
+it (with one label of the second annotator's usual ones added), and how often the second annotator gives it at all. So
+hard items and favourite labels are no evidence. A pair are copies if
+
+- they share at least SHARED errors,
+- each repeats significantly more of the other's errors than chance (normal approximation, Bonferroni's correction for all
+  pairs that have enough items in common), and
+- one of them repeats most of the other's errors beyond chance (95 % sure).
+"""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.stats import norm
+
+from common.crowd.bayes import softmax
+
+SHARED = 20  # errors in common, and items, from which a pair is looked at
+WRONG = .8  # the probability from which a label counts as an error, by its probability
+MOST = .5  # the share of the errors beyond chance that copies repeat
+LEVEL, SURE = .05, norm.ppf(.975)
+MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Pairs of annotators (first, second: int (P,)), their number of items in common, of shared errors, and of shared errors
+    that independent annotators have; representative: int (M,), the first annotator of each one's cluster of copies."""
+    first: np.ndarray
+    second: np.ndarray
+    common: np.ndarray
+    shared: np.ndarray
+    expected: np.ndarray
+    representative: np.ndarray
+
+
+def find_copies(model, h=None):
+    """The Copies among the annotators of a LabelModel. h: (N, C), a classifier's calibrated predictions, as in
+    LabelModel.posterior, or None."""
+    people, classes = model.people, model.classes
+    votes, count = model.votes, model.votes.sum(1)
+    usual = np.zeros((people, classes))
+    np.add.at(usual, (model.annotator, model.label), 1)
+    usual = (usual + 1 / classes) / (usual.sum(1, keepdims=True) + 1)
+    nobody = np.zeros(0, np.int64)
+    alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(people))
+
+    third = count[model.item] >= 3  # somebody else has labelled the item
+    meetings = (count[count >= 3] ** 2).sum()
+    if meetings > MEETINGS:  # some of the items show copies as well
+        third &= model.item % int(np.ceil(meetings / MEETINGS)) == 0
+    first, second, tests = _alike(model, votes, count, third)
+    if not len(first):
+        return alone
+    log_prior, solution = model.evidence_for(h)
+
+    label = np.flatnonzero(third)
+    table = sparse.csr_matrix((label + 1, (model.annotator[label], model.item[label])), (people, model.items))
+    one, other = table[first], table[second]
+    one, other = one.multiply(other.astype(bool)).tocsr(), other.multiply(one.astype(bool)).tocsr()
+    common = np.diff(one.indptr)
+    kept = common.cumsum() <= max(EXAMINED, common[0])
+    first, second, common = first[kept], second[kept], common[kept]
+    pair = np.repeat(np.arange(len(first)), common)
+    one, other = one.data[:len(pair)] - 1, other.data[:len(pair)] - 1
+
+    item, same = model.item[one], model.label[one] == model.label[other]
+    rows = solution.exponent * solution.rows
+    posterior = softmax((model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]] + log_prior[item])
+
+    def repeated(label, by):
+        """(errors of `label`'s annotators, shared ones, expected ones, the variance of these), each (P,)."""
+        given = model.label[label]
+        chance = usual[model.annotator[by], given]
+        chance = np.maximum(chance, (votes[item, given] - 1 - same + chance) / (count[item] - 1))
+        wrong = 1 - posterior[np.arange(len(given)), given]
+        wrong *= wrong > WRONG
+        return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
+
+    significance, rate = [], []
+    for label, by in ((one, other), (other, one)):
+        errors, shared, expected, variance = repeated(label, by)
+        deviation = np.sqrt(np.maximum(variance, 1e-12))
+        significance.append((shared - expected) / deviation)
+        rate.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
+    found = ((shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2)) & (np.maximum(*rate) > MOST))
+    first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, expected))
+    link = sparse.csr_matrix((np.ones(len(first)), (first, second)), (people, people))
+    _, cluster = sparse.csgraph.connected_components(link, directed=False)
+    _, representative = np.unique(cluster, return_index=True)
+    return Copies(first, second, common, shared, expected, representative[cluster])
+
+
+def _alike(model, votes, count, third):
+    """(first, second, tests): the pairs who agree on most of their items beyond chance, the most alike first, int (P,)
+    each, and how many pairs have enough items in common. Chance is what the other annotators say. third: bool (L,), which
+    labels count."""
+    who, item, label = model.annotator[third], model.item[third], model.label[third]
+    ones = np.ones(len(who), np.float32)
+    met = sparse.csr_matrix((ones, (who, item)), (model.people, model.items))
+    together = sparse.triu(met @ met.T, 1).tocoo()
+    enough = together.data >= SHARED
+    first, second = together.row[enough].astype(np.int64), together.col[enough].astype(np.int64)
+    common = together.data[enough]
+    if not len(first):
+        return first, second, 0
+    others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
+    given = sparse.csr_matrix((ones, (who, item * model.classes + label)), (model.people, model.items * model.classes))
+
+    def of_pairs(product):
+        return np.asarray(product.tocsr()[first, second]).ravel()
+    chance = np.minimum(of_pairs(others @ met.T), of_pairs(met @ others.T))
+    rate = (of_pairs(given @ given.T) - chance) / np.maximum(common - chance, 1e-12)
+    order = np.argsort(-rate, kind="stable")
+    order = order[rate[order] > MOST]
+    return first[order], second[order], len(first)

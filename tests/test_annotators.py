@@ -1,0 +1,162 @@
+"""What is said of annotators and of their agreement, against formulas by hand and other implementations."""
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from common.crowd import agreement, annotators
+from common.crowd.aggregators import AGGREGATORS
+from common.crowd.bayes import LabelModel, Labels
+from common.crowd.copying import find_copies
+from common.crowd.dawid_skene import dawid_skene
+from common.crowd.dawid_skene import one_coin as one_coin_model
+from common.crowd.labels import CrowdLabels
+from test_bayes import crowd_of, one_coin
+
+
+def by_truth(model, truth, classes):
+    """The Labels of a posterior that is the truth."""
+    known = np.eye(classes)[truth]
+    return Labels(known, [(1., known, known[model.item].astype(np.float32))], model.settle(known))
+
+
+def flags_of(model, labels):
+    names = [str(m) for m in range(model.people)]
+    return annotators.flags(model, annotators.kappas(model, labels), labels.annotators.honest, find_copies(model), names)
+
+
+def test_kappa_and_its_error_by_hand():
+    """Ten items, truth 0 for six; one annotator says 0 for five of these and for one of the others."""
+    truth = np.array([0] * 6 + [1] * 4)
+    crowd = CrowdLabels.from_dense(np.array([[0, 0, 0, 0, 0, 1, 0, 1, 1, 1], truth]).T, 2)
+    model = LabelModel(crowd)
+    kappa = annotators.kappas(model, by_truth(model, truth, 2))
+    chance = .6 * .6 + .4 * .4
+    assert kappa.value[0] == pytest.approx((.8 - chance) / (1 - chance))
+    assert kappa.value[0] == pytest.approx(cohen_kappa_score(truth, [0, 0, 0, 0, 0, 1, 0, 1, 1, 1]))
+    variance = (chance + chance ** 2 - (.36 * 1.2 + .16 * .8)) / 10 / (1 - chance) ** 2  # Fleiss, Cohen & Everitt 1969
+    assert kappa.error[0] == pytest.approx(variance ** .5)
+    assert kappa.value[1] == pytest.approx(1)
+
+
+def test_honest_annotators_of_a_rare_class_are_no_spammers():
+    """5 % of a rare class, which people see in 75 % of the cases: none is flagged by the truth, true spammers are."""
+    random = np.random.default_rng(0)
+    truth = (random.random(2000) < .05).astype(int)
+    spam = np.tile([.725, .275], (2, 2, 1))
+    crowd, _ = crowd_of(truth, np.concatenate([one_coin([.75] * 6, 2), spam]), random, .4)
+    model = LabelModel(crowd)
+    assert flags_of(model, by_truth(model, truth, 2)) == [""] * 6 + ["spammer"] * 2
+
+
+def test_what_is_flagged():
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 400)
+    matrices = np.concatenate([one_coin([.9, .8, .8, .7], 3), np.full((1, 3, 3), 1 / 3), one_coin([.05], 3)])
+    _, dense = crowd_of(truth, matrices, random)
+    few = np.where(np.arange(400) < 3, 0, -1)
+    dense = np.column_stack([dense, np.zeros(400, int), few, np.full(400, -1), dense[:, 3]])
+    model = LabelModel(CrowdLabels.from_dense(dense, 3))
+    assert flags_of(model, model.posterior()) == ["", "", "", "", "spammer", "adversary", "one label only",
+                                                  "too few labels to tell", "no labels", "copies 3"]
+
+
+def test_intervals_hold_the_true_accuracy():
+    """Of 95 % intervals of thirty annotators, on the items that they answered."""
+    held = []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        truth = random.integers(0, 3, 400)
+        crowd, dense = crowd_of(truth, one_coin(random.uniform(.4, .9, 30), 3), random, .8)
+        model = LabelModel(crowd)
+        mean, low, high = annotators.accuracies(model, model.posterior())
+        true = np.array([(dense[:, m] == truth)[dense[:, m] >= 0].mean() for m in range(30)])
+        assert (low <= mean).all() and (mean <= high).all()
+        held.append((low <= true) & (true <= high))
+    assert np.mean(held) >= .92
+
+
+def test_an_annotator_without_labels_has_no_numbers():
+    dense = np.array([[0, 0, -1], [1, 1, -1], [0, 1, -1]])
+    model = LabelModel(CrowdLabels.from_dense(dense, 2))
+    found = (*annotators.accuracies(model, model.posterior()), annotators.kappas(model, model.posterior()).value)
+    assert all(np.isnan(values[2]) and not np.isnan(values[:2]).any() for values in found)
+
+
+def test_information_by_hand():
+    """A perfect annotator of two equal classes tells one bit, one who guesses none, the binary symmetric channel 1 -
+    H(p)."""
+    confusion = np.stack([np.eye(2), np.full((2, 2), .5), one_coin([.9], 2)[0]])
+    entropy = -.9 * np.log2(.9) - .1 * np.log2(.1)
+    np.testing.assert_allclose(annotators.information(confusion, np.array([.5, .5])), [1, 0, 1 - entropy], atol=1e-12)
+
+
+def test_the_gain_of_another_answer_by_hand():
+    confusion = one_coin([.9], 2)[0]
+    noise = -.9 * np.log2(.9) - .1 * np.log2(.1)
+    said = .8 * .9 + .2 * .1
+    entropy = -said * np.log2(said) - (1 - said) * np.log2(1 - said)
+    gains = annotators.expected_gain(np.array([[.5, .5], [.8, .2], [1, 0]]), confusion)
+    np.testing.assert_allclose(gains, [1 - noise, entropy - noise, 0], atol=1e-12)
+
+
+def test_krippendorff_against_crowd_kit():
+    alpha_krippendorff = pytest.importorskip("crowdkit.metrics.data").alpha_krippendorff
+    random = np.random.default_rng(0)
+    crowd, dense = crowd_of(random.integers(0, 3, 60), one_coin([.8, .7, .6, .5], 3), random, .3)
+    item, worker = np.nonzero(dense >= 0)
+    table = pd.DataFrame({"task": item, "worker": worker, "label": dense[item, worker]})
+    found = agreement.krippendorff_alpha(agreement.votes_of(crowd))
+    assert found.value == pytest.approx(alpha_krippendorff(table)) and found.low < found.value < found.high
+    assert agreement.krippendorff_alpha(np.array([[1., 0], [2, 0]])) is None
+
+
+def test_fleiss_by_its_published_example():
+    """Fleiss' table of fourteen raters and ten subjects: kappa is .210."""
+    votes = np.array([[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1], [7, 7, 0, 0, 0],
+                      [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]], float)
+    assert agreement.fleiss_kappa(votes).value == pytest.approx(.210, abs=5e-4)
+    assert agreement.fleiss_kappa(votes[:, :4]) is None  # not equally many
+
+
+def test_cohen_against_scikit_learn():
+    random = np.random.default_rng(0)
+    crowd, dense = crowd_of(random.integers(0, 3, 60), one_coin([.8, .7, .6, .5], 3), random, .3)
+    dense[:55, 3] = -1  # too few items in common with anybody
+    pairs = agreement.cohen_kappas(CrowdLabels.from_dense(dense, 3))
+    assert sorted(zip(pairs["first"].tolist(), pairs["second"].tolist(), strict=True)) == [(0, 1), (0, 2), (1, 2)]
+    assert (np.diff(pairs["items"]) <= 0).all()
+    for first, second, items, agreed, kappa in zip(*pairs.values(), strict=True):
+        both = (dense[:, first] >= 0) & (dense[:, second] >= 0)
+        one, other = dense[both, first], dense[both, second]
+        assert items == both.sum() and agreed == pytest.approx((one == other).mean())
+        assert kappa == pytest.approx(cohen_kappa_score(one, other))
+
+
+@pytest.mark.parametrize("name, theirs", [("glad", "GLAD"), ("mace", "MACE"), ("dawid-skene", "DawidSkene"),
+                                          ("one-coin", "OneCoinDawidSkene")])
+def test_label_models_agree_with_crowd_kit(name, theirs):
+    aggregation = pytest.importorskip("crowdkit.aggregation")
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 150)
+    crowd, dense = crowd_of(truth, one_coin([.9, .8, .7, .6, .5, .5], 3), random, .3)
+    item, worker = np.nonzero(dense >= 0)
+    table = pd.DataFrame({"task": item, "worker": worker, "label": dense[item, worker]})
+    kinds = {"GLAD": {"n_iter": 50}, "MACE": {"random_state": 0}, "DawidSkene": {"n_iter": 100},
+             "OneCoinDawidSkene": {"n_iter": 100}}
+    expected = getattr(aggregation, theirs)(**kinds[theirs]).fit_predict(table).reindex(range(150)).to_numpy()
+    found = AGGREGATORS | {"dawid-skene": dawid_skene, "one-coin": one_coin_model}
+    posterior = np.asarray(found[name](crowd))
+    np.testing.assert_allclose(posterior.sum(1), 1, rtol=1e-5)
+    assert (posterior.argmax(1) == expected).mean() >= .98
+    assert (posterior.argmax(1) == truth).mean() >= (expected == truth).mean() - .01
+
+
+def test_ebcc_finds_classes():
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 300)
+    crowd, _ = crowd_of(truth, one_coin([.8, .7, .7, .6, .6], 3), random)
+    posterior = AGGREGATORS["ebcc"](crowd)
+    np.testing.assert_allclose(posterior.sum(1), 1)
+    assert (posterior.argmax(1) == truth).mean() > .85
+    np.testing.assert_array_equal(posterior, AGGREGATORS["ebcc"](crowd))

@@ -1,0 +1,353 @@
+"""The label model: its steps against plain loops, and what it must do on crowds whose answer is known."""
+import numpy as np
+import pytest
+import torch
+from scipy.special import digamma, gammaln
+
+from common.crowd.bayes import (
+    PSEUDO_ANNOTATORS,
+    PSEUDO_LABELS,
+    SPAMMERS,
+    START,
+    LabelModel,
+    Labels,
+    log,
+    softmax,
+)
+from common.crowd.labels import CrowdLabels
+
+
+def crowd_of(truth, matrices, random, missing=0.):
+    """The CrowdLabels of annotators with these confusion matrices (M, C, C), a share of the labels missing."""
+    dense = np.stack([[random.choice(len(m), p=m[c]) for c in truth] for m in matrices], 1)
+    dense[random.random(dense.shape) < missing] = -1
+    return CrowdLabels.from_dense(dense, matrices.shape[1]), dense
+
+
+def one_coin(accuracies, classes):
+    accuracies = np.asarray(accuracies)[:, None, None]
+    return accuracies * np.eye(classes) + (1 - accuracies) / (classes - 1) * (1 - np.eye(classes))
+
+
+@pytest.fixture
+def small():
+    """(LabelModel, dense labels (N, M), a posterior (N, C)) of 40 items, 5 annotators and 3 classes, some labels missing."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 40)
+    crowd, dense = crowd_of(truth, one_coin([.9, .8, .7, .5, .4], 3), random, .3)
+    return LabelModel(crowd), dense, random.dirichlet(np.ones(3), 40)
+
+
+def counts_by_loop(dense, posterior):
+    """float (M, C, C): [m, c, l]."""
+    counts = np.zeros((dense.shape[1], posterior.shape[1], posterior.shape[1]))
+    for i, m in zip(*np.nonzero(dense >= 0), strict=True):
+        counts[m, :, dense[i, m]] += posterior[i]
+    return counts
+
+
+def dirichlet_multinomial(counts, alpha):
+    """The log-likelihood of counts (C,), without the constant that all alpha share."""
+    return gammaln(alpha.sum()) - gammaln(alpha.sum() + counts.sum()) + (gammaln(alpha + counts) - gammaln(alpha)).sum()
+
+
+def test_a_step_is_that_of_a_plain_loop(small):
+    """Counts, alpha, r and lambda after one update from the start."""
+    model, dense, posterior = small
+    known = model.count(posterior, model.start())
+    counts = counts_by_loop(dense, posterior)
+    np.testing.assert_allclose(known.counts, counts[model.row_annotator, :, model.row_label])
+    np.testing.assert_allclose(known.total, counts.sum(2))
+
+    on, beside = START
+    alpha = np.full((3, 3), beside) + (on - beside) * np.eye(3)
+    gains = digamma(counts + alpha) - digamma(alpha)
+    both = (digamma(counts.sum(2) + alpha.sum(1)) - digamma(alpha.sum(1))).sum()
+    tied = on * gains[:, np.eye(3, dtype=bool)].sum() / both, beside * gains[:, ~np.eye(3, dtype=bool)].sum() / both / 2
+    np.testing.assert_allclose(known.tied, tied)
+
+    pseudo = np.full((3, 3), tied[1]) + (tied[0] - tied[1]) * np.eye(3)
+    pseudo *= PSEUDO_LABELS / pseudo.sum(1, keepdims=True)
+    expected = np.zeros((3, 3))
+    for c in range(3):
+        spent = PSEUDO_ANNOTATORS * (digamma(PSEUDO_LABELS + alpha[c].sum()) - digamma(alpha[c].sum()))
+        gained = PSEUDO_ANNOTATORS * (digamma(pseudo[c] + alpha[c]) - digamma(alpha[c]))
+        for m in range(5):
+            spent += digamma(counts[m, c].sum() + alpha[c].sum()) - digamma(alpha[c].sum())
+            gained += digamma(counts[m, c] + alpha[c]) - digamma(alpha[c])
+        expected[c] = alpha[c] * gained / spent
+    np.testing.assert_allclose(known.alpha, expected)
+
+    prior = SPAMMERS[0] / sum(SPAMMERS)
+    for m in range(5):
+        honest = sum(dirichlet_multinomial(counts[m, c], expected[c]) for c in range(3)) + np.log(1 - prior)
+        free = dirichlet_multinomial(counts[m].sum(0), np.full(3, 1 / 3)) + np.log(prior)
+        assert known.honest[m] == pytest.approx(1 / (1 + np.exp(free - honest)))
+    assert known.spammers == pytest.approx(((1 - known.honest).sum() + SPAMMERS[0]) / (5 + sum(SPAMMERS)))
+
+
+def test_the_fixed_point_maximises_the_likelihood():
+    """alpha, after many updates of counts that stay, is a stationary point of the likelihood with the pseudo-annotators."""
+    random = np.random.default_rng(1)
+    crowd, dense = crowd_of(random.integers(0, 3, 300), one_coin(random.uniform(.5, .9, 8), 3), random)
+    model = LabelModel(crowd)
+    truth = random.dirichlet(np.ones(3) / 9, 300)
+    known = model.start()
+    for _ in range(3000):
+        known = model.count(truth, known)
+    counts = counts_by_loop(dense, truth)
+    on, beside = known.tied
+    pseudo = np.full((3, 3), beside) + (on - beside) * np.eye(3)
+    pseudo *= PSEUDO_LABELS / pseudo.sum(1, keepdims=True)
+
+    def likelihood(alpha):
+        return (sum(known.honest[m] * dirichlet_multinomial(counts[m, c], alpha[c]) for m in range(8) for c in range(3))
+                + PSEUDO_ANNOTATORS * sum(dirichlet_multinomial(pseudo[c], alpha[c]) for c in range(3)))
+    best = likelihood(known.alpha)
+    for c in range(3):
+        for k in range(3):
+            for factor in (.97, 1.03):
+                other = known.alpha.copy()
+                other[c, k] *= factor
+                assert likelihood(other) <= best + 1e-9
+
+
+def test_the_posterior_is_that_of_a_plain_loop(small):
+    """The tempered posterior with and without each label, and the likelihood of the labels."""
+    model, dense, posterior = small
+    known = model.settle(posterior)
+    solution = model.temper(posterior, known)
+    counts = counts_by_loop(dense, posterior)
+    pi = (counts + known.alpha) / (counts.sum(2) + known.alpha.sum(1))[:, :, None]
+    rho = (counts.sum(1) + 1 / 3) / (counts.sum((1, 2)) + 1)[:, None]
+    r, shares, b = known.honest, np.log(posterior.mean(0)), solution.exponent
+    losses = []
+    for k, (i, m, label) in enumerate(zip(model.item, model.annotator, model.label, strict=True)):
+        others = shares + b * sum(r[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0 and a != m)
+        others = softmax(others[None])[0]
+        np.testing.assert_allclose(solution.others[k], others, rtol=1e-4, atol=1e-6)
+        own = ((counts[m, :, label] - posterior[i] + known.alpha[:, label])
+               / (counts[m].sum(1) - posterior[i] + known.alpha.sum(1)))
+        free = (counts[m, :, label].sum() - 1 + 1 / 3) / (counts[m].sum())
+        assert rho.shape == (5, 3)
+        losses.append(-np.log(others @ (r[m] * own + (1 - r[m]) * free)))
+    assert solution.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    evidence = np.stack([shares + b * sum((r[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0),
+                                          np.zeros(3)) for i in range(40)])
+    np.testing.assert_allclose(solution.posterior, softmax(evidence), rtol=1e-9)
+
+
+def test_the_exponent_is_the_likeliest(small):
+    model, _, posterior = small
+    known = model.settle(posterior)
+    found = model.temper(posterior, known)
+    rows, own = model._likelihoods(posterior, known)
+    evidence = model.bags @ rows
+    others = evidence[model.item] - rows[model.row]
+
+    def loss(b):
+        return -np.log((softmax(b * others + np.log(posterior.mean(0))) * own).sum(1)).mean()
+    assert found.loss <= min(loss(b) for b in np.linspace(0, 1, 101)) + 1e-5
+
+
+def test_the_mean_of_three_parts(small):
+    model, *_ = small
+    labels = model.posterior()
+    np.testing.assert_allclose(labels.posterior, sum(weight * p for weight, p, _ in labels.parts))
+    assert [weight for weight, *_ in labels.parts] == [.5, .25, .25]
+    votes = model.votes + model.votes.sum(0) / len(model.label)
+    np.testing.assert_allclose(labels.parts[2][1], votes / votes.sum(1, keepdims=True))
+
+
+def test_it_finds_the_truth_where_the_votes_do_not():
+    """Three good annotators against four who share one confusion."""
+    random = np.random.default_rng(0)
+    truth = np.arange(600) % 3
+    good, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
+    crowd, _ = crowd_of(truth, np.concatenate([good, swap]), random)
+    votes = (crowd.votes().argmax(1).numpy() == truth).mean()
+    assert votes < .75 < .95 < (LabelModel(crowd).posterior().posterior.argmax(1) == truth).mean()
+
+
+def test_spammers_have_a_component_of_their_own():
+    """Five annotators draw labels whatever the item; none of the five others is one."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 4, 500)
+    spam = np.tile(random.dirichlet(np.full(4, 5.), 5)[:, None], (1, 4, 1))
+    crowd, _ = crowd_of(truth, np.concatenate([one_coin([.6] * 5, 4), spam]), random)
+    labels = LabelModel(crowd).posterior()
+    assert labels.annotators.honest[:5].min() > .99 and labels.annotators.honest[5:].max() < .01
+    assert (labels.posterior.argmax(1) == truth).mean() > .78
+
+
+def test_a_rare_class_swallows_nothing():
+    """3 % of a class that nobody recognises well; Dawid-Skene by maximum likelihood gives it many more items."""
+    random = np.random.default_rng(3)
+    truth = random.choice(3, 400, p=[.57, .4, .03])
+    matrices = np.stack([np.array([[.8, .15, .05], [.15, .8, .05], [.4, .4, .2]])] * 12)
+    crowd, _ = crowd_of(truth, matrices, random, .7)
+    found = LabelModel(crowd).posterior().posterior.argmax(1)
+    assert (found == 2).mean() < .06 and (found == truth).mean() > .8
+
+
+def test_no_unanimous_item_is_overturned():
+    """Sixty items and three people, as in the smallest crowds: what all say is the label."""
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        truth = random.integers(0, 2, 60)
+        crowd, dense = crowd_of(truth, one_coin(random.uniform(.7, .8, 3), 2), random)
+        unanimous = dense.min(1) == dense.max(1)
+        found = LabelModel(crowd).posterior().posterior.argmax(1)
+        np.testing.assert_array_equal(found[unanimous], dense[unanimous, 0])
+
+
+def test_same_answers_same_label_whatever_the_order():
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 30)
+    _, dense = crowd_of(truth, one_coin([.8, .7, .6, .6], 3), random)
+    dense = np.concatenate([dense, dense])
+    posterior = LabelModel(CrowdLabels.from_dense(dense, 3)).posterior().posterior
+    np.testing.assert_allclose(posterior[:30], posterior[30:], rtol=1e-9)
+    turned = LabelModel(CrowdLabels.from_dense(dense[::-1, ::-1].copy(), 3)).posterior().posterior[::-1]
+    np.testing.assert_allclose(posterior, turned, rtol=1e-3, atol=1e-4)
+
+
+def test_gold_labels_are_certain_and_teach():
+    """Two who always disagree: nothing tells who is right, but for twenty gold labels."""
+    truth = np.arange(200) % 2
+    crowd = CrowdLabels.from_dense(np.stack([truth, 1 - truth], 1), 2)
+    gold = np.where(np.arange(200) < 20, truth, -1)
+    labels = LabelModel(crowd, gold).posterior()
+    np.testing.assert_array_equal(labels.posterior[:20], np.eye(2)[truth[:20]])
+    assert (labels.posterior.argmax(1) == truth).all()
+
+
+def test_items_and_annotators_without_labels():
+    dense = np.full((6, 4), -1)
+    dense[:4, :3] = [[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 0, 1]]
+    labels = LabelModel(CrowdLabels.from_dense(dense, 2)).posterior()
+    assert np.isfinite(labels.posterior).all() and labels.annotators.honest[3] == 1
+    np.testing.assert_allclose(labels.posterior[4], labels.posterior[5])
+
+
+@pytest.fixture(scope="module")
+def classified():
+    """(crowd, truth, h): ten annotators that are right with .45 of five classes, and a classifier that is right with .85."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 5, 400)
+    crowd, _ = crowd_of(truth, one_coin([.45] * 10, 5), random)
+    said = np.where(random.random(400) < .85, truth, random.integers(0, 5, 400))
+    return crowd, truth, .2 / 5 + .8 * np.eye(5)[said]
+
+
+def test_a_classifier_and_labels_are_better_than_either(classified):
+    crowd, truth, h = classified
+    model = LabelModel(crowd)
+    found = (model.posterior(model.score(h).calibrated).posterior.argmax(1) == truth).mean()
+    alone = (model.posterior().posterior.argmax(1) == truth).mean()
+    assert found > max(alone, (h.argmax(1) == truth).mean()) + .01
+
+
+def test_a_useless_classifier_does_no_harm(classified):
+    crowd, truth, _ = classified
+    random = np.random.default_rng(1)
+    good, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
+    model = LabelModel(good)
+    noise = random.dirichlet(np.ones(5) / 5, len(truth))
+    labels, alone = model.posterior(model.score(noise).calibrated), model.posterior()
+    assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01
+
+
+def test_the_score_is_that_of_a_plain_loop(small):
+    """The mean over the labels of log sum_c h_c^(1/T) pi^m[c, l], pi by two steps of EM; T is the likeliest."""
+    model, dense, h = small
+    score = model.score(h)
+    log_h, q = log(h), softmax(log(h))
+    for step in range(2):
+        known = model.settle(q)
+        counts = counts_by_loop(dense, q)
+        own = []
+        for i, m, label in zip(model.item, model.annotator, model.label, strict=True):
+            pi = ((counts[m, :, label] - q[i] + known.alpha[:, label])
+                  / (counts[m].sum(1) - q[i] + known.alpha.sum(1)))
+            free = (counts[m, :, label].sum() - 1 + 1 / 3) / counts[m].sum()
+            own.append(known.honest[m] * pi + (1 - known.honest[m]) * free)
+
+        def mean(scale, own=own):
+            return np.log((softmax(scale * log_h[model.item]) * own).sum(1)).mean()
+        scale = max(np.exp(np.linspace(-4, 1.5, 551)), key=mean)
+        if step == 0:
+            pi = (counts + known.alpha) / (counts.sum(2) + known.alpha.sum(1))[:, :, None]
+            q = softmax(scale * log_h + np.stack([sum(
+                (known.honest[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0), np.zeros(3))
+                for i in range(40)]))
+    assert score.mean == pytest.approx(mean(scale), abs=2e-4)
+    assert score.items.sum() == pytest.approx(score.mean * len(model.label))
+
+
+def test_the_score_ranks_classifiers_and_forgives_overconfidence(classified):
+    crowd, truth, h = classified
+    model = LabelModel(crowd)
+    random = np.random.default_rng(2)
+    worse = np.where((random.random(400) < .7)[:, None], h, h[random.permutation(400)])
+    scores = [model.score(p).mean for p in (h, worse, np.full((400, 5), .2))]
+    assert scores[0] > scores[1] > scores[2]
+    sharper = h ** 3 / (h ** 3).sum(1, keepdims=True)
+    assert model.score(sharper).mean == pytest.approx(scores[0], abs=.01)
+
+
+def test_only_held_out_items_are_scored(classified):
+    crowd, truth, h = classified
+    held_out = np.arange(400) < 100
+    model = LabelModel(crowd, held_out=held_out)
+    score = model.score(h)
+    assert (score.items[:100] != 0).all() and not score.items[100:].any()
+    spoilt = h.copy()
+    spoilt[300:] = spoilt[300:][:, [1, 2, 3, 4, 0]]
+    assert abs(model.score(spoilt).mean - score.mean) < abs(LabelModel(crowd).score(spoilt).mean - score.mean)
+
+
+def test_an_ensemble_of_those_within_one_standard_error(classified):
+    """Two classifiers that err equally often, on other items, and one that knows nothing."""
+    crowd, truth, _ = classified
+    model, random = LabelModel(crowd), np.random.default_rng(4)
+    wrong = random.permutation(400)
+    predictions = {"bad": np.full((400, 5), .2)}
+    for name, items in (("good", wrong[:60]), ("other", wrong[60:120])):
+        said = truth.copy()
+        said[items] = random.integers(0, 5, 60)
+        predictions[name] = .2 / 5 + .8 * np.eye(5)[said]
+    scores = {name: model.score(h) for name, h in predictions.items()}
+    mixed, shares = model.combine(scores)
+    assert shares == {"good": .5, "other": .5}
+    np.testing.assert_allclose(mixed, (scores["good"].calibrated + scores["other"].calibrated) / 2)
+
+
+def test_copies_of_a_cluster_count_once():
+    """Six copies of one annotator outvote three; as one cluster they do not."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 300)
+    _, dense = crowd_of(truth, one_coin([.75] * 4, 3), random)
+    dense = np.concatenate([dense, np.tile(dense[:, :1], (1, 5))], 1)
+    crowd = CrowdLabels.from_dense(dense, 3)
+    clusters = np.array([0, 1, 2, 3, 0, 0, 0, 0, 0])
+    alone = (LabelModel(crowd).posterior().posterior.argmax(1) == truth).mean()
+    once = LabelModel(crowd, clusters=clusters).posterior()
+    assert alone < .8 < (once.posterior.argmax(1) == truth).mean()
+    four = LabelModel(CrowdLabels.from_dense(dense[:, :4], 3)).posterior()
+    assert (once.posterior.argmax(1) == four.posterior.argmax(1)).mean() > .92
+
+
+def test_confusion_matrices():
+    """Rows add up to one and are near the true ones; a spammer's are equal."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 900)
+    matrices = np.concatenate([one_coin([.9, .7, .6], 3), np.tile([.6, .3, .1], (1, 3, 1))])
+    crowd, _ = crowd_of(truth, matrices, random)
+    model = LabelModel(crowd)
+    labels = model.posterior()
+    found = model.confusion(labels.parts[0][1], labels.annotators)
+    np.testing.assert_allclose(found.sum(2), 1)
+    np.testing.assert_allclose(found, matrices, atol=.12)
+    np.testing.assert_allclose(found[3], np.broadcast_to(found[3, :1], (3, 3)), atol=1e-6)
+    assert isinstance(labels, Labels) and torch.is_tensor(crowd.label)
