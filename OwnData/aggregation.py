@@ -52,7 +52,7 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     classes' names in their order. duplicates: which of a worker's answers to one item counts: last, first, count (each)
     or error. methods: further estimates in `labels`: glad, mace, ebcc.
 
-    Raises UserError, one sentence, for whatever is wrong with them.
+    Raises UserError, one sentence, for anything that is wrong with them.
     """
     named = {"answers": answers, "truth": truth, "gold": gold}
     tables = {name: Frame(table, name) if isinstance(table, pd.DataFrame) else table and str(table)

@@ -54,7 +54,7 @@ class OwnOptions(Options):
     weights: str = flag(None, "a state dict that the network starts from, but for its last layer", same_run=False,
                         metavar="FILE")
     pretrained: bool = flag(False, "start from torchvision's own weights, which are fetched", action="store_true")
-    select: str = flag("crowd", "keep the weights of the epoch that foretells held-out answers best, or of the last one",
+    select: str = flag("crowd", "keep the weights of the epoch that predicts held-out answers best, or of the last one",
                        choices=("crowd", "none"))
     check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
 

@@ -2,7 +2,7 @@
 
     python3 benchmarks/small_crowds.py [CROWDS]
 
-CROWDS crowds (40) of each kind: two or three classes, three or five independent people, each right on 70 to 80 %.
+CROWDS crowds (40) of each kind: two or three classes, three or five independent people, each with an accuracy of 70 to 80 %.
 """
 import sys
 from pathlib import Path

@@ -41,7 +41,7 @@ PROTOCOL = Protocol(
 class LabelMeOptions(Options):
     copies: int = flag(None, "rows in turn that are one image; found from equal answers by default", type=whole(1))
     select: str = flag("none", "keep the weights of the last epoch, of the one that is best on the validation images, or of "
-                       "the one that foretells held-out crowd labels best", choices=("none", "valid", "crowd"))
+                       "the one that predicts held-out crowd labels best", choices=("none", "valid", "crowd"))
 
 
 def read_options(arguments=None):

@@ -82,7 +82,7 @@ def test_the_command(command, tmp_path):
     with open(out / "annotators.csv", newline="") as file:
         annotators = list(csv.DictReader(file))
     assert [int(row["labels"]) for row in annotators] == (made["answers"] >= 0).sum(0).tolist()
-    assert {name for name, value in annotators[4].items() if value} == {"annotator", "labels", "information_bits", "flag"}
+    assert {name for name, value in annotators[4].items() if value} == {"annotator", "labels", "flag"}
     assert annotators[4]["labels"] == "0" and annotators[4]["flag"] == "no labels"
     right = (made["answers"] == made["labels_train"][:, None]).sum(0)
     assert float(annotators[0]["true_accuracy"]) == pytest.approx(right[0] / (made["answers"][:, 0] >= 0).sum())

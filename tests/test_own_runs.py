@@ -208,7 +208,7 @@ def test_tables(tmp_path, kind, capsys):
     assert sum(shares.values()) == pytest.approx(1) == sum(network["weight"] for network in model.networks)
     right = np.mean([row["truth"] == row["label"] for row in own])
     assert right == pytest.approx(summary["ensemble"]["test_accuracy"])
-    assert f"the classifier of {', '.join(shares)} together: {100 * right:.2f} % of the test items" in said
+    assert f"the classifier is an ensemble of {', '.join(shares)}: {100 * right:.2f} % test accuracy" in said
     matrix = rows("run/confusion.csv")
     assert len(matrix) == 12 and list(matrix[0]) == ["annotator", "true class", "maybe", "no", "yes"]
     assert np.isclose([sum(float(row[name]) for name in ("maybe", "no", "yes")) for row in matrix], 1, atol=1e-3).all()
@@ -242,7 +242,7 @@ def test_labels_from_a_method_of_choice(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["labels_from"] == summary["classifier"] == load_model("run/model.pt").method == "aggnet"
     html = " ".join((tmp_path / "run" / "report.html").read_text().split())
-    assert "the classifier is that of <b>aggnet</b>" in html and '<tr class="kept"><td>aggnet' in html
+    assert "classifier is that of <b>aggnet</b>" in html and '<tr class="kept"><td>aggnet' in html
 
 
 def test_several_networks_are_averaged(tmp_path):
@@ -269,7 +269,7 @@ def test_no_truth_and_nothing_to_test_on(tmp_path, capsys):
     assert not (tmp_path / "run" / "predictions.csv").exists() and len(rows("run/labels.csv")) == 80
     assert load_model("run/model.pt").classes == ["maybe", "no", "yes"]
     said = capsys.readouterr().out
-    assert "crowd score by epoch" in said and "test accuracy by epoch" not in said
+    assert "held-out log-likelihood by epoch" in said and "test accuracy by epoch" not in said
     last = [row["held_out_log_likelihood"] for row in rows("run/metrics.csv") if row["epoch"] == "2"]
     assert ["2", *(f"{float(score):.4f}" for score in last)] in [line.split() for line in said.splitlines()]
 
@@ -368,7 +368,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--fit", "pad"], "--fit is for images; expected none with features"),
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
-    (["--labels-from", "true-label"], "--labels-from true-label: there is no such candidate; choose from majority-vote"),
+    (["--labels-from", "true-label"], "--labels-from true-label: there is no such estimate; choose from majority-vote"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
 ])
 def test_bad_input(tmp_path, change, message):

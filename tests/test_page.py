@@ -38,7 +38,7 @@ def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shar
     annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
     labels = iter(row | (shares or {}) for row in rows())
-    return page.page("a run", summary, labels, annotators, curves, CLASSES, NAMES, crowd(), OUTVOTED,
+    return page.page("a run", summary, labels, annotators, [], curves, CLASSES, NAMES, crowd(), OUTVOTED,
                      np.full((3, 2, 2), .5, np.float32), show)
 
 

@@ -21,7 +21,8 @@ from common.training.runfolder import RunFolder
 from conftest import load_script
 
 digits_main = load_script("Digits")
-LEFT = {"config.json", "checkpoint.pt", "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
+LEFT = {"agreement.csv", "next.csv", "config.json", "checkpoint.pt",
+        "metrics.csv", "summary.json", "labels.csv", "annotators.csv", "confusion.npz",
         "curves.png", "confusion.png", "report.html"}
 
 SMALL = ("--train-size", 300, "--test-size", 100)

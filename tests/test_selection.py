@@ -70,10 +70,10 @@ def test_labels_from_follows_the_candidate_that_is_named(tmp_path):
                         "dawid-skene")
     labels = read_csv(tmp_path / "run" / "labels.csv")
     assert summary["labels_from"] == "dawid-skene" and all(row["label"] == row["dawid-skene"] for row in labels)
-    with pytest.raises(UserError, match="--labels-from max-mig-forecaster: there is no such candidate"):
+    with pytest.raises(UserError, match="--labels-from max-mig-forecaster: there is no such estimate"):
         run(tmp_path / "other", "--epochs", 1, "--held-out", .2, "--methods", "max-mig", "--labels-from",
             "max-mig-forecaster")
-    with pytest.raises(UserError, match="--labels-from nobody: there is no such candidate; choose from majority-vote"):
+    with pytest.raises(UserError, match="--labels-from nobody: there is no such estimate; choose from majority-vote"):
         run(tmp_path / "other", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--labels-from", "nobody")
 
 

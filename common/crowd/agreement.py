@@ -84,7 +84,7 @@ def cohen_kappas(crowd):
     items = np.diff(one.indptr)
     pair = np.repeat(np.arange(len(first)), items)
     one, other = one.data.astype(np.int64) - 1, other.data.astype(np.int64) - 1
-    given = [np.bincount(pair * crowd.classes + labels, minlength=len(first) * crowd.classes).reshape(len(first), -1)
+    given = [np.bincount(pair * crowd.classes + labels, minlength=len(first) * crowd.classes).reshape(-1, crowd.classes)
              for labels in (one, other)]
     with np.errstate(divide="ignore", invalid="ignore"):
         agreed = np.bincount(pair, one == other, len(first)) / items

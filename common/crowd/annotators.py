@@ -64,7 +64,8 @@ def accuracies(model, labels):
     variance += mean * (1 - mean) / (number + 1)
     strength = np.maximum(mean * (1 - mean) / np.maximum(variance, FLOOR ** 2) - 1, FLOOR)
     a, b = np.maximum(mean * strength, FLOOR), np.maximum((1 - mean) * strength, FLOOR)
-    found = mean, special.betaincinv(a, b, 1 - SURE), special.betaincinv(a, b, SURE)
+    certain = variance < FLOOR ** 2  # the labels are known
+    found = mean, *(np.where(certain, mean, special.betaincinv(a, b, q)) for q in (1 - SURE, SURE))
     return tuple(np.where(model.number > 0, values, np.nan) for values in found)
 
 

@@ -37,7 +37,7 @@ from scipy import optimize, sparse
 from scipy.special import digamma, expit, gammaln
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
-START = 2., .5  # of alpha, on the diagonal and beside it: a weak belief that annotators are better than chance
+START = 2., .5  # of alpha, on the diagonal and beside it: annotators are taken to be better than chance, weakly
 PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
@@ -154,9 +154,16 @@ class LabelModel:
 
     def clamp(self, posterior):
         """The posterior (N, C), certain of the gold labels; in place."""
-        if self.gold is not None:
-            known = self.gold >= 0
-            posterior[known] = np.eye(self.classes)[self.gold[known]]
+        return self._clamp(posterior, self.gold)
+
+    def _clamp_others(self, others):
+        """The posterior (L, C) of each label's item, certain of the gold labels; in place."""
+        return self._clamp(others, None if self.gold is None else self.gold[self.item])
+
+    def _clamp(self, posterior, gold):
+        if gold is not None:
+            known = gold >= 0
+            posterior[known] = np.eye(self.classes)[gold[known]]
         return posterior
 
     @cached_property
@@ -172,7 +179,7 @@ class LabelModel:
         source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
         others = (self.votes + average)[self.item].astype(np.float32)
         others[np.arange(len(others)), self.label] -= 1
-        others /= others.sum(1, keepdims=True)
+        others = self._clamp_others(others / others.sum(1, keepdims=True))
         return source, others, self.temper(source, self.settle(source)), self.temper(*self.em(source))
 
     def start(self):
@@ -297,7 +304,8 @@ class LabelModel:
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
         losses = -np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR)[self.scored])
-        return Solution(self.clamp(softmax(exponent * evidence + scale * prior)), others, 1 / scale, exponent,
+        tempered = self.clamp(softmax(exponent * evidence + scale * prior))
+        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent,
                         float(losses.mean()) if len(losses) else 0., rows, known)
 
     def calibrate(self, posterior, known, log_h):
@@ -342,7 +350,8 @@ class LabelModel:
         if h is not None:
             classified = self.temper(h, self.settle(h), log(h))
             if classified.loss <= step.loss:
-                source, others, step = self.clamp(h.copy()), h[self.item].astype(np.float32), classified
+                source, step = self.clamp(h.copy()), classified
+                others = source[self.item].astype(np.float32)
             both = self.temper(*self.em(step.posterior, log(h)), log(h))
             end = min(end, both, key=lambda solution: solution.loss)
         parts = [(weight, posterior, theirs) for weight, (posterior, theirs) in zip(WEIGHTS, (

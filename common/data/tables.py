@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Frame:
-    """A table in memory, in place of a file. It is called by its `name` in errors, and its first row is line 2."""
+    """A table in memory instead of a file. It is called by its `name` in errors, and its first row is line 2."""
     table: pd.DataFrame
     name: str
 

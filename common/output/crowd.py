@@ -48,8 +48,8 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
     """({table: {column: values}}, summary): what labels.csv, annotators.csv, agreement.csv and next.csv have, and what the
     summary says of them.
 
-    items: Items, with each label once; names: the annotators'; class_names: the classes' names where they shall stand in
-    place of numbers, else None; estimates: {name: float (N, C)}, all that is said of the items; source: which of them the
+    items: Items, with each label once; names: the annotators'; class_names: the classes' names where they shall replace
+    numbers, else None; estimates: {name: float (N, C)}, all that is said of the items; source: which of them the
     labels follow; crowd: its Crowd.
     """
     posterior = estimates[source]

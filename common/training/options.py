@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass, field, fields
 
 from common.divergences import DIVERGENCES, SURROGATES
-from common.errors import UserError
+from common.errors import UserError, warnings
 from common.methods import FIELD_METHODS, FORECASTER, METHODS
 from common.robust import ROBUST
 
@@ -74,7 +74,7 @@ class Options:
     kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
                         choices=("mig", "kl"))
     kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
-    select: str = flag("none", "keep the weights of the last epoch, or of the one that foretells held-out crowd labels best",
+    select: str = flag("none", "keep the weights of the last epoch, or of the one that predicts held-out crowd labels best",
                        choices=("none", "crowd"))
     folds: int = flag(None, "of --select crowd: so many classifiers a method, each trained without the labels of its part "
                       "of the items, which takes the time of so many runs but one; by default 5, and 2 from 5,001 items on",
@@ -85,8 +85,8 @@ class Options:
                           choices=("last", "selected"))
     retrain: bool = flag(False, "KD-Crowd's stage 2 trains a crowd model anew, in place of going on with that of stage 0",
                          action="store_true")
-    labels_from: str = flag(None, "the candidate that labels.csv follows; by default chosen, or the last method's",
-                            metavar="NAME")
+    labels_from: str = flag(None, "the label estimate that labels.csv follows; by default the label model's, or the last "
+                            "method's without --select", metavar="NAME")
     out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
                     same_run=False, metavar="DIR")
     fresh: bool = flag(False, "begin anew in a folder that holds another run", same_run=False, action="store_true")
@@ -150,6 +150,7 @@ def parse(kind, protocol, description, arguments=None):
 
     Raises UserError for whatever is wrong with a flag.
     """
+    warnings.clear()
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
