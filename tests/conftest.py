@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two processes with two threads each are slower
 
-from common.errors import launch
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from common.errors import launch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",

@@ -14,6 +14,7 @@ from common.crowd.bayes import (
     log,
     softmax,
 )
+from common.crowd.held_out import combine, score
 from common.crowd.labels import CrowdLabels
 
 
@@ -141,7 +142,7 @@ def test_the_exponent_is_the_likeliest(small):
     model, _, posterior = small
     known = model.settle(posterior)
     found = model.temper(posterior, known)
-    rows, own = model._likelihoods(posterior, known)
+    rows, own = model.likelihoods(posterior, known)
     evidence = model.bags @ rows
     others = evidence[model.item] - rows[model.row]
 
@@ -243,7 +244,7 @@ def classified():
 def test_a_classifier_and_labels_are_better_than_either(classified):
     crowd, truth, h = classified
     model = LabelModel(crowd)
-    found = (model.posterior(model.score(h).calibrated).posterior.argmax(1) == truth).mean()
+    found = (model.posterior(score(model, h).calibrated).posterior.argmax(1) == truth).mean()
     alone = (model.posterior().posterior.argmax(1) == truth).mean()
     assert found > max(alone, (h.argmax(1) == truth).mean()) + .01
 
@@ -254,14 +255,14 @@ def test_a_useless_classifier_does_no_harm(classified):
     good, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
     model = LabelModel(good)
     noise = random.dirichlet(np.ones(5) / 5, len(truth))
-    labels, alone = model.posterior(model.score(noise).calibrated), model.posterior()
+    labels, alone = model.posterior(score(model, noise).calibrated), model.posterior()
     assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01
 
 
 def test_the_score_is_that_of_a_plain_loop(small):
     """The mean over the labels of log sum_c h_c^(1/T) pi^m[c, l], pi by two steps of EM; T is the likeliest."""
     model, dense, h = small
-    score = model.score(h)
+    found = score(model, h)
     log_h, q = log(h), softmax(log(h))
     for step in range(2):
         known = model.settle(q)
@@ -281,8 +282,8 @@ def test_the_score_is_that_of_a_plain_loop(small):
             q = softmax(scale * log_h + np.stack([sum(
                 (known.honest[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0), np.zeros(3))
                 for i in range(40)]))
-    assert score.mean == pytest.approx(mean(scale), abs=2e-4)
-    assert score.items.sum() == pytest.approx(score.mean * len(model.label))
+    assert found.mean == pytest.approx(mean(scale), abs=2e-4)
+    assert found.items.sum() == pytest.approx(found.mean * len(model.label))
 
 
 def test_the_score_ranks_classifiers_and_forgives_overconfidence(classified):
@@ -290,21 +291,21 @@ def test_the_score_ranks_classifiers_and_forgives_overconfidence(classified):
     model = LabelModel(crowd)
     random = np.random.default_rng(2)
     worse = np.where((random.random(400) < .7)[:, None], h, h[random.permutation(400)])
-    scores = [model.score(p).mean for p in (h, worse, np.full((400, 5), .2))]
+    scores = [score(model, p).mean for p in (h, worse, np.full((400, 5), .2))]
     assert scores[0] > scores[1] > scores[2]
     sharper = h ** 3 / (h ** 3).sum(1, keepdims=True)
-    assert model.score(sharper).mean == pytest.approx(scores[0], abs=.01)
+    assert score(model, sharper).mean == pytest.approx(scores[0], abs=.01)
 
 
 def test_only_held_out_items_are_scored(classified):
     crowd, truth, h = classified
     held_out = np.arange(400) < 100
     model = LabelModel(crowd, held_out=held_out)
-    score = model.score(h)
-    assert (score.items[:100] != 0).all() and not score.items[100:].any()
+    found = score(model, h)
+    assert (found.items[:100] != 0).all() and not found.items[100:].any()
     spoilt = h.copy()
     spoilt[300:] = spoilt[300:][:, [1, 2, 3, 4, 0]]
-    assert abs(model.score(spoilt).mean - score.mean) < abs(LabelModel(crowd).score(spoilt).mean - score.mean)
+    assert abs(score(model, spoilt).mean - found.mean) < abs(score(LabelModel(crowd), spoilt).mean - found.mean)
 
 
 def test_an_ensemble_of_those_within_one_standard_error(classified):
@@ -317,8 +318,8 @@ def test_an_ensemble_of_those_within_one_standard_error(classified):
         said = truth.copy()
         said[items] = random.integers(0, 5, 60)
         predictions[name] = .2 / 5 + .8 * np.eye(5)[said]
-    scores = {name: model.score(h) for name, h in predictions.items()}
-    mixed, shares = model.combine(scores)
+    scores = {name: score(model, h) for name, h in predictions.items()}
+    mixed, shares = combine(model, scores)
     assert shares == {"good": .5, "other": .5}
     np.testing.assert_allclose(mixed, (scores["good"].calibrated + scores["other"].calibrated) / 2)
 

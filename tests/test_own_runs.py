@@ -321,7 +321,7 @@ def test_second_answers_that_count(tmp_path, capsys):
     labels, votes = rows("run/labels.csv"), Counter((row["task"], row["label"]) for row in rows("answers.csv"))
     outvoted = sum(votes[row["item"], row["label"]] < max(votes[row["item"], name] for name in ("no", "maybe", "yes"))
                    for row in labels)
-    assert f"{outvoted} of 80 labels are not what most of the crowd says" in capsys.readouterr().out
+    assert f"{outvoted} of 80 labels have fewer votes than another class" in capsys.readouterr().out
     assert outvoted < sum(row["label"] != row["majority_vote"] for row in labels)  # those that are tied with another
     item = next(row for row in labels if row["item"] == first["task"])
     assert (item["answers"], item["majority_vote"]) == ("5", "yes")
@@ -348,7 +348,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
     for more, message in ((["--folds", "99"], "--folds 99: there are 80 training items"),
                           (["--folds", "3", "--held-out", ".2"], "--folds 3 and --held-out 0.2: expected one of the two"),
-                          (["--labels-from", "ann"], "--labels-from ann: there is no such candidate"),
+                          (["--labels-from", "ann"], "--labels-from ann: there is no such estimate"),
                           (["--device", "warp"], "--device warp: expected"),
                           (["--batch-size", "99"], "--batch-size 99: larger than")):
         with pytest.raises(UserError, match=message):

@@ -85,7 +85,7 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
 
     labels = read_csv(folder / "labels.csv")
     candidates = list(summary["candidates"])
-    assert candidates == ["majority-vote", "dawid-skene", "one-coin", *reported[1:]]
+    assert candidates == ["majority-vote", "dawid-skene", "one-coin", *reported[1:], "label-model"]
     assert list(labels[0]) == ["item", "truth", "majority_vote", "label", "confidence", *[f"p_{c}" for c in range(10)],
                                *candidates[1:]]
     for name in candidates[1:]:

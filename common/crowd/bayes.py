@@ -42,7 +42,6 @@ PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
 PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
-SCORING_STEPS = 2  # EM steps before a classifier is scored
 FITTED_LABELS = 100_000  # T and b are fitted on at most so many labels
 LOG_SCALES = -4., 1.5  # the bounds of -log T
 WEIGHTS = .5, .25, .25
@@ -96,18 +95,6 @@ class Solution:
     loss: float
     rows: np.ndarray
     annotators: Annotators
-
-
-@dataclass(frozen=True)
-class Score:
-    """How well a classifier predicts labels that it has not seen.
-
-    mean: the held-out log-likelihood in nats, a mean over the labels; items: (N,), the sums over each item's labels;
-    calibrated: (N, C), the classifier's predictions at the temperature that maximises it.
-    """
-    mean: float
-    items: np.ndarray
-    calibrated: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -263,7 +250,7 @@ class LabelModel:
                 break
         return posterior, known
 
-    def _likelihoods(self, posterior, known):
+    def likelihoods(self, posterior, known):
         """(rows (U, C): r_m log pi^m[c, l]; own float32 (L, C): P(label | class) of each label, its own count taken out)."""
         alpha, sums = known.alpha, known.total + known.alpha.sum(1)
         counts = known.counts + alpha.T[self.row_label]
@@ -284,7 +271,7 @@ class LabelModel:
 
         log_prior: (N, C), log h; None: the class shares of the posterior, whose temperature stays 1.
         """
-        rows, own = self._likelihoods(posterior, known)
+        rows, own = self.likelihoods(posterior, known)
         evidence = self.bags @ rows
         others = evidence.astype(np.float32)[self.item]
         others -= (rows.astype(np.float32)[self.row] if self.groups is None
@@ -310,35 +297,8 @@ class LabelModel:
 
     def calibrate(self, posterior, known, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
-        own, log_h = self._likelihoods(posterior, known)[1][self.fitted], log_h[self.item[self.fitted]]
+        own, log_h = self.likelihoods(posterior, known)[1][self.fitted], log_h[self.item[self.fitted]]
         return np.exp(minimise(lambda t: -log_likelihoods(np.exp(t) * log_h, own).mean(), *LOG_SCALES))
-
-    def score(self, h):
-        """The Score of a classifier whose predictions h (N, C) have not seen the items' own labels.
-
-        It is the mean over the labels (i, m, l) of log sum_c h(x_i)_c^(1/T) pi^m[c, l] (normalised). pi is estimated by two
-        steps of EM that start from h, with the label's own count taken out; T maximises the result, so a classifier that
-        is too sure of itself is not punished twice.
-        """
-        log_h = log(np.asarray(h, float))
-        q = softmax(log_h.copy())
-        for step in range(SCORING_STEPS):
-            known = self.settle(q)
-            scale = self.calibrate(q, known, log_h)
-            rows, own = self._likelihoods(q, known)
-            if step < SCORING_STEPS - 1:
-                q = self.clamp(softmax(scale * log_h + self.bags @ rows))
-        labels = log_likelihoods(scale * log_h[self.item[self.scored]], own[self.scored])
-        return Score(float(labels.mean()), np.bincount(self.item[self.scored], labels, self.items), softmax(scale * log_h))
-
-    def combine(self, scores):
-        """(h (N, C), {name: its share}): the mean of the calibrated predictions that score no more than one standard
-        error below the best. scores: {name: Score}."""
-        best = max(scores.values(), key=lambda score: score.mean)
-        seen = np.bincount(self.item[self.scored], minlength=self.items) > 0
-        gaps = {name: (best.items - score.items)[seen] for name, score in scores.items()}
-        names = [name for name, gap in gaps.items() if gap.mean() <= gap.std() / len(gap) ** .5]
-        return sum(scores[name].calibrated for name in names) / len(names), {name: 1 / len(names) for name in names}
 
     def posterior(self, h=None):
         """The Labels. h: (N, C), a classifier's calibrated predictions that have not seen the items' own labels, or None.

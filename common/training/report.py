@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import torch
 
 from common import processes
+from common.crowd.held_out import combine, score
 from common.crowd.labels import confusion_from, pinned
 from common.errors import UserError
 from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
@@ -73,11 +74,11 @@ def estimate_held_out(good, dataset, plan, said, found):
     """
     train = dataset.train
     predictions = plan.predict_apart([learner for team in good.values() for learner in team], train)
-    scores = {name: plan.model.score(as_array(h)) for name, h in predictions.items()}
-    for name, score in scores.items():
+    scores = {name: score(plan.model, as_array(h)) for name, h in predictions.items()}
+    for name, theirs in scores.items():
         if name not in LABEL_MODELS:
-            found[name] = as_tensor(score.calibrated, train)
-        found[name + WITH_LABELS] = as_tensor(plan.model.posterior(score.calibrated).posterior, train)
+            found[name] = as_tensor(theirs.calibrated, train)
+        found[name + WITH_LABELS] = as_tensor(plan.model.posterior(theirs.calibrated).posterior, train)
     for name, team in good.items():
         if team[0].method.forecasts and len(team) > 1:
             forecasts = torch.zeros(len(train), train.crowd.classes, device=train.truth.device)
@@ -85,12 +86,12 @@ def estimate_held_out(good, dataset, plan, said, found):
                 h = predict_all([learner], train.inputs, items=fold.speaks_for)[0]
                 forecasts[fold.speaks_for] = learner.method.forecast(h, train.crowd.select(fold.speaks_for))
             found[name + FORECASTER] = per_image(forecasts, train)
-    rivals = {name: score for name, score in scores.items() if name != UPPER_BOUND}
-    h, shares = plan.model.combine(rivals) if rivals else (None, {})
+    rivals = {name: scores[name] for name in scores if name != UPPER_BOUND}
+    h, shares = combine(plan.model, rivals) if rivals else (None, {})
     crowd = Crowd.of(said.crowd, plan.gold, plan.held_out, h)
     found = {name: pinned(p, train.once().gold) for name, p in found.items()}
     found[LABEL_MODEL] = as_tensor(crowd.labels.posterior, train)
-    return Estimates(found, crowd, {name: score.mean for name, score in scores.items()}, shares)
+    return Estimates(found, crowd, {name: scores[name].mean for name in scores}, shares)
 
 
 def as_array(h):
@@ -204,7 +205,7 @@ def say_crowd(summary, folder):
               f"{results.percent(summary[ENSEMBLE]['test_accuracy'])} % test accuracy")
     if summary["labels_from"]:
         found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
-        print(f"{summary['outvoted']} of {summary['items']} labels differ from the majority vote; annotators flagged: "
+        print(f"{summary['outvoted']} of {summary['items']} labels have fewer votes than another class; annotators flagged: "
               f"{found or 'none'}")
         print(f"labels.csv, annotators.csv and confusion are by {summary['labels_from']}; files are in {folder.path}")
 

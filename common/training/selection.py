@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from common.crowd.bayes import LabelModel
+from common.crowd.held_out import score
 from common.errors import UserError
 from common.training.learners import generator, predict_all, teams
 
@@ -35,12 +36,12 @@ class Plan:
 
     def score(self, learners, train, valid):
         """{name: the score by which the epoch is chosen, higher is better}: the accuracy on the validation items (Items),
-        or the held-out log-likelihood of the crowd's labels (LabelModel.score)."""
+        or the held-out log-likelihood of the crowd's labels (held_out.score)."""
         if self.select == "valid":
             right = {name: p.argmax(1) == valid.truth for name, p in predict_teams(learners, valid.inputs).items()}
             return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
         if self.select == "crowd":
-            return {name: self.model.score(h.double().cpu().numpy()).mean
+            return {name: score(self.model, h.double().cpu().numpy()).mean
                     for name, h in self.predict_apart(learners, train).items()}
         return {}
 
