@@ -45,7 +45,7 @@ def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shar
 def test_what_stands_in_it():
     html = make()
     assert "<script" not in html and "bob &lt;script&gt;" in html and "dog &amp; &lt;co&gt;" in html
-    assert "87.5" in html and "loss not finite" in html and "test AUC" not in html and "labels right" not in html
+    assert "87.5" in html and "loss not finite" in html and "test AUC" not in html and "label accuracy" not in html
     assert "spam" in html and "likely" in html  # a column that it does not know
     assert "<th>flag</th>" not in html  # one in which nothing stands
     assert not re.search(r"(src|href)=", html)

@@ -125,7 +125,7 @@ def _scored(summary):
         return method.get("selected") or method.get("last") or {}
     scores = {"test accuracy": lambda method: kept(method).get("test_accuracy"),
               "test AUC": lambda method: kept(method).get("test_auc"),
-              "labels right": lambda method: method.get("train_label_accuracy")}
+              "label accuracy": lambda method: method.get("train_label_accuracy")}
     methods = summary["methods"].values()
     return {name: value for name, value in scores.items() if any(value(method) is not None for method in methods)}
 
