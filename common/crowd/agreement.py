@@ -11,7 +11,7 @@ MEETINGS = 3e6  # pairs of labels of an item by which those pairs are found, at 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A coefficient and its 95 % interval, by a bootstrap over the items."""
+    """A coefficient and its 95 % interval, by a bootstrap over the items; no interval of a single item."""
     value: float
     low: float
     high: float
@@ -30,7 +30,7 @@ def _bootstrap(statistics, coefficient):
     with np.errstate(divide="ignore", invalid="ignore"):
         value, resampled = float(coefficient(statistics.sum(0))), coefficient(resampled)
     resampled = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(resampled, (.025, .975)).tolist() if len(resampled) else (np.nan, np.nan)
+    low, high = np.quantile(resampled, (.025, .975)).tolist() if n > 1 and len(resampled) else (None, None)
     return Agreement(value, low, high)
 
 
@@ -65,6 +65,24 @@ def fleiss_kappa(votes):
     return _bootstrap(np.column_stack([agreed, votes]), kappa)
 
 
+def label_table(annotator, item, kept, people, items):
+    """Sparse (M, N): one more than the number of each annotator's (last) label of an item. annotator, item: int (L,);
+    kept: bool (L,), the labels that are in it."""
+    key = annotator[kept] * items + item[kept]
+    _, last = np.unique(key[::-1], return_index=True)  # a repeated answer would add up
+    label = np.flatnonzero(kept)[len(key) - 1 - last]
+    return sparse.csr_matrix((label + 1, (annotator[label], item[label])), (people, items))
+
+
+def common_labels(one, other):
+    """(sparse (P, N), int (K,), int (K,)): the items that two annotators have in common, and the two labels' numbers
+    there, pair after pair. one, other: sparse (P, N), rows of label_table."""
+    one, other = one.multiply(other.astype(bool)).tocsr(), other.multiply(one.astype(bool)).tocsr()
+    one.sort_indices()
+    other.sort_indices()
+    return one, one.data.astype(np.int64) - 1, other.data.astype(np.int64) - 1
+
+
 def cohen_kappas(crowd):
     """{"first", "second", "items", "agreement", "kappa"}: arrays (P,), Cohen's kappa (1960) of the pairs of annotators
     with most items in common, these first; NaN where both always give one and the same label."""
@@ -78,12 +96,11 @@ def cohen_kappas(crowd):
     together = sparse.triu(met @ met.T, 1).tocoo()
     order = np.lexsort((together.col, together.row, -together.data))[:PAIRS]
     first, second = together.row[order].astype(np.int64), together.col[order].astype(np.int64)
-    table = sparse.csr_matrix((label + 1, (annotator, item)), shape)
-    one, other = table[first], table[second]
-    one, other = one.multiply(other.astype(bool)).tocsr(), other.multiply(one.astype(bool)).tocsr()
-    items = np.diff(one.indptr)
+    table = label_table(annotator, item, np.ones(len(item), bool), *shape)
+    both, *sides = common_labels(table[first], table[second])
+    items = np.diff(both.indptr)
     pair = np.repeat(np.arange(len(first)), items)
-    one, other = one.data.astype(np.int64) - 1, other.data.astype(np.int64) - 1
+    one, other = (label[side] for side in sides)
     given = [np.bincount(pair * crowd.classes + labels, minlength=len(first) * crowd.classes).reshape(-1, crowd.classes)
              for labels in (one, other)]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,14 +1,14 @@
 """Who copies whom.
 
 Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). The
-claim is serious, so the errors of a pair are judged by a posterior in which neither of the two has a say. Of each label
-of the one, the other repeats it by chance with the larger of two rates: how many of the other annotators of the item give
-it (with one label of the second annotator's usual ones added), and how often the second annotator gives it at all. So
-hard items and favourite labels are no evidence. A pair are copies if
+claim is serious, so the errors of a pair are judged by a posterior in which neither of the two has a say, nor anybody who
+answers nearly as one of them does. Of each label of the one, the other repeats it by chance with the larger of two rates:
+how many of the other annotators of the item give it (with one label of the second annotator's usual ones added), and how
+often the second annotator gives it at all. So hard items and favourite labels are no evidence. A pair are copies if
 
 - they share at least SHARED errors,
 - each repeats significantly more of the other's errors than chance (normal approximation, Bonferroni's correction for all
-  pairs that have enough items in common), and
+  pairs that have enough items in common), and two fifths or more of those beyond chance, and
 - one of them repeats most of the other's errors beyond chance (95 % sure).
 """
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import norm
 
+from common.crowd.agreement import common_labels, label_table
 from common.crowd.bayes import softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
-MOST = .5  # the share of the errors beyond chance that copies repeat
+MOST, MANY = .5, .4  # the share of the errors beyond chance that one repeats of the other's, for sure; and each of the other's
+TWINS = .85  # the share of all labels beyond chance from which others of the same answers do not judge a pair either
 LEVEL, SURE = .05, norm.ppf(.975)
 MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
 
@@ -53,41 +55,51 @@ def find_copies(model, h=None):
     meetings = (count[count >= 3] ** 2).sum()
     if meetings > MEETINGS:  # some of the items show copies as well
         third &= model.item % int(np.ceil(meetings / MEETINGS)) == 0
-    first, second, tests = _alike(model, votes, count, third)
+    first, second, rate, tests = _alike(model, votes, count, third)
     if not len(first):
         return alone
     log_prior, solution = model.evidence_for(h)
 
-    label = np.flatnonzero(third)
-    table = sparse.csr_matrix((label + 1, (model.annotator[label], model.item[label])), (people, model.items))
-    one, other = table[first], table[second]
-    one, other = one.multiply(other.astype(bool)).tocsr(), other.multiply(one.astype(bool)).tocsr()
-    common = np.diff(one.indptr)
+    table = label_table(model.annotator, model.item, third, people, model.items)
+    both, one, other = common_labels(table[first], table[second])
+    common = np.diff(both.indptr)
     kept = common.cumsum() <= max(EXAMINED, common[0])
+    link = sparse.csr_matrix((np.ones(2 * (rate > TWINS).sum()), (
+        np.concatenate([first[rate > TWINS], second[rate > TWINS]]),
+        np.concatenate([second[rate > TWINS], first[rate > TWINS]]))), (people, people))
     first, second, common = first[kept], second[kept], common[kept]
     pair = np.repeat(np.arange(len(first)), common)
-    one, other = one.data[:len(pair)] - 1, other.data[:len(pair)] - 1
+    one, other = one[:len(pair)], other[:len(pair)]
 
     item, same = model.item[one], model.label[one] == model.label[other]
     rows = solution.exponent * solution.rows
-    posterior = softmax((model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]] + log_prior[item])
+    evidence = (model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]]
+    judged = votes[item]  # the votes of those who judge
+    np.subtract.at(judged, (np.arange(len(item)), model.label[one]), 1)
+    np.subtract.at(judged, (np.arange(len(item)), model.label[other]), 1)
+    place, twin = _twins(both[:len(first)], table, link, first, second)
+    np.subtract.at(evidence, place, rows[model.row[twin]])
+    np.subtract.at(judged, (place, model.label[twin]), 1)
+    posterior = softmax(evidence + log_prior[item])
 
     def repeated(label, by):
         """(errors of `label`'s annotators, shared ones, expected ones, the variance of these), each (P,)."""
         given = model.label[label]
         chance = usual[model.annotator[by], given]
-        chance = np.maximum(chance, (votes[item, given] - 1 - same + chance) / (count[item] - 1))
+        chance = np.maximum(chance, (judged[np.arange(len(given)), given] + chance) / (judged.sum(1) + 1))
         wrong = 1 - posterior[np.arange(len(given)), given]
         wrong *= wrong > WRONG
         return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
 
-    significance, rate = [], []
+    significance, least, surely = [], [], []
     for label, by in ((one, other), (other, one)):
         errors, shared, expected, variance = repeated(label, by)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         significance.append((shared - expected) / deviation)
-        rate.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
-    found = ((shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2)) & (np.maximum(*rate) > MOST))
+        least.append((shared - expected) / np.maximum(errors - expected, 1e-12))
+        surely.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
+    found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
+    found &= (np.maximum(*surely) > MOST) & (np.minimum(*least) > MANY)
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, expected))
     link = sparse.csr_matrix((np.ones(len(first)), (first, second)), (people, people))
     _, cluster = sparse.csgraph.connected_components(link, directed=False)
@@ -96,7 +108,7 @@ def find_copies(model, h=None):
 
 
 def _alike(model, votes, count, third):
-    """(first, second, tests): the pairs who agree on most of their items beyond chance, the most alike first, int (P,)
+    """(first, second, rate, tests): the pairs who agree on most of their items beyond chance, the most alike first, int (P,)
     each, and how many pairs have enough items in common. Chance is what the other annotators say. third: bool (L,), which
     labels count."""
     who, item, label = model.annotator[third], model.item[third], model.label[third]
@@ -107,7 +119,7 @@ def _alike(model, votes, count, third):
     first, second = together.row[enough].astype(np.int64), together.col[enough].astype(np.int64)
     common = together.data[enough]
     if not len(first):
-        return first, second, 0
+        return first, second, np.zeros(0), 0
     others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
     given = sparse.csr_matrix((ones, (who, item * model.classes + label)), (model.people, model.items * model.classes))
 
@@ -117,4 +129,15 @@ def _alike(model, votes, count, third):
     rate = (of_pairs(given @ given.T) - chance) / np.maximum(common - chance, 1e-12)
     order = np.argsort(-rate, kind="stable")
     order = order[rate[order] > MOST]
-    return first[order], second[order], len(first)
+    return first[order], second[order], rate[order], len(first)
+
+
+def _twins(both, table, link, first, second):
+    """(place, label), int (K,) each: the labels of those who are linked to one of a pair, where both of the pair have
+    labelled the item, and the item's place among those of all pairs."""
+    near = (link[first] + link[second]).tocoo()
+    kept = (near.col != first[near.row]) & (near.col != second[near.row])
+    pair, twin = near.row[kept], near.col[kept]
+    places = sparse.csr_matrix((np.arange(both.nnz) + 1, both.indices, both.indptr), both.shape)
+    _, place, label = common_labels(places[pair], table[twin])
+    return place, label
