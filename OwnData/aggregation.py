@@ -54,10 +54,13 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
 
     Raises UserError, one sentence, for anything that is wrong with them.
     """
-    named = {"answers": answers, "truth": truth, "gold": gold}
-    tables = {name: Frame(table, name) if isinstance(table, pd.DataFrame) else table and str(table)
-              for name, table in named.items()}
     started = time.perf_counter()
+    tables = {name: table_of(table, name) for name, table in (("answers", answers), ("truth", truth), ("gold", gold))}
+    if not tables["answers"]:
+        raise UserError("answers: None; expected a DataFrame or the path of a table")
+    columns, classes = names_of(columns, "columns"), names_of(classes, "classes")
+    methods = [methods] if isinstance(methods, str) else list(methods)
+    check_methods(methods)
     dataset = load_answers(tables["answers"], tables["truth"], tables["gold"], columns, classes, duplicates)
     estimates, seconds, crowd = estimate(dataset, methods)
     described, summary = describe_crowd(dataset.train.said()[0], dataset.annotator_names, dataset.class_names, estimates,
@@ -68,12 +71,37 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
                   summarise(dataset, estimates, seconds, started) | summary)
 
 
+def table_of(table, name):
+    """A Frame of a DataFrame, called `name`; the path of a table as text; None for None."""
+    if table is None or isinstance(table, str | Path):
+        return table and str(table)
+    if not isinstance(table, pd.DataFrame):
+        raise UserError(f"{name}: a {type(table).__name__}; expected a DataFrame or the path of a table")
+    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):
+        table = table.reset_index()  # the items' names
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise UserError(f"{name}: two columns are named {twice[0]!r}; expected a name for each")
+    return Frame(table, name)
+
+
+def names_of(names, argument):
+    """A list of names as text, or None."""
+    if isinstance(names, str):
+        raise UserError(f"{argument}: {names!r}; expected a list of names")
+    return None if names is None else [str(name) for name in names]
+
+
+def check_methods(methods):
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise UserError(f"--methods {unknown[0]}: there is no such estimate of answers alone; choose from "
+                        f"{', '.join(METHODS)}")
+
+
 def estimate(dataset, methods):
     """({name: posterior (N, C)}, {name: seconds}, Crowd) of the classic label models, the label model and other
     `methods`."""
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown:
-        raise UserError(f"--methods {unknown[0]}: not for answers alone; choose from {', '.join(METHODS)}")
     train = dataset.train
     said = train.said()[0]
     clock = time.perf_counter()
@@ -112,6 +140,7 @@ def load(options):
             shown = "" if value is True else f" {value}"
             raise UserError(f"--{name.replace('_', '-')}{shown}: nothing is trained on answers alone; leave it out, or give "
                             "the items by --images, --features or --texts")
+    check_methods(options.methods)
     if options.labels_from not in (None, *METHODS):
         raise UserError(f"--labels-from {options.labels_from}: there is no such estimate; choose from {', '.join(METHODS)}")
     return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates)
@@ -127,7 +156,8 @@ def run(dataset, options, methods):
     with folder.claimed():
         _, summary = folder.load()
         if summary:
-            print(f"this run is done; --fresh does it again\n\n{results.table(summary)}\n\nfiles are in {Path(folder.path)}")
+            print(f"this run is done; --fresh does it again\n\n{results.table(summary)}\n")
+            say_crowd(summary, folder)
             return 0
         train = dataset.train
         print(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "

@@ -18,10 +18,11 @@ from common.errors import launch  # first: then Control-C in the imports is no t
 from common.training.experiment import check, run
 from common.training.options import parse
 from OwnData import aggregation, own_data
+from OwnData.own_data import PROTOCOL
 
 
 def read_options(arguments=None):
-    return parse(own_data.OwnOptions, own_data.PROTOCOL, __doc__, arguments)
+    return parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
 
 
 def main(arguments=None):

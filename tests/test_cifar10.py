@@ -115,7 +115,7 @@ def test_the_command_on_batches_from_both_places(cifar_folder, command, shell, t
     rows = cifar_folder / cifar10.FOLDER / "data_batch_3"
     rows.write_bytes(rows.read_bytes().replace(b"\x40", b"\x41"))  # other pixels, the same command
     changed = command("Cifar10", *arguments, "--methods", "max-mig", "majority-vote")
-    assert changed.returncode == 2 and "holds another run: training-items-crc32 of the data is" in changed.stderr
+    assert changed.returncode == 2 and "holds another run: its data are others" in changed.stderr
 
 
 class Hostile:

@@ -156,6 +156,46 @@ def test_aggregate_is_the_run_on_a_table(tmp_path):
         aggregate(pd.DataFrame({"worker": ["a", "b"], "label": [0, 1]}))
 
 
+@pytest.mark.parametrize("table", [
+    lambda table: table.assign(label=table["label"].astype("category")),
+    lambda table: table.assign(task=table["task"].astype(float)),
+    lambda table: table.assign(label=table["label"].astype("Int64")),
+    lambda table: table.pivot(index="task", columns="worker", values="label"),
+    lambda table: table.pivot(index="task", columns="worker", values="label").reset_index().convert_dtypes(),
+], ids=["categories", "numbers that were once incomplete", "nullable", "wide, names in the index", "wide, nullable"])
+def test_tables_as_pandas_has_them(table):
+    """Whatever the types of its columns, a table gives the same labels under the same names."""
+    long = pd.DataFrame([(k, worker, (k + (worker == "c") * (k % 5 == 0)) % 2) for k in range(20) for worker in "abc"],
+                        columns=["task", "worker", "label"])
+    found, expected = aggregate(table(long)), aggregate(long)
+    assert dict(zip(found.labels["item"], found.labels["label"], strict=True)) == dict(
+        zip(expected.labels["item"], expected.labels["label"], strict=True))
+    assert set(expected.labels["item"]) == {str(k) for k in range(20)}
+
+
+def test_arguments_that_aggregate_refuses():
+    table = pd.DataFrame([(k, worker, k % 2) for k in range(20) for worker in "abc"], columns=["task", "worker", "label"])
+    assert aggregate(table, classes=[1, 0]).labels["label"].tolist() == aggregate(table).labels["label"].tolist()
+    for arguments, message in (((None,), "answers: None; expected a DataFrame"),
+                               (({"a": 1},), "answers: a dict; expected a DataFrame"),
+                               ((pd.concat([table, table], axis=1),), "two columns are named 'task'")):
+        with pytest.raises(UserError, match=message):
+            aggregate(*arguments)
+    for keywords, message in (({"methods": "none"}, "there is no such estimate of answers alone"),
+                              ({"duplicates": "x"}, "expected one of last, first, count, error"),
+                              ({"classes": "01"}, "classes: '01'; expected a list"),
+                              ({"truth": table["label"]}, "truth: a Series; expected a DataFrame")):
+        with pytest.raises(UserError, match=message):
+            aggregate(table, **keywords)
+
+
+def test_answers_that_all_count_in_pairs():
+    """Repeated answers that all count are one label of a pair of annotators."""
+    table = pd.DataFrame([(k, worker, k % 2) for k in range(20) for worker in "abc"], columns=["task", "worker", "label"])
+    found = aggregate(pd.concat([table, table.head(9)]), duplicates="count")
+    assert found.agreement["items"].tolist() == [20] * 3 and (found.agreement["kappa"] == 1).all()
+
+
 def test_repeated_answers_count_once(tmp_path, capsys):
     """Identical ones without a word of doubt; of others the last, or what --duplicates says."""
     table = "task,worker,label\n" + "".join(f"{k},{w},{k % 2}\n" for k in range(6) for w in "abc") + "0,a,0\n1,a,0\n"

@@ -22,7 +22,7 @@ from common.crowd.bayes import softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
-MOST, MANY = .5, .4  # the share of the errors beyond chance that one repeats of the other's, for sure; and each of the other's
+MOST, MANY = .5, .4  # the share of the other's errors beyond chance that one of a pair repeats, and that each repeats
 TWINS = .85  # the share of all labels beyond chance from which others of the same answers do not judge a pair either
 LEVEL, SURE = .05, norm.ppf(.975)
 MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most

@@ -73,8 +73,10 @@ def read_answers(file, columns=None, classes=None, duplicates="last"):
     occur; duplicates: which of a worker's answers to one item counts, `last`, `first`, `count` (each) or `error` (none may
     be repeated).
 
-    Raises UserError for whatever is wrong with it; prints a warning for a class of one answer alone.
+    Raises UserError for anything that is wrong with it; prints a warning for a class of one answer alone.
     """
+    if duplicates not in DUPLICATES:
+        raise UserError(f"--duplicates {duplicates}: expected one of {', '.join(DUPLICATES)}")
     if not isinstance(file, Frame) and first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         if columns:
             raise UserError(f"--columns {' '.join(columns)}: {file} is JSON, which has no columns")

@@ -29,6 +29,18 @@ class Frame:
     def __str__(self):
         return self.name
 
+    def as_text(self):
+        """The table with its cells as strings, nothing where there is no value; whole numbers have no decimals."""
+        table = self.table.reset_index(drop=True)
+        for place in range(table.shape[1]):
+            values = table.iloc[:, place]
+            if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+                values = values.astype("Int64")
+            text = values.astype(object).where(values.notna(), "").map(str)
+            table.isetitem(place, text)
+        table.columns = header_of(self)
+        return table
+
 
 def first_bytes(file, count=1 << 16):
     """The beginning of a file's content, gzipped or not. Raises UserError where it cannot be read."""
@@ -89,9 +101,7 @@ def read_columns(file, names=None):
     """({name: Column}, lines): these columns of a table, all by default, blank lines left out; lines: int (N,), the line
     of the file that each row is on."""
     if isinstance(file, Frame):
-        table = file.table.reset_index(drop=True)
-        table.columns = header = header_of(file)
-        frame = table.where(table.notna(), "").astype(str)
+        header, frame = header_of(file), file.as_text()
     else:
         header, how = _dialect(file)
         frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})

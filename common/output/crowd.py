@@ -140,7 +140,7 @@ def label_columns(items, posterior, estimates, class_names=None):
                "majority_vote": named(majority_vote(items.crowd), class_names), "label": named(label, class_names),
                "confidence": confidence.tolist()}
     if class_names:
-        votes = items.crowd.votes()
+        votes = items.crowd.votes().double()
         agreed = votes.gather(1, label[:, None])[:, 0] / votes.sum(1)
         columns |= {"answers": items.crowd.counts.tolist(), "agreement": agreed.tolist()}
     others = {name: named(says.argmax(1), class_names) for name, says in estimates.items() if name != "majority-vote"}

@@ -182,8 +182,9 @@ class RunFolder:
             raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
         for name, value in _compared(self.config).items():
             if name in old and old[name] != json.loads(json.dumps(value)):
-                raise UserError(f"{self.path} holds another run: {name.replace('_', '-')} is {_show(old[name])} there "
-                                f"and {_show(value)} here; give another --out, or --fresh to begin anew")
+                differs = ("its data are others (answers, truth or items)" if "crc32" in name else
+                           f"{name.replace('_', '-')} is {_show(old[name])} there and {_show(value)} here")
+                raise UserError(f"{self.path} holds another run: {differs}; give another --out, or --fresh to start over")
 
     def _read_checkpoint(self):
         path = self.path / CHECKPOINT
@@ -274,4 +275,6 @@ def _compared(config):
 
 
 def _show(value):
+    if value in (None, [], ()):
+        return "not given"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
