@@ -132,8 +132,9 @@ def confusions(file, estimated, true, names, labels, title, classes=None):
             axes.axis("on")
             image = axes.imshow(matrices[m], vmin=0, vmax=1, cmap="viridis")
             below = place + columns >= len(shown) and row == len(kinds) - 1
-            axes.set_xticks(ticks, written if below else [], rotation=0 if classes is None else 90)
-            axes.set_yticks(ticks, written if column == 0 else [])
+            # ticks only where they are labelled: each takes as long to draw as a matrix
+            axes.set_xticks(ticks if below else [], written if below else [], rotation=0 if classes is None else 90)
+            axes.set_yticks(ticks if column == 0 else [], written if column == 0 else [])
             axes.tick_params(labelsize=6, length=2)
             if row == 0:
                 axes.set_title(names[m] if len(names[m]) <= 24 else names[m][:23] + "\N{HORIZONTAL ELLIPSIS}", fontsize=8)
