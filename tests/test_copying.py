@@ -73,6 +73,15 @@ def test_a_majority_of_copiers_is_found_by_a_classifier():
     np.testing.assert_array_equal(found.representative, [0, 1, 2, 3, 4, 5, 0, 0, 0, 0])
 
 
+def test_two_pairs_of_copies_who_sway_the_labels():
+    """Ten weak annotators of two classes and a perfect copy of two of them: the labels alone would follow the copies."""
+    random = np.random.default_rng(0)
+    truth = (random.random(1500) < .165).astype(int)
+    _, dense = crowd_of(truth, one_coin([.6] * 10, 2), random)
+    found = copies_in(np.concatenate([dense, dense[:, :2]], 1), 2)
+    np.testing.assert_array_equal(found.representative, [*range(10), 0, 1])
+
+
 def test_crowds_that_are_too_small():
     assert not len(copies_in(np.array([[0, 1], [1, 1], [0, 0]]), 2).first)
     assert not len(copies_in(np.full((30, 3), -1), 2).first)

@@ -118,7 +118,7 @@ class LabelModel:
     """
 
     def __init__(self, crowd, gold=None, held_out=None, clusters=None):
-        self.items, self.people, self.classes = len(crowd), crowd.annotators, crowd.classes
+        self.crowd, self.items, self.people, self.classes = crowd, len(crowd), crowd.annotators, crowd.classes
         self.item, self.annotator, self.label = (a.cpu().numpy().astype(np.int64) for a in (
             crowd.item, crowd.annotator, crowd.label))
         self.gold = None if gold is None else np.asarray(gold)

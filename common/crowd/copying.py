@@ -18,7 +18,7 @@ from scipy import sparse
 from scipy.stats import norm
 
 from common.crowd.agreement import common_labels, label_table
-from common.crowd.bayes import softmax
+from common.crowd.bayes import LabelModel, softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
@@ -58,15 +58,18 @@ def find_copies(model, h=None):
     first, second, rate, tests = _alike(model, votes, count, third)
     if not len(first):
         return alone
-    log_prior, solution = model.evidence_for(h)
+    twins = rate > TWINS
+    link = sparse.csr_matrix((np.ones(2 * twins.sum()), (np.concatenate([first[twins], second[twins]]),
+                                                         np.concatenate([second[twins], first[twins]]))), (people, people))
+    _, cluster = sparse.csgraph.connected_components(link, directed=False)
+    _, representative = np.unique(cluster, return_index=True)
+    # the judge counts nearly equal annotators once: many copies would sway it
+    log_prior, solution = LabelModel(model.crowd, model.gold, clusters=representative[cluster]).evidence_for(h)
 
     table = label_table(model.annotator, model.item, third, people, model.items)
     both, one, other = common_labels(table[first], table[second])
     common = np.diff(both.indptr)
     kept = common.cumsum() <= max(EXAMINED, common[0])
-    link = sparse.csr_matrix((np.ones(2 * (rate > TWINS).sum()), (
-        np.concatenate([first[rate > TWINS], second[rate > TWINS]]),
-        np.concatenate([second[rate > TWINS], first[rate > TWINS]]))), (people, people))
     first, second, common = first[kept], second[kept], common[kept]
     pair = np.repeat(np.arange(len(first)), common)
     one, other = one[:len(pair)], other[:len(pair)]
