@@ -58,13 +58,10 @@ def find_copies(model, h=None):
     first, second, rate, tests = _alike(model, votes, count, third)
     if not len(first):
         return alone
-    twins = rate > TWINS
-    link = sparse.csr_matrix((np.ones(2 * twins.sum()), (np.concatenate([first[twins], second[twins]]),
-                                                         np.concatenate([second[twins], first[twins]]))), (people, people))
-    _, cluster = sparse.csgraph.connected_components(link, directed=False)
-    _, representative = np.unique(cluster, return_index=True)
-    # the judge counts nearly equal annotators once: many copies would sway it
-    log_prior, solution = LabelModel(model.crowd, model.gold, clusters=representative[cluster]).evidence_for(h)
+    link, near = _clusters(first[rate > TWINS], second[rate > TWINS], people)
+    # the judge counts nearly equal annotators once: its labels would follow many copies. Without any it is fitted already
+    judge = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
+    log_prior, solution = judge.evidence_for(h)
 
     table = label_table(model.annotator, model.item, third, people, model.items)
     both, one, other = common_labels(table[first], table[second])
@@ -104,10 +101,16 @@ def find_copies(model, h=None):
     found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
     found &= (np.maximum(*surely) > MOST) & (np.minimum(*least) > MANY)
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, expected))
+    return Copies(first, second, common, shared, expected, _clusters(first, second, people)[1])
+
+
+def _clusters(first, second, people):
+    """(sparse (M, M), int (M,)): who is linked to whom by pairs of annotators, and the first of those connected to each."""
     link = sparse.csr_matrix((np.ones(len(first)), (first, second)), (people, people))
+    link = link + link.T
     _, cluster = sparse.csgraph.connected_components(link, directed=False)
     _, representative = np.unique(cluster, return_index=True)
-    return Copies(first, second, common, shared, expected, representative[cluster])
+    return link, representative[cluster]
 
 
 def _alike(model, votes, count, third):

@@ -132,8 +132,8 @@ def label_columns(items, posterior, estimates, class_names=None):
     Its truth, the majority vote, the label, its confidence and the probabilities of the classes, and what other estimates
     say; with class_names also the number of answers and the share of them that agree.
 
-    posterior: (N, C), of the labels; estimates: {name: (N, C)}; class_names: put in place of the classes' numbers, and as
-    the names of their columns in place of p_0, p_1, ...
+    posterior: (N, C), of the labels; estimates: {name: (N, C)}; class_names: replace the classes' numbers, and as
+    the names of their columns instead of p_0, p_1, ...
     """
     confidence, label = posterior.max(1)
     columns = {"item": items.names, "truth": named(items.truth, class_names),
@@ -154,7 +154,7 @@ def class_columns(classes, taken):
 
 
 def named(labels, class_names=None):
-    """Labels (N,) as a list, with nothing in place of -1, and with the classes' names where they are given."""
+    """Labels (N,) as a list, with nothing for -1, and with the classes' names where they are given."""
     return ["" if label < 0 else class_names[label] if class_names else label for label in labels.tolist()]
 
 

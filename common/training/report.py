@@ -1,4 +1,4 @@
-"""The end of a run: what the trained methods say of the training items, the classifier that is left, the summary."""
+"""The end of a run: what the trained methods say of the training items, the final classifier, the summary."""
 from dataclasses import dataclass, field
 
 import torch
