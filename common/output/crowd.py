@@ -132,8 +132,8 @@ def label_columns(items, posterior, estimates, class_names=None):
     Its truth, the majority vote, the label, its confidence and the probabilities of the classes, and what other estimates
     say; with class_names also the number of answers and the share of them that agree.
 
-    posterior: (N, C), of the labels; estimates: {name: (N, C)}; class_names: replace the classes' numbers, and as
-    the names of their columns instead of p_0, p_1, ...
+    posterior: (N, C), of the labels; estimates: {name: (N, C)}; class_names: they replace the
+    classes' numbers, and p_0, p_1, ... as the names of the columns.
     """
     confidence, label = posterior.max(1)
     columns = {"item": items.names, "truth": named(items.truth, class_names),
