@@ -42,7 +42,7 @@ PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
 PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
-FITTED_LABELS = 100_000  # T and b are fitted on at most so many labels
+FITTED_LABELS = 30_000  # T and b are fitted on at most so many labels
 LOG_SCALES = -4., 1.5  # the bounds of -log T
 WEIGHTS = .5, .25, .25
 

@@ -115,36 +115,38 @@ def confusions(file, estimated, true, names, labels, title, classes=None):
     """
     shown = np.sort(np.argsort(-np.asarray(labels), kind="stable")[:SHOWN])
     kinds = {"estimated": estimated} | ({"true": true} if np.isfinite(true[shown]).any() else {})
-    columns = min(len(shown), 5)
+    count, columns = estimated.shape[1], min(len(shown), 5)
     blocks = -(-len(shown) // columns)
-    count = estimated.shape[1]
-    ticks = list(range(0, count, max(1, -(-count // 10))))
-    written = [str(c) if classes is None else classes[c] if len(classes[c]) <= LONGEST_TICK else
-               classes[c][:LONGEST_TICK - 1] + "\N{HORIZONTAL ELLIPSIS}" for c in ticks]
-    figure, grid = plt.subplots(len(kinds) * blocks, columns, squeeze=False, layout="compressed",
-                                figsize=(2.2 + 1.9 * columns, 1.4 + 2.1 * len(kinds) * blocks))
-    for axes in grid.flat[len(kinds) * len(shown):] if blocks == 1 else grid.flat:
-        axes.axis("off")
+    ticks = range(0, count, max(1, -(-count // 10)))
+    written = [shorten(str(c) if classes is None else classes[c], LONGEST_TICK) for c in ticks]
+    # all matrices, each of size 1, lie on one axes: a grid of axes takes ten times as long to draw
+    height = .15 * (len(kinds) - 1) + len(kinds) + .3
+    figure, axes = plt.subplots(figsize=(2.2 + 1.9 * columns, 1.4 + 1.7 * height * blocks), layout="constrained")
     for place, m in enumerate(shown):
         block, column = divmod(place, columns)
         for row, (kind, matrices) in enumerate(kinds.items()):
-            axes = grid[len(kinds) * block + row, column]
-            axes.axis("on")
-            image = axes.imshow(matrices[m], vmin=0, vmax=1, cmap="viridis")
-            below = place + columns >= len(shown) and row == len(kinds) - 1
-            # ticks only where they are labelled: each takes as long to draw as a matrix
-            axes.set_xticks(ticks if below else [], written if below else [], rotation=0 if classes is None else 90)
-            axes.set_yticks(ticks if column == 0 else [], written if column == 0 else [])
-            axes.tick_params(labelsize=6, length=2)
+            x, y = 1.1 * column, block * height + 1.15 * row
+            image = axes.imshow(matrices[m], vmin=0, vmax=1, cmap="viridis", extent=(x, x + 1, y + 1, y))
             if row == 0:
-                axes.set_title(names[m] if len(names[m]) <= 24 else names[m][:23] + "\N{HORIZONTAL ELLIPSIS}", fontsize=8)
+                axes.text(x + .5, y - .05, shorten(names[m], 24), fontsize=8, ha="center", va="bottom")
             if column == 0:
-                axes.set_ylabel(f"{kind}\ntrue class", fontsize=8)
-            if below:
-                axes.set_xlabel("label", fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    figure.colorbar(image, ax=grid, shrink=.5, label="P(label | true class)")
+                axes.text(-.03, y - .07, kind, fontsize=7, ha="right", va="center")
+                for c, name in zip(ticks, written, strict=True):
+                    axes.text(-.03, y + (c + .5) / count, name, fontsize=6, ha="right", va="center")
+            if place + columns >= len(shown) and row == len(kinds) - 1:
+                for c, name in zip(ticks, written, strict=True):
+                    axes.text(x + (c + .5) / count, y + 1.03, name, fontsize=6, ha="center", va="top",
+                              rotation=0 if classes is None else 90)
+    axes.set(xlim=(0, 1.1 * columns - .1), ylim=(height * blocks - .3, 0))
+    axes.axis("off")
+    figure.suptitle(f"{title}\nrows: true class, columns: label", fontsize=10)
+    figure.colorbar(image, ax=axes, shrink=.5, label="P(label | true class)")
     _save(figure, file)
+
+
+def shorten(text, most):
+    """A text, at most `most` characters of it."""
+    return text if len(text) <= most else text[:most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def bars(file, shown, methods, title):
