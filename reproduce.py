@@ -8,7 +8,7 @@ Finished cells are never run again and a killed one goes on at its last epoch. S
 may work in one folder: each cell is claimed by a lock that ends with the process which works on it. Flags that are not
 listed here go to the script as they are.
 """
-from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -26,12 +26,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from common.files import claim, holder, replace_file
-from common.methods import UPPER_BOUND
+from common.names import UPPER_BOUND
 from common.output import tables
-from common.processes import number_of
+from common.output.records import CONFIG, SUMMARY, read_config, read_summary
+from common.system.files import claim, holder, replace_file
+from common.system.processes import number_of
 from common.training.options import Parser, SynthesizedOptions, whole
-from common.training.runfolder import CONFIG, SUMMARY, read_config, read_summary
 
 ROOT = Path(__file__).resolve().parent
 SCRIPTS = {"labelme": "labelme/cotraining_labelme.py", "digits": "Digits/main.py", "luna16": "LUNA16/main.py",

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from common.crowd.labels import CrowdLabels
-from common.data.dataset import Dataset, cut, thinned
+from common.data.dataset import Dataset, cut, subsampled
 from common.data.opening import MB, opened, read_text, zip_member
 from common.data.pickles import load_arrays
-from common.errors import UserError
+from common.system.errors import UserError
 
 CLASSES = 10
 LARGEST = 100 * MB  # of CIFAR-10_human.pt, which has 3
@@ -39,7 +39,7 @@ def human_crowd(train, test, class_names, options, files):
     if len(crowd) != len(train) or not np.array_equal(truth, train.truth.numpy()):
         raise UserError(f"--crowd-path {path}: its true labels are not those of the images in --path, in their order; "
                         "expected CIFAR-10's batches")
-    train = replace(train, crowd=thinned(crowd, options.labels_per_item, seed=0))
+    train = replace(train, crowd=subsampled(crowd, options.labels_per_item, seed=0))
     train, test = cut(train, test, CLASSES, options)
     return Dataset(train, test, class_names, names, files=files)
 

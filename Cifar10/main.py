@@ -14,20 +14,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-import cifar10
-from common.data.dataset import Protocol, synthesized
-from common.methods import SYNTHESIZED_METHODS
-from common.networks import vgg16
-from common.training.experiment import run
+from common.names import SYNTHESIZED_METHODS
 from common.training.options import SynthesizedOptions, flag, parse, whole
-from human_labels import human_crowd
+from common.training.protocol import Protocol
 
 PROTOCOL = Protocol(
     name="cifar10",
-    network=vgg16,
+    network="vgg16",
     epochs=50,
     batch_size=64,
     classifier_rate=1e-3,
@@ -64,6 +60,12 @@ def read_options(arguments=None):
 
 def main(arguments=None):
     options = read_options(arguments)
+    # imported once the flags are known to be right: --help need not wait for torch
+    import cifar10
+    from common.data.dataset import synthesized
+    from common.training.run import run
+    from human_labels import human_crowd
+
     for name, crowds in (("hardest", ("cifar10h",)), ("crowd_path", ("cifar10h", "cifar10n"))):
         if getattr(options, name) and options.crowd not in crowds:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: goes with --crowd {' or '.join(crowds)}")

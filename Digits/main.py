@@ -10,19 +10,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-import digits
-from common.data.dataset import Protocol, synthesized
-from common.methods import SYNTHESIZED_METHODS
-from common.networks import digits_net
-from common.training.experiment import run
+from common.names import SYNTHESIZED_METHODS
 from common.training.options import SynthesizedOptions, parse
+from common.training.protocol import Protocol
 
 PROTOCOL = Protocol(
     name="digits",
-    network=digits_net,
+    network="digits_net",
     epochs=30,
     batch_size=32,
     classifier_rate=1e-3,
@@ -39,6 +36,11 @@ def read_options(arguments=None):
 
 def main(arguments=None):
     options = read_options(arguments)
+    # imported once the flags are known to be right: --help need not wait for torch
+    import digits
+    from common.data.dataset import synthesized
+    from common.training.run import run
+
     train, test = digits.load()
     classes = [str(digit) for digit in range(10)]
     return run(synthesized(train, test, classes, digits.EXPERTS[options.expertise], options), PROTOCOL, options)

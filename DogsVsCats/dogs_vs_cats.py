@@ -6,7 +6,7 @@ from common.crowd.synthetic import Experts
 from common.data.decoding import left_out_file, read_items, read_lists, table
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at
-from common.errors import UserError
+from common.system.errors import UserError
 
 CLASSES = ["cat", "dog"]
 SIZE = 150

@@ -10,19 +10,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-import dogs_vs_cats
-from common.data.dataset import Protocol, synthesized
-from common.methods import SYNTHESIZED_METHODS
-from common.networks import four_conv
-from common.training.experiment import run
+from common.names import SYNTHESIZED_METHODS
 from common.training.options import SynthesizedOptions, parse
+from common.training.protocol import Protocol
 
 PROTOCOL = Protocol(
     name="dogs-vs-cats",
-    network=four_conv,
+    network="four_conv",
     epochs=20,
     batch_size=16,
     classifier_rate=1e-4,
@@ -40,6 +37,11 @@ def read_options(arguments=None):
 
 def main(arguments=None):
     options = read_options(arguments)
+    # imported once the flags are known to be right: --help need not wait for torch
+    import dogs_vs_cats
+    from common.data.dataset import synthesized
+    from common.training.run import run
+
     train, test, files = dogs_vs_cats.load(options.path)
     experts = dogs_vs_cats.EXPERTS[options.expertise]
     return run(synthesized(train, test, dogs_vs_cats.CLASSES, experts, options, files), PROTOCOL, options)

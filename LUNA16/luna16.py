@@ -5,7 +5,7 @@ from common.crowd.synthetic import Experts
 from common.data.decoding import left_out_file, read_items, read_lists
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at
-from common.errors import UserError
+from common.system.errors import UserError
 
 CLASSES = ["negative", "nodule"]
 SIZE = 150

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import numpy as np
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common.data.decoding import NotAnImage, open_image
 from common.data.opening import MB, folder_at, opened, read_text
-from common.files import replace_file
+from common.system.files import replace_file
 from common.training.options import Parser, whole
 
 SIDE = 50  # pixels of a crop

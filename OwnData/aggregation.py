@@ -9,15 +9,19 @@ import pandas as pd
 import torch
 
 from common.crowd.aggregators import AGGREGATORS
-from common.crowd.labels import pinned
+from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
-from common.errors import UserError
-from common.methods import LABEL_MODELS
-from common.output import results
+from common.evaluation import metrics
+from common.names import LABEL_MODEL, LABEL_MODELS
+from common.output import console
+from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
-from common.training.report import LABEL_MODEL, label_models, say_crowd, write_page
-from common.training.runfolder import RunFolder
-from OwnData.own_data import PROTOCOL, OwnOptions, load_answers, name_of
+from common.output.run_folder import RunFolder
+from common.system.errors import UserError
+from common.training.estimates import label_models
+from common.training.finish import write_page
+from OwnData.options import PROTOCOL, OwnOptions, name_of
+from OwnData.own_data import load_answers
 
 METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
 # flags of training, which answers alone have no use for
@@ -63,8 +67,8 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     check_methods(methods)
     dataset = load_answers(tables["answers"], tables["truth"], tables["gold"], columns, classes, duplicates)
     estimates, seconds, crowd = estimate(dataset, methods)
-    described, summary = describe_crowd(dataset.train.said()[0], dataset.annotator_names, dataset.class_names, estimates,
-                                        LABEL_MODEL, crowd)
+    items = dataset.train.unique_labels()[0]
+    described, summary = describe_crowd(items, dataset.annotator_names, dataset.class_names, estimates, LABEL_MODEL, crowd)
     frames = {name: pd.DataFrame(table) for name, table in described.items()}
     return Result(frames["labels"], frames["annotators"], frames["agreement"], frames["next"],
                   confusion_table(crowd.confusion(), dataset.annotator_names, dataset.class_names),
@@ -103,7 +107,7 @@ def estimate(dataset, methods):
     """({name: posterior (N, C)}, {name: seconds}, Crowd) of the classic label models, the label model and other
     `methods`."""
     train = dataset.train
-    said = train.said()[0]
+    items = train.unique_labels()[0]
     clock = time.perf_counter()
     found, seconds = label_models(train.crowd), {}
     seconds |= dict.fromkeys(found, (time.perf_counter() - clock) / len(found))
@@ -113,9 +117,9 @@ def estimate(dataset, methods):
             found[name] = torch.from_numpy(AGGREGATORS[name](train.crowd)).float()
             seconds[name] = time.perf_counter() - clock
     clock = time.perf_counter()
-    crowd = Crowd.of(said.crowd, None if train.gold is None else train.gold.numpy())
+    crowd = Crowd.of(items.crowd, None if train.gold is None else train.gold.numpy())
     seconds[LABEL_MODEL] = time.perf_counter() - clock
-    found = {name: pinned(posterior, train.gold) for name, posterior in found.items()}
+    found = {name: clamp_to_gold(posterior, train.gold) for name, posterior in found.items()}
     return found | {LABEL_MODEL: torch.from_numpy(crowd.labels.posterior).float()}, seconds, crowd
 
 
@@ -123,11 +127,11 @@ def summarise(dataset, estimates, seconds, started):
     """The part of summary.json that every run has. started: time.perf_counter() at the beginning."""
     train = dataset.train
     methods = {name: {"last": None, "best": None, "best_epoch": None,
-                      "train_label_accuracy": results.accuracy(posterior.argmax(1), train.truth),
+                      "train_label_accuracy": metrics.accuracy(posterior.argmax(1), train.truth),
                       "seconds": round(seconds[name], 3)} for name, posterior in estimates.items()}
     unit = 1024 if sys.platform == "linux" else 1024 ** 2
     return {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
-            "labels": len(train.said()[0].crowd.label), "best_method": None, "classifier": None,
+            "labels": len(train.unique_labels()[0].crowd.label), "best_method": None, "classifier": None,
             "seconds": round(time.perf_counter() - started, 3),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
 
@@ -141,22 +145,23 @@ def load(options):
             raise UserError(f"--{name.replace('_', '-')}{shown}: nothing is trained on answers alone; leave it out, or give "
                             "the items by --images, --features or --texts")
     check_methods(options.methods)
-    if options.labels_from not in (None, *METHODS):
-        raise UserError(f"--labels-from {options.labels_from}: there is no such estimate; choose from {', '.join(METHODS)}")
+    if options.label_source not in (None, *METHODS):
+        raise UserError(f"--label-source {options.label_source}: there is no such estimate; choose from "
+                        f"{', '.join(METHODS)}")
     return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates)
 
 
 def run(dataset, options, methods):
     """Writes the files of a run on answers alone. methods: what was asked for by --methods. Returns the exit status."""
     started = time.perf_counter()
-    source = options.labels_from or LABEL_MODEL
+    source = options.label_source or LABEL_MODEL
     if source in AGGREGATORS and source not in methods:
         methods = [*methods, source]
     folder = RunFolder(options, name_of(options), torch.device("cpu"), "float64", dataset.describe(), 1)
     with folder.claimed():
         _, summary = folder.load()
         if summary:
-            print(f"this run is done; --fresh does it again\n\n{results.table(summary)}\n")
+            print(f"this run is done; --fresh does it again\n\n{console.table(summary)}\n")
             say_crowd(summary, folder)
             return 0
         train = dataset.train
@@ -165,12 +170,12 @@ def run(dataset, options, methods):
         estimates, seconds, crowd = estimate(dataset, methods)
         if source != LABEL_MODEL:
             crowd = crowd.by(estimates[source].double().numpy())
-        said = train.said()[0]
+        items = train.unique_labels()[0]
         folder.begin()
-        found = write_crowd(folder, said, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
+        found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
         summary = summarise(dataset, estimates, seconds, started) | found
-        write_page(folder, summary, dataset, said, estimates[source])
+        write_page(folder, summary, dataset, items, estimates[source])
         folder.write_json("summary.json", summary)
-    print(f"\n{results.table(summary)}\n")
+    print(f"\n{console.table(summary)}\n")
     say_crowd(summary, folder)
     return 0

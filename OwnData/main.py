@@ -12,21 +12,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-from common.training.experiment import check, run
 from common.training.options import parse
-from OwnData import aggregation, own_data
-from OwnData.own_data import PROTOCOL
+from OwnData.options import PROTOCOL, OwnOptions
 
 
 def read_options(arguments=None):
-    return parse(own_data.OwnOptions, PROTOCOL, __doc__, arguments)
+    return parse(OwnOptions, PROTOCOL, __doc__, arguments)
 
 
 def main(arguments=None):
     options = read_options(arguments)
+    # imported once the flags are known to be right: --help need not wait for torch
+    from common.training.run import check, run
+    from OwnData import aggregation, own_data
+
     if options.answers_alone():
         dataset = aggregation.load(options)
         if options.check:

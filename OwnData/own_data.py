@@ -1,83 +1,33 @@
 """Anybody's items and answers as a Dataset: the flags, the checks, what the run leaves beside what every run does."""
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.crowd.aggregators import AGGREGATORS
 from common.crowd.labels import CrowdLabels, majority_vote
-from common.data.answers import DUPLICATES, read_answers, read_labels
-from common.data.dataset import Dataset, Items, Protocol, cut
-from common.data.sources import FITS, SEVERAL, Source, apply, fit, read_source
+from common.data.answers import read_answers, read_labels
+from common.data.dataset import Dataset, Items, cut
+from common.data.sources import SEVERAL, Source, apply, fit, read_source
 from common.data.tensors import load_tensors
-from common.errors import UserError, warnings
-from common.methods import FIELD_METHODS, LABEL_MODELS, PAPER_METHODS
-from common.networks import AUXILIARY, OWN_NETWORKS, build, load_weights, network_names, pretrained
+from common.names import OWN_NETWORKS
+from common.networks.own import AUXILIARY, build, load_weights, network_names, pretrained
 from common.output.model import Model, states_of, write_predictions
-from common.training.options import Options, flag, whole
+from common.system.errors import UserError, warnings
+from OwnData.options import PROTOCOL, OwnOptions, name_of
 
-# the papers' methods and the label models; the truth scores and is never trained on
-METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABEL_MODELS) and name != "true-label")
 GOLD = "gold"
+
 BATCH = 64
+
 LARGEST = 4e9  # bytes of all annotators' confusion matrices
+
 # How long and how fast, by the kind of the items: passes over the items come to so many rows, within limits
 ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000}
+
 EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
+
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
-
-
-@dataclass
-class OwnOptions(Options):
-    answers: str = flag(None, "who answered what: a table task,worker,label, one with a column for each worker, or "
-                        "peerannot's answers.json", same_run=False, metavar="FILE")
-    images: str = flag(None, "folder of the items, as image files", same_run=False, metavar="DIR")
-    features: str = flag(None, "the items as a table with numbers beside their names, or as a .npy", same_run=False,
-                         metavar="FILE")
-    texts: str = flag(None, "the items as a table task,text", same_run=False, metavar="FILE")
-    items: str = flag(None, "the names of the rows of --features FILE.npy, one on a line", same_run=False, metavar="FILE")
-    truth: str = flag(None, "a table task,label that scores, and is never trained on", same_run=False, metavar="FILE")
-    gold: str = flag(None, "a table task,label of what is known and shall be learnt from", same_run=False, metavar="FILE")
-    columns: list = flag(None, "of the table of answers: which name the task, the worker and the label", nargs=3,
-                         metavar=("TASK", "WORKER", "LABEL"))
-    classes: list = flag(None, "the classes' names, in their order; by default the labels that occur", nargs="+",
-                         metavar="NAME")
-    duplicates: str = flag("last", "which of a worker's answers to one item counts: the last, the first, each; or refuse "
-                           "them", choices=DUPLICATES)
-    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8, 2048))
-    fit: str = flag("crop", "how an image becomes a square", choices=FITS)
-    network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
-                        metavar="NAME")
-    weights: str = flag(None, "a state dict that the network starts from, but for its last layer", same_run=False,
-                        metavar="FILE")
-    pretrained: bool = flag(False, "start from torchvision's own weights, which are fetched", action="store_true")
-    select: str = flag("crowd", "keep the weights of the epoch that predicts held-out answers best, or of the last one",
-                       choices=("crowd", "none"))
-    check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
-
-    def answers_alone(self):
-        return not (self.images or self.features or self.texts or self.items)
-
-    def choose_methods(self, table):
-        """With answers alone the further label models; field: all there are."""
-        if not self.answers_alone():
-            return super().choose_methods(table)
-        names = [name for word in self.methods for name in word.split(",") if name not in ("", "all")]
-        return list(AGGREGATORS) if "field" in names else names
-
-    def table_name(self, dataset):
-        return "own"
-
-
-def name_of(options):
-    """What the run is called: the answers' file, or its folder where it is called answers itself."""
-    path = Path(options.answers).resolve()
-    stem = path.name.split(".")[0]
-    name = path.parent.name if stem in ("answers", "labels", "") else stem
-    return re.sub(r"[^\w.-]+", "-", name) or "own"
 
 
 def read_crowd(file, columns, classes, duplicates):
@@ -143,21 +93,6 @@ def load(options):
     em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
     return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
                             prior=(1 / len(answers.classes),) * len(answers.classes))
-
-
-PROTOCOL = Protocol(
-    name="own",
-    network=None,
-    epochs=None,
-    batch_size=None,
-    classifier_rate=1e-3,
-    aggregator_rate=1e-3,
-    prior=(),
-    methods=METHODS,
-    learn_prior=True,
-    smoothing=1e-2,
-    augment="none",
-)
 
 
 def _wants(options):
@@ -284,7 +219,7 @@ def _texts_of(source, train):
 
 def say(dataset, options):
     """What --check says of data in which nothing is wrong."""
-    crowd = dataset.train.said()[0].crowd
+    crowd = dataset.train.unique_labels()[0].crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
           f"{len(crowd.label) / len(dataset.train):.1f} an item"

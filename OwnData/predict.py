@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import UserError, first_few, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, first_few, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from common.data.sources import apply, read_source
-from common.files import replace_file
 from common.output.model import load_model, write_predictions
-from common.training.device import choose_device, settle
+from common.system.device import choose_device, settle
+from common.system.files import replace_file
 from common.training.options import Parser
 
 
@@ -41,15 +41,15 @@ def main(arguments=None):
     model = load_model(file)
     source = read_source(options.images, options.features, options.texts, options.items)
     inputs, readable = apply(source, model.preprocessing)
-    good = np.flatnonzero(readable)
-    if len(good) < len(source):
+    succeeded = np.flatnonzero(readable)
+    if len(succeeded) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
         print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
-        inputs = inputs.select(torch.from_numpy(good))
+        inputs = inputs.select(torch.from_numpy(succeeded))
     device = choose_device(options.device)
     settle(device)
     probabilities = model.predict(inputs, device)
-    names = [source.names[i] for i in good]
+    names = [source.names[i] for i in succeeded]
     try:
         replace_file(Path(options.out), lambda file: write_predictions(file, names, probabilities, model.classes), "w",
                      newline="", encoding="utf-8")

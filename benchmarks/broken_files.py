@@ -22,9 +22,10 @@ from common.data.answers import read_answers, read_labels
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
 from common.data.sources import apply, fit, read_source
-from common.errors import UserError
 from common.output.model import load_model
-from common.training.runfolder import CHECKPOINT, CONFIG, SUMMARY, RunFolder, read_record, read_summary
+from common.output.records import CHECKPOINT, CONFIG, SUMMARY, read_record, read_summary
+from common.output.run_folder import RunFolder
+from common.system.errors import UserError
 
 ODD = [b"", b"\0", b"\xff", b"\n", b",", b'"', b"-1", b"1e999", b"nan", b"99999999999", b"\xc2\xb2", b"[" * 3000,
        b"\0" * 300, b"\xff" * 8, b"../", b" ", b"{}"]
@@ -204,8 +205,8 @@ def outcome(read, path):
 def run_of_own_data(folder):
     """A finished run of OwnData/main.py on a few features, for `make`."""
     import own_data
-    from common.training.experiment import run
     from common.training.options import parse
+    from common.training.run import run
     random = np.random.default_rng(0)
     rows = random.integers(0, 2, 24)
     (folder / "a.csv").write_text("task,worker,label\n" + "".join(f"{k},{w},{rows[k]}\n" for k in range(24) for w in "abc"))

@@ -27,7 +27,7 @@ def main(images, answers, out, keep=None, items=2000):
     crowd, people, truth = read_cifar10h(Path(answers))
     if keep:
         crowd, people = hardest(crowd, people, truth, int(keep))
-    crowd = crowd.thin(EACH, seed=0)
+    crowd = crowd.subsample(EACH, seed=0)
     names = [f"{i:05d}.png" for i in range(items + TEST)]
     said = crowd.item < items
     rows = zip(*(tensor[said].tolist() for tensor in (crowd.item, crowd.annotator, crowd.label)), strict=True)

@@ -13,14 +13,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.aggregator import Aggregator
 from common.crowd.labels import CrowdLabels, confusion_from, initial_weights, majority_vote, vote_shares
 from common.crowd.synthetic import pair_experts, synthesize
-from common.methods import Batch, Setting
-from common.methods.aggnet import posterior
 from common.methods.crowd_layer import CrowdLayer
-from common.networks import Classifier
-from common.training.device import choose_device, peak_memory_mb
+from common.methods.method import Batch, Setting
+from common.networks.aggregator import Aggregator
+from common.networks.classifier import Classifier
+from common.system.device import choose_device, peak_memory_mb
 
 CLASSES = 10
 
@@ -51,7 +50,7 @@ def random_crowd(items, annotators, labels_per_item, device):
 
 def aggregator_step(crowd, batch, device):
     """Forward and backward of g on the first `batch` items."""
-    aggregator = Aggregator(initial_weights(crowd, 1e-4))
+    aggregator = Aggregator(initial_weights(crowd, vote_shares(crowd), 1e-4))
     few = crowd.select(torch.arange(batch, device=device))
     log_prior = torch.full((CLASSES,), -np.log(CLASSES), device=device)
 
@@ -64,7 +63,7 @@ def aggregator_step(crowd, batch, device):
 def crowd_layer_step(crowd, batch, device):
     """Forward and backward of Crowd Layer's matrices and loss on the logits of the first `batch` items."""
     setting = Setting(lambda: Classifier(nn.Identity(), nn.Linear(1, CLASSES)), crowd, None,
-                      torch.full((CLASSES,), 1 / CLASSES), False, 1e-4, "identity", "kl")
+                      torch.full((CLASSES,), 1 / CLASSES))
     method = CrowdLayer(setting).to(device)
     items = torch.arange(batch, device=device)
     few = Batch(items, None, crowd.select(items))
@@ -87,9 +86,9 @@ def main():
     print("50,000 items, 10 annotators, 500,000 labels")
     crowd = clock("synthesis", lambda: synthesize(truth, experts, 1, 1234), device).to(device)
     clock("majority vote", lambda: majority_vote(crowd), device)
-    clock("initial confusion matrices", lambda: initial_weights(crowd, 1e-4), device)
-    belief, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
-    pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, belief), device)
+    clock("initial confusion matrices", lambda: initial_weights(crowd, vote_shares(crowd), 1e-4), device)
+    posterior, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
+    pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, posterior), device)
     clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, h), device)
     clock("an epoch's batches of 64, in a random order",
           lambda: list(crowd.select(torch.randperm(len(crowd), device=device)).batches(64)), device)
@@ -107,9 +106,9 @@ def main():
     print(f"  the labels themselves: {(crowd.annotator.nbytes + crowd.label.nbytes + crowd.offsets.nbytes) / 1e6:.0f} MB; "
           f"peak after making them {peak_memory_mb(device):.0f} MB")
     clock("majority vote", lambda: majority_vote(crowd), device, 2)
-    clock("initial confusion matrices", lambda: initial_weights(crowd, 1e-4), device, 2)
-    belief, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
-    pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, belief), device, 2)
+    clock("initial confusion matrices", lambda: initial_weights(crowd, vote_shares(crowd), 1e-4), device, 2)
+    posterior, h = vote_shares(crowd), torch.full((len(crowd), CLASSES), 1 / CLASSES, device=device)
+    pi = clock("EM: M-step, pi from q", lambda: confusion_from(crowd, posterior), device, 2)
     clock("EM: E-step, q from pi", lambda: posterior(crowd, pi, h), device, 2)
     clock("aggregator, forward and backward, a batch of 64 items", aggregator_step(crowd, 64, device), device)
     print(f"  peak memory of the process: {peak_memory_mb(device):.0f} MB")

@@ -17,16 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import networks
 from common.crowd.synthetic import pair_experts, synthesize
-from common.data.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items
 from common.data.images import ImageSet
-from common.methods import SYNTHESIZED_METHODS
-from common.training.device import choose_device, choose_precision
-from common.training.experiment import train_epoch
-from common.training.learners import build_stage
+from common.names import SYNTHESIZED_METHODS
+from common.networks import papers
+from common.system.device import choose_device, choose_precision
+from common.training.loop import train_epoch
 from common.training.options import Options
+from common.training.protocol import Protocol
 from common.training.selection import make_plan
+from common.training.stages import build_stage
 
 SHAPES = {"vgg16": (32, 32, 3), "digits_net": (8, 8, 1)}
 
@@ -77,7 +78,7 @@ def main():
     parser.add_argument("--device")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
-    batch, steps, network = arguments.batch_size, arguments.steps, getattr(networks, arguments.network)
+    batch, steps, network = arguments.batch_size, arguments.steps, getattr(papers, arguments.network)
     dataset = random_dataset(SHAPES[arguments.network], batch * steps)
     train = dataset.train.to(device)
     dataset = Dataset(train, train, dataset.class_names, dataset.annotator_names)

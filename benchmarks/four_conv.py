@@ -18,8 +18,9 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.data.images import IMAGENET, Augmentation, ImageSet
-from common.networks import Classifier, four_conv
-from common.training.device import settle
+from common.networks.classifier import Classifier
+from common.networks.papers import four_conv
+from common.system.device import settle
 
 
 def relu_first(precision):

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from gpu_stages import Bench, agreement, cifar10, graph, jobs, prediction, repeat, steps
 
-from common.training.device import choose_device, settle
+from common.system.device import choose_device, settle
 from common.training.options import whole
 
 STAGES = {agreement: .08, repeat: .12, steps: .14, jobs: .2, graph: .16, prediction: .04, cifar10: 1.}  # of the minutes

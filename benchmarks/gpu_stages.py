@@ -15,17 +15,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import reproduce
 from common.crowd.labels import CrowdLabels, vote_shares
-from common.data.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items
 from common.data.images import Augmentation, ImageSet
-from common.methods import METHODS, SYNTHESIZED_METHODS, Batch, Setting
-from common.networks import Classifier, four_conv, vgg16
-from common.robust import ROBUST
-from common.training import crews, experiment
-from common.training.crews import ALONE, WORTHWHILE, Recorder
-from common.training.device import choose_precision
-from common.training.learners import Learner
+from common.kd_crowd.registry import ROBUST
+from common.methods.method import Batch, Constants, Distillation, Setting
+from common.methods.registry import METHODS
+from common.names import SYNTHESIZED_METHODS
+from common.networks.classifier import Classifier
+from common.networks.papers import four_conv, vgg16
+from common.output.records import CHECKPOINT
+from common.output.run_folder import RunFolder
+from common.system.device import choose_precision
+from common.training import cuda_graphs, loop
+from common.training.cuda_graphs import WORTHWHILE, GraphExecutor
+from common.training.executor import SERIAL
+from common.training.learner import Learner
 from common.training.options import Options
-from common.training.runfolder import CHECKPOINT, RunFolder
+from common.training.protocol import Protocol
 
 KINDS = METHODS | ROBUST
 TIMED = (*SYNTHESIZED_METHODS, "kd-crowd-max-mig", "elr", "dividemix")
@@ -66,8 +72,8 @@ class Workload:
         """A Learner of the method or student, taught the shares of the votes; the same weights every time."""
         torch.manual_seed(0)
         setting = Setting(lambda: self.network(precision), train.crowd, train.truth,
-                          torch.tensor(self.protocol.prior, device=device), False, 1e-4, "aggregator", "kl", epochs=50,
-                          input_size=3 * self.side**2, targets=vote_shares(train.crowd), kd_weight=3.)
+                          torch.tensor(self.protocol.prior, device=device), 50, 3 * self.side**2,
+                          Constants(crowd_layer_start="aggregator"), Distillation(vote_shares(train.crowd), weight=3.))
         learner = Learner(name, 0, 0, KINDS[name](setting), self.protocol, device)
         learner.method.train()
         return learner
@@ -168,7 +174,7 @@ def repeat_one(bench, work, count, methods, stops):
     """The runs of a workload: after so many checkpoints, one each epoch, they are stopped, and go on."""
     dataset = Dataset(work.items(count), work.items(count // 2, 1), [*map(str, range(10))], [*map(str, range(ANNOTATORS))])
     said, save = [], RunFolder.save
-    experiment.CHECKPOINT_SECONDS = crews.WORTHWHILE = 0  # always
+    loop.CHECKPOINT_SECONDS = cuda_graphs.WORTHWHILE = 0  # always
 
     def run(name):
         out = bench.out / "repeat" / f"{work.name}-{name.replace(' ', '-')}"
@@ -177,10 +183,10 @@ def repeat_one(bench, work, count, methods, stops):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                experiment.run(dataset, work.protocol, options)
+                run.run(dataset, work.protocol, options)
             except KeyboardInterrupt:
                 RunFolder.save = save
-                experiment.run(dataset, work.protocol, replace(options, fresh=False))
+                run.run(dataset, work.protocol, replace(options, fresh=False))
         said.extend(str(w.message).split(". You can")[0] for w in caught if "determinis" in str(w.message))
         with open(out / "metrics.csv", newline="") as file:
             rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
@@ -253,24 +259,25 @@ def graph(bench):
 def compare(bench, work, names, train, batches):
     """{"same", "first_different", "eager_ms", "graph_ms"}: recorded steps of methods side by side against those launched
     kernel by kernel, from the same start. On a CPU nothing is recorded."""
-    precision, ways = choose_precision("auto", bench.device), (ALONE, Recorder(bench.device) if bench.whole else ALONE)
-    teams, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in ways], None
+    precision = choose_precision("auto", bench.device)
+    ways = SERIAL, GraphExecutor(bench.device) if bench.whole else SERIAL
+    fold_models, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in ways], None
     for k, batch in enumerate(batches):
         losses = []
-        for crew, learners in zip(ways, teams, strict=True):
+        for executor, learners in zip(ways, fold_models, strict=True):
             if k == len(batches) // 2:
-                experiment.end_epoch(learners, train)
+                loop.end_epoch(learners, train)
                 for learner in learners:
                     learner.method.train()
-                crew.begin_epoch(learners, WORTHWHILE)
-            losses.append(torch.stack(crew.step(learners, batch, dict.fromkeys(learners, k))))
+                executor.begin_epoch(learners, WORTHWHILE)
+            losses.append(torch.stack(executor.step(learners, batch, dict.fromkeys(learners, k))))
         if different is None and not torch.equal(*losses):
             different = k
-    same = all(torch.equal(tensor, other.method.state_dict()[key]) for one, other in zip(*teams, strict=True)
+    same = all(torch.equal(tensor, other.method.state_dict()[key]) for one, other in zip(*fold_models, strict=True)
                for key, tensor in one.method.state_dict().items())
-    times = [1000 * bench.seconds(lambda k, crew=crew, learners=learners: crew.step(
+    times = [1000 * bench.seconds(lambda k, executor=executor, learners=learners: executor.step(
         learners, batches[k % len(batches)], dict.fromkeys(learners, k)), len(batches))
-        for crew, learners in zip(ways, teams, strict=True)]
+        for executor, learners in zip(ways, fold_models, strict=True)]
     return {"same": same and different is None, "first_different": different, "eager_ms": times[0], "graph_ms": times[1]}
 
 

@@ -52,9 +52,9 @@ def few_items(x, y, random):
 
 def adversaries(x, y, random):
     """Five who know, three who guess, two who are wrong on purpose; four labels an item."""
-    good, guess = even([.65] * 5, 10), even([.1] * 3, 10)
+    succeeded, guess = even([.65] * 5, 10), even([.1] * 3, 10)
     wrong = np.stack([np.roll(np.eye(10), shift, 1) * .7 + .03 for shift in (1, 3)])
-    return say(y, np.concatenate([good, guess, wrong / wrong.sum(2, keepdims=True)]), 4, random)
+    return say(y, np.concatenate([succeeded, guess, wrong / wrong.sum(2, keepdims=True)]), 4, random)
 
 
 def hard_items(x, y, random):

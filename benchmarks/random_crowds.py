@@ -23,8 +23,8 @@ from common.crowd.bayes import LabelModel
 from common.crowd.dawid_skene import dawid_skene, one_coin
 from common.crowd.held_out import score
 from common.crowd.labels import CrowdLabels, vote_shares
+from common.evaluation.metrics import calibration_error
 from common.output.crowd import Crowd
-from common.output.results import calibration_error
 
 FOLDS, FEATURES, MISSING = 5, 10, .03
 RATE, SHARED = .8, 30  # of copiers that should be found: how much they copy, and errors in common

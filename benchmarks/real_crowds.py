@@ -24,7 +24,7 @@ import torch
 
 from common.crowd.annotators import expected_gain, pooled_confusion
 from common.crowd.bayes import LabelModel
-from common.output.results import accuracy, calibration_error
+from common.evaluation.metrics import accuracy, calibration_error
 from OwnData import aggregate, own_data
 
 LARGE = 20_000  # answers from which GLAD and MACE are left out: they take many minutes

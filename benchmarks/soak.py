@@ -34,9 +34,8 @@ for place in ("Digits", "Cifar10", "labelme", "DogsVsCats", "LUNA16", "OwnData",
 from broken_files import make, mutate, outcome, run_of_own_data  # noqa: E402  behind the loop over the paths
 
 import digits  # noqa: E402
-from common.errors import UserError  # noqa: E402
-from common.output import plots  # noqa: E402
-from common.training import runfolder  # noqa: E402
+from common.output import plots, run_folder  # noqa: E402
+from common.system.errors import UserError  # noqa: E402
 
 BATCH, SECONDS, MEMORY = 500, 20, 2e9  # mutations in a process; what one may take
 RUN = ("--train-size", "60", "--test-size", "20", "--batch-size", "16", "--epochs", "2", "--methods", "majority-vote",
@@ -80,7 +79,7 @@ def digits_main(arguments):
 
 def kill_at(number, moment):
     """Makes this process kill itself at its write of that number, from 0."""
-    replace_file, count = runfolder.replace_file, iter(range(10**9))
+    replace_file, count = run_folder.replace_file, iter(range(10**9))
 
     def hooked(path, write, *arguments, **how):
         at = next(count) == number
@@ -95,7 +94,7 @@ def kill_at(number, moment):
         replace_file(path, half if at and moment == "during" else write, *arguments, **how)
         if at:
             os.kill(os.getpid(), signal.SIGKILL)
-    runfolder.replace_file = hooked
+    run_folder.replace_file = hooked
 
 
 def kill_after(seconds):
@@ -165,13 +164,13 @@ def count_writes(folder):
     count = folder / "writes"
 
     def main():
-        replace_file = runfolder.replace_file
+        replace_file = run_folder.replace_file
 
         def counted(*arguments, **how):
             with open(count, "a") as file:
                 file.write(".")
             replace_file(*arguments, **how)
-        runfolder.replace_file = counted
+        run_folder.replace_file = counted
         return digits_main([*RUN, "--out", str(folder / "counted")])
     in_a_child(main)
     return len(count.read_text())
@@ -180,7 +179,7 @@ def count_writes(folder):
 def kills(folder, count, seed, every_write=False):
     """Prints and returns a Counter; with every_write a kill at each moment of each write."""
     digits.load()  # what this and a run's end import is there for all children then
-    importlib.import_module("common.training.report")
+    importlib.import_module("common.training.finish")
     runs, writes = Runs(folder), count_writes(folder)
     random, found = np.random.default_rng(seed), Counter(writes=writes)
     plan = [(write, moment, bool((write + k) % 2)) for write in range(writes) for k, moment in enumerate(MOMENTS)]

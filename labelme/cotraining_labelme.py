@@ -12,21 +12,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.errors import launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
-import labelme
-from common.data.dataset import Protocol
-from common.methods import PAPER_METHODS
-from common.networks import feature_net
-from common.training.experiment import run
+from common.names import PAPER_METHODS
 from common.training.options import Options, flag, parse, whole
+from common.training.protocol import Protocol
 
 PUBLISHED_ROWS, PUBLISHED_EPOCHS = 10_000, 20  # ten augmented copies of 1,000 images; other sets see as many rows
 
 PROTOCOL = Protocol(
     name="labelme",
-    network=feature_net,
+    network="feature_net",
     epochs=None,
     batch_size=64,
     classifier_rate=1e-4,
@@ -50,6 +47,11 @@ def read_options(arguments=None):
 
 def main(arguments=None):
     options = read_options(arguments)
+    # imported once the flags are known to be right: --help need not wait for torch
+    import labelme
+    from common.networks.papers import feature_net
+    from common.training.run import run
+
     dataset = labelme.load(options)
     train = dataset.train
     print(f"{len(train)} training rows" + (f", {train.copies} copies of each of {len(train) // train.copies} images"

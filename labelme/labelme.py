@@ -8,7 +8,7 @@ from common.crowd.labels import CrowdLabels
 from common.data.dataset import Dataset, Items, cut
 from common.data.features import FeatureSet, flat
 from common.data.opening import folder_at, read_array
-from common.errors import UserError
+from common.system.errors import UserError
 
 CLASSES = ["highway", "insidecity", "tallbuilding", "street", "forest", "coast", "mountain", "opencountry"]
 ARCHIVE = "http://fprodrigues.com/deep_LabelMe.tar.gz"
@@ -76,9 +76,9 @@ def _items(folder, split, rows=None, width=None):
 
 
 def _check_labels(labels, file, least):
-    good = (labels >= least) & (labels < len(CLASSES)) & (labels == np.round(labels))
-    if not good.all():
-        raise UserError(f"{file}: holds {labels[~good][0]}; expected whole numbers from {least} to {len(CLASSES) - 1}")
+    valid = (labels >= least) & (labels < len(CLASSES)) & (labels == np.round(labels))
+    if not valid.all():
+        raise UserError(f"{file}: holds {labels[~valid][0]}; expected whole numbers from {least} to {len(CLASSES) - 1}")
 
 
 def _find_copies(answers, truth, features):

@@ -13,7 +13,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from common.errors import launch  # noqa: E402
+from common.system.errors import launch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",
@@ -25,8 +25,8 @@ for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "Dogs
 EACH_EPOCH = f"""
 import runpy, sys
 sys.path.insert(0, {str(ROOT)!r})
-from common.training import experiment
-experiment.CHECKPOINT_SECONDS = 0
+from common.training import loop
+loop.CHECKPOINT_SECONDS = 0
 del sys.argv[0]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")

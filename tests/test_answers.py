@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.data.answers import read_answers, read_labels
-from common.errors import UserError
+from common.system.errors import UserError
 
 TABLE = "task,worker,label\na.jpg,ann,cat\nb.jpg,ann,dog\na.jpg,bob,dog\nc.jpg,bob,dog\nc.jpg,ann,cat\n"
 TRIPLES = {("a.jpg", "ann", "cat"), ("b.jpg", "ann", "dog"), ("a.jpg", "bob", "dog"), ("c.jpg", "bob", "dog"),

@@ -164,8 +164,8 @@ def test_it_finds_the_truth_where_the_votes_do_not():
     """Three good annotators against four who share one confusion."""
     random = np.random.default_rng(0)
     truth = np.arange(600) % 3
-    good, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
-    crowd, _ = crowd_of(truth, np.concatenate([good, swap]), random)
+    succeeded, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
+    crowd, _ = crowd_of(truth, np.concatenate([succeeded, swap]), random)
     votes = (crowd.votes().argmax(1).numpy() == truth).mean()
     assert votes < .75 < .95 < (LabelModel(crowd).posterior().posterior.argmax(1) == truth).mean()
 
@@ -252,8 +252,8 @@ def test_a_classifier_and_labels_are_better_than_either(classified):
 def test_a_useless_classifier_does_no_harm(classified):
     crowd, truth, _ = classified
     random = np.random.default_rng(1)
-    good, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
-    model = LabelModel(good)
+    succeeded, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
+    model = LabelModel(succeeded)
     noise = random.dirichlet(np.ones(5) / 5, len(truth))
     labels, alone = model.posterior(score(model, noise).calibrated), model.posterior()
     assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01

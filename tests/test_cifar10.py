@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import cifar10
-from common.errors import UserError
+from common.system.errors import UserError
 from conftest import ROOT
 
 QUICK = ("--case", 2, "--expertise", 1, "--epochs", 1, "--batch-size", 40, "--precision", "float32")

@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 
 import cifar10
 import digits
-from common.aggregator import Aggregator, forecast
 from common.crowd.labels import CrowdLabels, initial_weights, majority_vote, vote_shares
 from common.crowd.synthetic import annotator_names, pair_experts, senior_labels, synthesize
+from common.networks.aggregator import Aggregator, forecast
 
 CLASSES = 3
 dense_labels = hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=st.integers(-1, CLASSES - 1))
@@ -52,15 +52,15 @@ def test_select_and_batches(dense, data):
 @settings(deadline=None)
 def test_thin(dense, keep, seed):
     crowd = CrowdLabels.from_dense(dense, CLASSES)
-    thinned = to_dense(crowd.thin(keep, seed))
-    np.testing.assert_array_equal((thinned >= 0).sum(1), np.minimum((dense >= 0).sum(1), keep))
-    np.testing.assert_array_equal(thinned[thinned >= 0], dense[thinned >= 0])
-    np.testing.assert_array_equal(to_dense(crowd.thin(keep, seed)), thinned)
+    subsampled = to_dense(crowd.subsample(keep, seed))
+    np.testing.assert_array_equal((subsampled >= 0).sum(1), np.minimum((dense >= 0).sum(1), keep))
+    np.testing.assert_array_equal(subsampled[subsampled >= 0], dense[subsampled >= 0])
+    np.testing.assert_array_equal(to_dense(crowd.subsample(keep, seed)), subsampled)
 
 
 def test_thin_draws_all_annotators_alike():
     crowd = CrowdLabels.from_dense(np.zeros((3000, 4), int), CLASSES)
-    counts = np.bincount(crowd.thin(1, 0).annotator)
+    counts = np.bincount(crowd.subsample(1, 0).annotator)
     assert counts.sum() == 3000 and abs(counts - 750).max() < 100  # four standard deviations
 
 
@@ -92,7 +92,8 @@ def test_votes(dense):
 @settings(deadline=None)
 def test_initial_weights(dense):
     shares, epsilon = shares_by_loop(dense), 1e-2
-    weights = initial_weights(CrowdLabels.from_dense(dense, CLASSES), epsilon).numpy()
+    crowd = CrowdLabels.from_dense(dense, CLASSES)
+    weights = initial_weights(crowd, vote_shares(crowd), epsilon).numpy()
     for m in range(dense.shape[1]):
         given_label = dense[:, m] >= 0
         for c in range(CLASSES):
@@ -127,13 +128,13 @@ def test_aggregator_and_forecaster(dense, seed):
 
 def test_count_confusion():
     random = np.random.default_rng(0)
-    dense, belief = random.integers(-1, CLASSES, (50, 4)), random.dirichlet(np.ones(CLASSES), 50)
+    dense, posterior = random.integers(-1, CLASSES, (50, 4)), random.dirichlet(np.ones(CLASSES), 50)
     expected = np.zeros((4, CLASSES, CLASSES))
     for i, row in enumerate(dense):
         for m, label in enumerate(row):
             if label >= 0:
-                expected[m, :, label] += belief[i]
-    counts = CrowdLabels.from_dense(dense, CLASSES).count_confusion(torch.tensor(belief))
+                expected[m, :, label] += posterior[i]
+    counts = CrowdLabels.from_dense(dense, CLASSES).count_confusion(torch.tensor(posterior))
     np.testing.assert_allclose(counts, expected, rtol=1e-9)
 
 

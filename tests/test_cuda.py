@@ -5,9 +5,9 @@ import gpu_stages
 import pytest
 import torch
 
-from common.methods import METHODS
-from common.robust import ROBUST
-from common.training.device import choose_device, settle
+from common.kd_crowd.registry import ROBUST
+from common.methods.registry import METHODS
+from common.system.device import choose_device, settle
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.divergences import DIVERGENCES, SURROGATES, label_mig_loss, mig_loss
+from common.losses import DIVERGENCES, SURROGATES, label_mig_loss, mig_loss
 
 F = {  # the definitions, and the derivative and conjugate that PAPERS gives for them, of K itself
     "kl": (lambda t: t * np.log(t), lambda k: 1 + np.log(k), lambda k: k),

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from common.crowd.labels import CrowdLabels
-from common.data.dataset import Protocol
 from common.data.images import Augmentation, ImageSet
-from common.methods import METHODS, Batch, Setting
+from common.kd_crowd.registry import ROBUST
 from common.methods.label_model import MajorityVote
+from common.methods.method import Batch, Constants, Distillation, Setting
+from common.methods.registry import METHODS
 from common.methods.true_label import TrueLabel
-from common.networks import Classifier
-from common.robust import ROBUST
-from common.training.learners import Learner
+from common.networks.classifier import Classifier
+from common.training.learner import Learner
+from common.training.protocol import Protocol
 
 dispatch = pytest.importorskip("torch.utils._python_dispatch", reason="torch has moved its dispatch modes")
 aten, CPU, GPU = torch.ops.aten, torch.device("cpu"), torch.device("meta")
@@ -62,8 +63,9 @@ def make(kind):
     crowd = CrowdLabels.from_dense(DENSE, CLASSES).to(GPU)
     images = ImageSet(torch.zeros(5, SIDE, SIDE, 3, dtype=torch.uint8), (.5,) * 3, (.2,) * 3, Augmentation(True, 15)).to(GPU)
     setting = Setting(network, crowd, torch.zeros(5, dtype=torch.int64, device=GPU),
-                      torch.full((CLASSES,), 1 / CLASSES, device=GPU), True, 1e-4, "aggregator", "kl", epochs=10,
-                      input_size=3 * SIDE**2, targets=torch.zeros(5, CLASSES, device=GPU))
+                      torch.full((CLASSES,), 1 / CLASSES, device=GPU), 10, 3 * SIDE**2,
+                      Constants(learn_prior=True, crowd_layer_start="aggregator"),
+                      Distillation(torch.zeros(5, CLASSES, device=GPU)))
     items = torch.arange(5, device=GPU)
     return (Learner(str(kind.name), 0, 0, kind(setting), PROTOCOL, GPU),
             Batch(items, images.batch(items, images.draw(None)), crowd, lambda: images.view(items)), images, crowd)

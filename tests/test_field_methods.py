@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from common.crowd.labels import CrowdLabels
-from common.methods import METHODS, Batch, Setting
 from common.methods.conal import CoNAL
 from common.methods.geo_crowd_net import minus_log_volume
-from common.networks import Classifier
+from common.methods.method import Batch, Constants, Setting
+from common.methods.registry import METHODS
+from common.names import CROWD_MODELS
+from common.networks.classifier import Classifier
 from test_methods import CLASSES, DENSE, INPUTS, h_of, make, whole_batch
 
 LABELS = [(i, m, DENSE[i, m]) for i, m in np.argwhere(DENSE >= 0)]
@@ -64,9 +66,9 @@ def test_a_volume_that_vanishes_is_dropped_with_its_gradient():
     assert term == 0 and torch.isfinite(flat.grad).all()
     far = (1e-40 * torch.eye(3, dtype=torch.float64)).requires_grad_()
     assert minus_log_volume(far) == 0
-    good = torch.tensor([[2., .5], [.5, 1.]], dtype=torch.float64, requires_grad=True)
-    assert minus_log_volume(good).item() == pytest.approx(-np.log(1.75))
-    assert torch.autograd.gradcheck(minus_log_volume, (good,))
+    succeeded = torch.tensor([[2., .5], [.5, 1.]], dtype=torch.float64, requires_grad=True)
+    assert minus_log_volume(succeeded).item() == pytest.approx(-np.log(1.75))
+    assert torch.autograd.gradcheck(minus_log_volume, (succeeded,))
 
 
 def test_conal():
@@ -118,7 +120,7 @@ def test_they_learn_who_is_right(name):
     crowd = CrowdLabels.from_dense(np.where(right, truth[:, None], (truth[:, None] + 1) % CLASSES), CLASSES)
     torch.manual_seed(0)
     setting = Setting(lambda: Classifier(nn.Identity(), nn.Linear(CLASSES, CLASSES)), crowd, torch.from_numpy(truth),
-                      torch.full((CLASSES,), 1 / 3), False, 1e-2, "identity", "kl", input_size=CLASSES)
+                      torch.full((CLASSES,), 1 / 3), input_size=CLASSES, constants=Constants(smoothing=1e-2))
     method = METHODS[name](setting)
     optimizer = torch.optim.Adam(method.parameters(), 3e-2)
     for _ in range(150):
@@ -131,8 +133,7 @@ def test_they_learn_who_is_right(name):
     assert (method.predict(inputs).argmax(1).numpy() == truth).mean() > .9
 
 
-@pytest.mark.parametrize("teacher", [name for name, method in METHODS.items() if method.models_annotators
-                                     and not method.teacher])
+@pytest.mark.parametrize("teacher", CROWD_MODELS)
 def test_kd_crowd_stands_on_every_crowd_model(teacher):
     """The loss of stage 2 is the crowd model's and kd_weight times the distillation of what the model itself predicts."""
     targets = torch.softmax(torch.randn(5, CLASSES, generator=torch.Generator().manual_seed(1)), 1)

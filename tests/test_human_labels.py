@@ -10,7 +10,7 @@ import torch
 
 import cifar10
 import human_labels
-from common.errors import UserError
+from common.system.errors import UserError
 
 QUICK = ("--epochs", 1, "--batch-size", 8, "--precision", "float32", "--methods", "majority-vote", "max-mig")
 

@@ -10,19 +10,23 @@ import pytest
 import torch
 
 from common.crowd.labels import CrowdLabels
-from common.data.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items
 from common.data.features import FeatureSet
-from common.divergences import label_mig_loss, mig_loss
-from common.methods import METHODS, Batch, Setting
+from common.evaluation.metrics import annotator_error, memorized
+from common.kd_crowd.dividemix import DivideMix, clean_probability, sharpen
+from common.kd_crowd.elr import ELR
+from common.kd_crowd.registry import ROBUST
+from common.losses import label_mig_loss, mig_loss
 from common.methods.max_mig import MaxMIG
-from common.networks import Classifier, feature_net
-from common.output.results import annotator_error, memorized
-from common.robust import ROBUST
-from common.robust.dividemix import DivideMix, clean_probability, sharpen
-from common.robust.elr import ELR
-from common.training.learners import build_stage, predict_all
+from common.methods.method import Batch, Constants, Distillation, Setting
+from common.methods.registry import METHODS
+from common.networks.classifier import Classifier
+from common.networks.papers import feature_net
 from common.training.options import Options
+from common.training.predictions import predict_all
+from common.training.protocol import Protocol
 from common.training.selection import make_plan
+from common.training.stages import build_stage
 from conftest import load_script
 from test_methods import CLASSES, DENSE, INPUTS, make, whole_batch
 from test_runs import SMALL, numbers, same_weights
@@ -32,11 +36,12 @@ TARGETS = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .3, .4], [.05, .05, .9]
 KD = ("kd-crowd-crowd-layer", "kd-crowd-max-mig")
 
 
-def student(kind, **how):
+def student(kind, kd_loss="mig", kd_weight=1., divergence="kl", **how):
     torch.manual_seed(0)
     crowd = CrowdLabels.from_dense(DENSE, CLASSES)
     setting = Setting(lambda: Classifier(torch.nn.Identity(), torch.nn.Linear(4, CLASSES)), crowd, None,
-                      torch.full((CLASSES,), 1 / CLASSES), False, 1e-4, "identity", "kl", targets=TARGETS, **how)
+                      torch.full((CLASSES,), 1 / CLASSES), constants=Constants(divergence),
+                      distillation=Distillation(TARGETS, kd_loss, kd_weight), **how)
     return kind(setting), crowd
 
 
@@ -342,7 +347,6 @@ def test_a_teacher_that_breaks_has_no_student(tmp_path, monkeypatch):
         assert summary["methods"][name]["failure"] == "loss not finite in epoch 1, batch 1"
         assert summary["methods"][name]["last"] is None
     assert summary["methods"]["kd-crowd-crowd-layer"]["last"] is not None
-
 
 
 @pytest.mark.parametrize("at", [1, 6, None])

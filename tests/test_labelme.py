@@ -9,8 +9,8 @@ import torch
 import labelme
 from common.data.dataset import Items, subset
 from common.data.features import FeatureSet
-from common.errors import UserError
-from common.methods import PAPER_METHODS
+from common.names import PAPER_METHODS
+from common.system.errors import UserError
 from conftest import load_script
 
 script = load_script("labelme", "cotraining_labelme.py")

@@ -1,13 +1,17 @@
 """The methods' losses and EM steps, against plain loops and cases solved by hand."""
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from common.crowd.labels import CrowdLabels, confusion_from, vote_shares
-from common.methods import FIELD_METHODS, METHODS, Batch, Setting
 from common.methods.aggnet import posterior
-from common.networks import Classifier
+from common.methods.method import Batch, Constants, Distillation, Setting
+from common.methods.registry import METHODS
+from common.names import FIELD_METHODS
+from common.networks.classifier import Classifier
 
 CLASSES, FEATURES = 3, 4
 DENSE = np.array([[0, 0, 1], [1, -1, 1], [-1, -1, -1], [2, 1, -1], [0, 2, 2]])  # item 2 has no labels
@@ -18,9 +22,11 @@ TRUTH = torch.tensor([0, 1, 2, 2, 0])
 def make(name, dense=DENSE, classes=CLASSES, **how):
     torch.manual_seed(0)
     crowd = CrowdLabels.from_dense(dense, classes)
+    constants = {key: how.pop(key) for key in list(how) if key in {f.name for f in fields(Constants)}}
+    taught = {key.removeprefix("kd_"): how.pop(key) for key in list(how) if key in ("targets", "kd_loss", "kd_weight")}
     setting = dict(network=lambda: Classifier(nn.Identity(), nn.Linear(FEATURES, classes)), crowd=crowd, truth=TRUTH,
-                   prior=torch.full((classes,), 1 / classes), learn_prior=False, smoothing=1e-4,
-                   crowd_layer_start="identity", divergence="kl", input_size=FEATURES) | how
+                   prior=torch.full((classes,), 1 / classes), input_size=FEATURES, constants=Constants(**constants),
+                   distillation=Distillation(**taught) if taught else None) | how
     return METHODS[name](Setting(**setting)), crowd
 
 
@@ -98,7 +104,7 @@ def test_items_without_labels_train_nobody(name):
 
 
 def test_confusion_by_hand():
-    """Two annotators, three items: pi counted from beliefs, on paper."""
+    """Two annotators, three items: pi counted from posteriors, on paper."""
     crowd = CrowdLabels.from_dense(np.array([[0, 1], [1, -1], [1, 1]]), 2)
     pi = confusion_from(crowd, torch.tensor([[1., 0], [.5, .5], [.25, .75]]))
     # annotator 0, class 0: items 0 (weight 1, said 0), 1 (.5, said 1), 2 (.25, said 1)
@@ -117,13 +123,13 @@ def test_posterior_by_hand():
 def test_aggnet_starts_from_the_votes_and_takes_an_em_step():
     method, crowd = make("aggnet")
     votes = vote_shares(crowd)
-    torch.testing.assert_close(method.belief, votes)
+    torch.testing.assert_close(method.posterior, votes)
     h = torch.from_numpy(h_of(method))
     expected = -np.mean((votes * torch.log(h)).sum(1).numpy()[[0, 1, 3, 4]])
     assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
     method.end_epoch(lambda: h)
-    torch.testing.assert_close(method.belief, posterior(crowd, confusion_from(crowd, votes), h))
-    torch.testing.assert_close(method.belief[2], h[2])
+    torch.testing.assert_close(method.posterior, posterior(crowd, confusion_from(crowd, votes), h))
+    torch.testing.assert_close(method.posterior[2], h[2])
 
 
 def test_mbem_counts_from_the_hard_predictions():
@@ -138,13 +144,13 @@ def test_mbem_counts_from_the_hard_predictions():
     pi = np.where(pi.sum(2, keepdims=True) > 0, pi / pi.sum(2, keepdims=True).clip(1), 1 / 3)
     for i, row in enumerate(DENSE):
         score = prior * np.prod([pi[m, :, label] for m, label in enumerate(row) if label >= 0], 0)
-        np.testing.assert_allclose(method.belief[i], score / score.sum(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(method.posterior[i], score / score.sum(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["aggnet", "mbem"])
 def test_an_m_step_may_be_several_epochs_and_resumes_within(name):
     method, _ = make(name, em_epochs=3)
-    start, h = method.belief, torch.tensor([[.4, .6, 0]]).expand(5, 3)
+    start, h = method.posterior, torch.tensor([[.4, .6, 0]]).expand(5, 3)
     calls = []
 
     def predict():
@@ -152,11 +158,11 @@ def test_an_m_step_may_be_several_epochs_and_resumes_within(name):
         return h
     for _ in range(2):
         method.end_epoch(predict)
-    assert not calls and torch.equal(method.belief, start)
+    assert not calls and torch.equal(method.posterior, start)
     resumed, _ = make(name, em_epochs=3)
     resumed.load_state_dict(method.state_dict())
     resumed.end_epoch(predict)
-    assert len(calls) == 1 and not torch.equal(resumed.belief, start)
+    assert len(calls) == 1 and not torch.equal(resumed.posterior, start)
 
 
 def test_aggnet_with_two_classes_starts_from_the_confusion_matrices_alone():
@@ -165,4 +171,4 @@ def test_aggnet_with_two_classes_starts_from_the_confusion_matrices_alone():
     pi = confusion_from(crowd, vote_shares(crowd)).numpy()
     for i, row in enumerate(dense):
         score = np.prod([pi[m, :, label] for m, label in enumerate(row)], 0)
-        np.testing.assert_allclose(method.belief[i], score / score.sum(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(method.posterior[i], score / score.sum(), rtol=1e-4, atol=1e-5)

@@ -10,8 +10,9 @@ import torch
 from common.data.dataset import prediction_batch
 from common.data.features import FeatureSet
 from common.data.images import ImageSet
-from common.networks import Quarters, digits_net, four_conv, vgg16
-from common.training.device import choose_device, choose_precision, seed_generators, settle
+from common.networks.own import Quarters
+from common.networks.papers import digits_net, four_conv, vgg16
+from common.system.device import choose_device, choose_precision, seed_generators, settle
 from conftest import ROOT
 
 
@@ -78,7 +79,7 @@ def test_device_and_precision_of_a_machine_without_cuda(capsys, monkeypatch):
 
 
 def test_devices_that_do_not_exist(monkeypatch):
-    from common.errors import UserError
+    from common.system.errors import UserError
     with pytest.raises(UserError, match="--device toaster"):
         choose_device("toaster")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from common.crowd.labels import CrowdLabels
-from common.data.dataset import Dataset, Items, Protocol
+from common.data.dataset import Dataset, Items
 from common.data.features import FeatureSet
-from common.errors import UserError
-from common.methods import PAPER_METHODS
-from common.networks import feature_net
-from common.training.experiment import run
+from common.names import PAPER_METHODS
+from common.networks.papers import feature_net
+from common.system.errors import UserError
 from common.training.options import Options
+from common.training.protocol import Protocol
+from common.training.run import run
 
 NAMES = ["ann", "bob", "cas", "always 0"]
 

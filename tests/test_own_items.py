@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from common.data import sources
-from common.data.sources import FITS, SEVERAL, apply, fit, read_source
-from common.errors import UserError
-from common.networks import build, load_weights, network_names
+from common.data.sources import SEVERAL, apply, fit, read_source
+from common.names import FITS
+from common.networks.own import build, load_weights, network_names
+from common.system.errors import UserError
 
 
 @pytest.fixture(autouse=True)

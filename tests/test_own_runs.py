@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from common.data.tensors import load_tensors, save_tensors
-from common.errors import UserError
 from common.output.model import load_model
+from common.system.errors import UserError
+from common.training import finish
 from conftest import ROOT, load_script
 from OwnData import aggregate
 
@@ -123,9 +124,9 @@ def test_answers_alone(tmp_path, capsys):
     for flag, value in (("--network", "vgg16"), ("--epochs", "5"), ("--folds", "3")):
         with pytest.raises(UserError, match=f"{flag} {value}: nothing is trained on answers alone"):
             MAIN.main([*flags, flag, value, "--fresh"])
-    assert MAIN.main([*flags, "--fresh", "--methods", "glad", "--labels-from", "mace"]) == 0
+    assert MAIN.main([*flags, "--fresh", "--methods", "glad", "--label-source", "mace"]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["labels_from"] == "mace" and {"glad", "mace"} < set(summary["methods"])
+    assert summary["label_source"] == "mace" and {"glad", "mace"} < set(summary["methods"])
     capsys.readouterr()
     assert MAIN.main([*flags, "--truth", "truth.csv", "--out", "all"]) == 0  # items that nobody answered score nothing
     assert "truth.csv: 20 of 100 items have no answers" in capsys.readouterr().out
@@ -267,8 +268,7 @@ def test_each_method_s_classifier_is_kept(tmp_path, method):
 
 
 def test_a_large_classifier_is_of_one_method(tmp_path, monkeypatch, capsys):
-    from common.training import report
-    monkeypatch.setattr(report, "LARGEST_MODEL", 1e4)
+    monkeypatch.setattr(finish, "LARGEST_MODEL", 1e4)
     flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "20", "--methods", "aggnet,max-mig", "--out", "run"]
     assert MAIN.main(flags) == 0
     best = json.loads((tmp_path / "run" / "summary.json").read_text())["best_method"]
@@ -276,11 +276,11 @@ def test_a_large_classifier_is_of_one_method(tmp_path, monkeypatch, capsys):
     assert f"the classifier is {best}'s: the ensemble's would take more than 0 MB" in capsys.readouterr().out
 
 
-def test_labels_from_a_method_of_choice(tmp_path):
+def test_label_source_a_method_of_choice(tmp_path):
     flags = [*crowd(tmp_path), "--device", "cpu", "--epochs", "2", "--methods", "majority-vote,aggnet,max-mig"]
-    assert MAIN.main([*flags, "--out", "run", "--labels-from", "aggnet"]) == 0
+    assert MAIN.main([*flags, "--out", "run", "--label-source", "aggnet"]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["labels_from"] == summary["classifier"] == load_model("run/model.pt").method == "aggnet"
+    assert summary["label_source"] == summary["classifier"] == load_model("run/model.pt").method == "aggnet"
     html = " ".join((tmp_path / "run" / "report.html").read_text().split())
     assert "classifier is that of <b>aggnet</b>" in html and '<tr class="kept"><td>aggnet' in html
 
@@ -388,7 +388,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     assert "nothing is wrong" in said and not (tmp_path / "runs").exists()
     for more, message in ((["--folds", "99"], "--folds 99: there are 80 training items"),
                           (["--folds", "3", "--held-out", ".2"], "--folds 3 and --held-out 0.2: expected one of the two"),
-                          (["--labels-from", "ann"], "--labels-from ann: there is no such estimate"),
+                          (["--label-source", "ann"], "--label-source ann: there is no such estimate"),
                           (["--device", "warp"], "--device warp: expected"),
                           (["--batch-size", "99"], "--batch-size 99: larger than")):
         with pytest.raises(UserError, match=message):
@@ -408,7 +408,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--fit", "pad"], "--fit is for images; expected none with features"),
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
-    (["--labels-from", "true-label"], "--labels-from true-label: there is no such estimate; choose from majority-vote"),
+    (["--label-source", "true-label"], "--label-source true-label: there is no such estimate; choose from majority-vote"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
 ])
 def test_bad_input(tmp_path, change, message):

@@ -34,7 +34,7 @@ def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shar
                     "seconds": 12.3},
         "aggnet": {"last": None, "best": None, "train_label_accuracy": None, "seconds": 1., "failure": "loss not finite"}}
     summary = {"methods": methods, "items": 4, "annotators": 3, "labels": 8, "majority_vote_accuracy": None,
-               "labels_from": "max-mig", "seconds": 13.4, "peak_memory_mb": 500.}
+               "label_source": "max-mig", "seconds": 13.4, "peak_memory_mb": 500.}
     annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
     labels = iter(row | (shares or {}) for row in rows())

@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from common import networks, processes
 from common.crowd.labels import CrowdLabels
-from common.errors import UserError
-from common.methods import FIELD_METHODS, METHODS, Batch, Setting
-from common.networks import Classifier
-from common.training import device
+from common.methods.method import Batch, Constants, Setting
+from common.methods.registry import METHODS
+from common.names import FIELD_METHODS
+from common.networks import classifier
+from common.networks.classifier import Classifier
+from common.output import console
+from common.system import device, processes
+from common.system.errors import UserError
 from conftest import ROOT, load_script
 
 PROGRAM = f"""
@@ -30,7 +33,7 @@ ALL, SOME = ("field", "kd-crowd-max-mig"), ("aggnet", "kd-crowd-max-mig")
 
 def without_dropout():
     """Its masks are drawn for the rows that a process has."""
-    nn.Dropout.forward = networks.Dropout.forward = lambda self, inputs: inputs
+    nn.Dropout.forward = classifier.Dropout.forward = lambda self, inputs: inputs
 
 
 def make_gradients(file):
@@ -47,8 +50,8 @@ def make_gradients(file):
             network=lambda: Classifier(nn.Sequential(
                 nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(.5),
                 nn.Conv2d(6, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()), nn.Linear(64, 3)),
-            crowd=crowd, truth=torch.arange(11) % 3, prior=torch.full((3,), 1 / 3), learn_prior=True, smoothing=1e-2,
-            crowd_layer_start="identity", divergence="kl", input_size=192)).train()
+            crowd=crowd, truth=torch.arange(11) % 3, prior=torch.full((3,), 1 / 3), input_size=192,
+            constants=Constants(learn_prior=True, smoothing=1e-2))).train()
         method.loss(Batch(torch.arange(11), inputs, crowd)).backward()
         processes.sum_gradients(method.classifier.body.parameters())
         found[name] = {key: p.grad for key, p in method.named_parameters() if p.grad is not None}
@@ -65,12 +68,11 @@ def train(*flags):
 
 def train_until_epoch_2(*flags):
     """Ends in the middle of the second epoch's evaluation; the first one's checkpoint is there."""
-    from common.training import experiment
 
     def stop(epoch, *_, **__):
         if epoch == 2:
             os._exit(9)
-    experiment.say_epoch = stop
+    console.say_epoch = stop
     return train(*flags)
 
 
@@ -94,7 +96,7 @@ def two(what):
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """What without_dropout does is undone afterwards."""
-    for kind in (nn.Dropout, networks.Dropout):
+    for kind in (nn.Dropout, classifier.Dropout):
         monkeypatch.setattr(kind, "forward", kind.forward)
 
 

@@ -23,16 +23,16 @@ import cifar10
 import human_labels
 import labelme
 import reproduce
-from common import errors
 from common.data import decoding, opening
 from common.data.answers import read_answers
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
 from common.data.sources import apply, fit, read_source
 from common.data.tensors import load_tensors, save_tensors
-from common.errors import UserError, launch
 from common.output.model import load_model
-from common.training.runfolder import read_summary
+from common.output.records import read_summary
+from common.system import errors
+from common.system.errors import UserError, launch
 from conftest import ROOT, load_script
 from test_human_labels import HEADER
 from test_labelme import arrays, save

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import reproduce
-from common.errors import UserError
-from common.files import claim
+from common.system.errors import UserError
+from common.system.files import claim
 from conftest import ROOT, load_script
 
 TINY = ("--train-size", 100, "--test-size", 60, "--epochs", 1, "--methods", "majority-vote", "max-mig", "true-label")

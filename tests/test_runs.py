@@ -13,11 +13,11 @@ import pytest
 import torch
 from scipy import stats
 
-from common.errors import UserError
-from common.methods import SYNTHESIZED_METHODS
 from common.methods.label_model import MajorityVote
-from common.training import experiment
-from common.training.runfolder import RunFolder
+from common.names import SYNTHESIZED_METHODS
+from common.output.run_folder import RunFolder
+from common.system.errors import UserError
+from common.training import loop
 from conftest import load_script
 
 digits_main = load_script("Digits")
@@ -96,7 +96,7 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
         p = [float(row[f"p_{c}"]) for c in range(10)]
         assert sum(p) == pytest.approx(1, abs=1e-4) and p[int(row["label"])] == max(p) == float(row["confidence"])
         right += row["label"] == row["truth"]
-    assert summary["labels_from"] == "max-mig-forecaster"
+    assert summary["label_source"] == "max-mig-forecaster"
     assert summary["methods"]["max-mig-forecaster"]["train_label_accuracy"] == pytest.approx(right / 300)
     assert summary["majority_vote_accuracy"] == pytest.approx(
         sum(row["majority_vote"] == row["truth"] for row in labels) / 300)
@@ -167,7 +167,7 @@ def test_checkpoints_and_what_stands_beside_them(run_in_process, tmp_path_factor
         assert there["rows"] == state["rows"] and len(numbers(folder)) == there["epoch"]
         saved.append(there["epoch"])
     monkeypatch.setattr(RunFolder, "save", spy)
-    monkeypatch.setattr(experiment, "CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", seconds)
     run_in_process("--epochs", 4, "--methods", "majority-vote", folder=folder)
     assert saved == epochs
 
@@ -236,14 +236,14 @@ def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
     views = {}
     for augment in ("once", "fresh"):
         with pytest.MonkeyPatch.context() as patch:
-            draw = experiment.generator
+            draw = loop.generator
             seen = views.setdefault(augment, [])
 
             def spy(seed, *keys, draw=draw, seen=seen):
                 if keys[0] == "augmentation":
                     seen.append(draw(seed, *keys).initial_seed())
                 return draw(seed, *keys)
-            patch.setattr(experiment, "generator", spy)
+            patch.setattr(loop, "generator", spy)
             run_in_process("--epochs", 3, "--methods", "majority-vote", "--augment", augment)
     assert len(set(views["once"])) == 1 and len(set(views["fresh"])) == 3
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+import digits
 from common.crowd.labels import CrowdLabels
-from common.errors import UserError
-from common.training import experiment
-from common.training.learners import build_stage, teams
+from common.system.errors import UserError
+from common.training import loop
+from common.training.learner import fold_models
 from common.training.selection import make_plan
+from common.training.stages import build_stage
 from conftest import load_script
 
 digits_main = load_script("Digits")
@@ -53,7 +55,7 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
     assert summary["methods"]["max-mig-forecaster"]["selected_epoch"] == summary["methods"]["max-mig"]["selected_epoch"]
     table = capsys.readouterr().out.split("best test epoch")[1]
     assert table.index("max-mig") < table.index("majority-vote")  # ranked by score
-    assert summary["labels_from"] == "label-model" and summary["label_accuracy"] == summary["candidates"]["label-model"]
+    assert summary["label_source"] == "label-model" and summary["label_accuracy"] == summary["candidates"]["label-model"]
     labels = read_csv(tmp_path / "run" / "labels.csv")
     assert {"dawid-skene", "one-coin", "max-mig", "max-mig-posterior", "max-mig-forecaster", "label-model"} <= set(labels[0])
     assert np.mean([row["label"] == row["truth"] for row in labels]) == summary["label_accuracy"]
@@ -62,19 +64,19 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
     flags = [row["flag"] for row in read_csv(tmp_path / "run" / "annotators.csv")]
     assert flags[10:] == ["copies senior 0", "copies senior 2"]
     with np.load(tmp_path / "run" / "confusion.npz") as confusion:
-        assert {confusion[name].shape for name in ("estimated", "held", "true")} == {(12, 10, 10)}
+        assert {confusion[name].shape for name in ("estimated", "model", "true")} == {(12, 10, 10)}
 
 
-def test_labels_from_follows_the_candidate_that_is_named(tmp_path):
-    _, summary, _ = run(tmp_path / "run", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--labels-from",
+def test_label_source_follows_the_candidate_that_is_named(tmp_path):
+    _, summary, _ = run(tmp_path / "run", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--label-source",
                         "dawid-skene")
     labels = read_csv(tmp_path / "run" / "labels.csv")
-    assert summary["labels_from"] == "dawid-skene" and all(row["label"] == row["dawid-skene"] for row in labels)
-    with pytest.raises(UserError, match="--labels-from max-mig-forecaster: there is no such estimate"):
-        run(tmp_path / "other", "--epochs", 1, "--held-out", .2, "--methods", "max-mig", "--labels-from",
+    assert summary["label_source"] == "dawid-skene" and all(row["label"] == row["dawid-skene"] for row in labels)
+    with pytest.raises(UserError, match="--label-source max-mig-forecaster: there is no such estimate"):
+        run(tmp_path / "other", "--epochs", 1, "--held-out", .2, "--methods", "max-mig", "--label-source",
             "max-mig-forecaster")
-    with pytest.raises(UserError, match="--labels-from nobody: there is no such estimate; choose from majority-vote"):
-        run(tmp_path / "other", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--labels-from", "nobody")
+    with pytest.raises(UserError, match="--label-source nobody: there is no such estimate; choose from majority-vote"):
+        run(tmp_path / "other", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--label-source", "nobody")
 
 
 def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
@@ -109,10 +111,10 @@ def test_held_out_labels_reach_no_gradient(share):
         "--case", "3", "--select", "crowd", "--methods", "max-mig", "aggnet", "crowd-layer", "dawid-skene",
         "majority-vote", "doctor-net", "mbem", "one-coin"])
     options = replace(options, epochs=1, **share)
-    train, test = digits_main.digits.load()
+    train, test = digits.load()
     keep = torch.arange(240)
     dataset = digits_main.synthesized(train.select(keep), test.select(keep), list("0123456789"),
-                                      digits_main.digits.EXPERTS[0], options)
+                                      digits.EXPERTS[0], options)
     plan = make_plan(dataset.train, options)
     held_out = torch.ones(240, dtype=torch.bool)
     held_out[plan.folds[0].train] = False
@@ -124,11 +126,11 @@ def test_held_out_labels_reach_no_gradient(share):
     for items in (dataset.train, lied):
         data = replace(dataset, train=items)
         learners = build_stage(0, [], data, digits_main.PROTOCOL, options, torch.device("cpu"), "float32", plan.folds)
-        experiment.train_folds(learners, items, plan, 1, options, 0)
-        experiment.end_epoch(learners, items)
-        states.append(teams(learners))
-    for name, team in states[0].items():
-        for one, two in zip(team, states[1][name], strict=True):
+        loop.train_folds(learners, items, plan, 1, options, 0)
+        loop.end_epoch(learners, items)
+        states.append(fold_models(learners))
+    for name, models in states[0].items():
+        for one, two in zip(models, states[1][name], strict=True):
             same = all(torch.equal(a, b) for a, b in zip(one.method.parameters(), two.method.parameters(), strict=True))
             assert same == (one.fold == 0)
 
@@ -157,14 +159,14 @@ def test_bad_shares(tmp_path, flags, message):
 def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatch, stage_end):
     arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end)
     _, whole, rows = run(tmp_path / "whole", *arguments)
-    evaluate, calls = experiment.evaluate, []
+    evaluate, calls = loop.evaluate, []
 
     def stop(*arguments):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return evaluate(*arguments)
-    monkeypatch.setattr(experiment, "evaluate", stop)
+    monkeypatch.setattr(loop, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", *arguments)
     _, resumed, again = run(tmp_path / "stopped", *arguments)
@@ -194,7 +196,7 @@ def test_few_items_take_fewer_folds():
         plan = make_plan(items, options)
         found.add(len(plan.folds))
         for fold in plan.folds:
-            assert len(truth[fold.speaks_for].unique()) == 2
+            assert len(truth[fold.prediction_items].unique()) == 2
         if len(plan.folds) < 5:
             options.folds = 5
             with pytest.raises(UserError, match="--folds 5: leaves 2 items with labels of 1 class to be held out"):

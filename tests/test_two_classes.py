@@ -12,7 +12,7 @@ from PIL import Image
 import dogs_vs_cats
 import luna16
 import prepare
-from common.errors import UserError
+from common.system.errors import UserError
 from conftest import load_script
 
 SMALL = ("--epochs", 2, "--batch-size", 8, "--device", "cpu", "--precision", "float32")

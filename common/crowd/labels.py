@@ -81,7 +81,7 @@ class CrowdLabels:
             yield CrowdLabels(self.annotator[start:stop], self.label[start:stop], offsets,
                               self.annotators, self.classes)
 
-    def thin(self, keep, seed):
+    def subsample(self, keep, seed):
         """`keep` random labels of each item, all of an item that has no more."""
         item = self.item.numpy()
         order = np.lexsort((np.random.RandomState(seed).random_sample(len(item)), item))
@@ -130,10 +130,10 @@ class CrowdLabels:
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return rows.long(), torch.empty_like(ordered).index_copy_(0, order, place.int()), offsets.int()
 
-    def count_rows(self, belief):
-        """(R, C): for each of the rows m * C + l of `by_rows` the sum of belief[i] over the items i that m labelled l.
-        belief: (N, C)."""
-        return functional.embedding_bag(self._ordered[2], belief, self.by_rows[2], mode="sum", include_last_offset=True)
+    def count_rows(self, posterior):
+        """(R, C): for each of the rows m * C + l of `by_rows` the sum of posterior[i] over the items i that m labelled l.
+        posterior: (N, C)."""
+        return functional.embedding_bag(self._ordered[2], posterior, self.by_rows[2], mode="sum", include_last_offset=True)
 
     @cached_property
     def _bounds(self):
@@ -143,9 +143,9 @@ class CrowdLabels:
         bounds = torch.arange(self.annotators * self.classes + 1, device=rows.device, dtype=rows.dtype)
         return torch.searchsorted(rows, bounds).int()
 
-    def count_confusion(self, belief):
-        """(M, C, C): [m, c, l] = sum of belief[i, c] over the items i that m labelled l. belief: (N, C)."""
-        table = functional.embedding_bag(self._ordered[2], belief, self._bounds, mode="sum", include_last_offset=True)
+    def count_confusion(self, posterior):
+        """(M, C, C): [m, c, l] = sum of posterior[i, c] over the items i that m labelled l. posterior: (N, C)."""
+        table = functional.embedding_bag(self._ordered[2], posterior, self._bounds, mode="sum", include_last_offset=True)
         return table.view(-1, self.classes, self.classes).transpose(1, 2)
 
     def without(self, items):
@@ -165,29 +165,29 @@ def majority_vote(crowd):
     return torch.where(crowd.counts > 0, crowd.votes().argmax(1), -1)
 
 
-def pinned(belief, gold):
-    """The belief (N, C), sure of the items whose label is known: gold, int64 (N,), -1 for the others; or None."""
+def clamp_to_gold(posterior, gold):
+    """The posterior (N, C), certain of the gold labels: gold, int64 (N,), -1 for the others; or None."""
     if gold is None:
-        return belief
-    known = functional.one_hot(gold.clamp(min=0), belief.shape[1]).to(belief.dtype)
-    return torch.where(gold[:, None] >= 0, known, belief)
+        return posterior
+    known = functional.one_hot(gold.clamp(min=0), posterior.shape[1]).to(posterior.dtype)
+    return torch.where(gold[:, None] >= 0, known, posterior)
 
 
-def confusion_from(crowd, belief):
-    """(M, C, C): pi^m[c, l], how often annotator m says l where belief says c; rows add up to one.
+def confusion_from(crowd, posterior):
+    """(M, C, C): pi^m[c, l], how often annotator m says l where posterior says c; rows add up to one.
 
-    A row without any belief (m labelled no such item) is uniform: it says nothing. belief: (N, C).
+    A row without any posterior weight (m labelled no such item) is uniform: it says nothing. posterior: (N, C).
     """
-    counts = crowd.count_confusion(belief)
+    counts = crowd.count_confusion(posterior)
     total = counts.sum(2, keepdim=True)
     return torch.where(total > 0, counts / total.clamp(min=1e-12), 1 / crowd.classes)
 
 
-def initial_weights(crowd, epsilon):
-    """(M, C, C): W^m[c, l] = log(eps + sum_i Q_i(c) 1[y_i^m = l] / sum_{i: m labelled i} Q_i(c)).
+def initial_weights(crowd, posterior, epsilon):
+    """(M, C, C): W^m[c, l] = log(eps + sum_i Q_i(c) 1[y_i^m = l] / sum_{i: m labelled i} Q_i(c)); posterior: Q, (N, C).
 
     An annotator without labels starts at zero: no evidence.
     """
-    weights = torch.log(confusion_from(crowd, vote_shares(crowd)) + epsilon)
+    weights = torch.log(confusion_from(crowd, posterior) + epsilon)
     silent = torch.bincount(crowd.annotator, minlength=crowd.annotators) == 0
     return torch.where(silent[:, None, None], 0, weights)

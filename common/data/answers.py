@@ -12,7 +12,8 @@ import pandas as pd
 from common.crowd.labels import CrowdLabels
 from common.data.opening import unpacked
 from common.data.tables import Column, Frame, first_bytes, header_of, read_columns
-from common.errors import UserError, warn
+from common.names import DUPLICATES
+from common.system.errors import UserError, warn
 
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "name", "id", "index", "image_id", "example_id", "question_id", "sample_id", "instance_id",
@@ -21,7 +22,6 @@ WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annot
           "rater", "labeler", "labeller")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
-DUPLICATES = ("last", "first", "count", "error")
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
 ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
 NO_LABELS = NOTHING | {"none", "None", "?", "-"}  # what is rarely meant as a class

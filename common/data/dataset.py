@@ -9,10 +9,12 @@ import torch
 
 from common.crowd.labels import CrowdLabels
 from common.crowd.synthetic import annotator_names, synthesize
-from common.errors import UserError
+from common.system.errors import UserError
 
 TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the synthesized crowds
+
 FEW, MANY, PREDICTED = 64, 1024, 12 * 2**20  # items that are predicted at once: the least, the most, their bytes
+
 FEW_IMAGES, PREDICTED_IMAGES = 16, 4 * 2**20  # the same for images on a CPU, of which FEW are the most
 
 
@@ -40,20 +42,20 @@ class Items:
         inputs = None if self.inputs is None else self.inputs.select(items)
         return replace(self, inputs=inputs, truth=self.truth[items], names=names, crowd=crowd, gold=gold)
 
-    def once(self):
+    def without_copies(self):
         """The first of each image's copies."""
         if self.copies == 1:
             return self
         return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
-    def said(self):
+    def unique_labels(self):
         """(Items, bool (L,)): with what the annotators have said, and which of the crowd's labels that is. Without those
         that the last annotator, who is right about `gold`, gives an item again, so that no vote that a method learns from
         overrules them."""
-        once = torch.ones_like(self.crowd.label, dtype=torch.bool)
+        unique = torch.ones_like(self.crowd.label, dtype=torch.bool)
         if self.gold is not None and (self.gold >= 0).any():
-            once = ~(self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1))
-        return replace(self, crowd=self.crowd.keep(once)), once
+            unique = ~(self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1))
+        return replace(self, crowd=self.crowd.keep(unique)), unique
 
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
@@ -109,24 +111,6 @@ class Dataset:
                 "answers_crc32": answers}
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """The constants of a data set's experiment; flags may override epochs, batch_size and augment."""
-    name: str
-    network: Callable  # (precision) -> Classifier
-    epochs: int | None  # None: counted from the data, by the script
-    batch_size: int
-    classifier_rate: float  # Adam's, for h
-    aggregator_rate: float  # Adam's, for g and a learnt prior
-    prior: tuple
-    methods: tuple  # the rows of the data set's table, what --methods all stands for
-    learn_prior: bool = False
-    smoothing: float = 1e-4  # eps of the aggregator's initial weights
-    crowd_layer_start: str = "identity"  # or "aggregator": the aggregator's initial weights
-    augment: str = "none"
-    em_epochs: int = 1  # AggNet's and MBEM's M-step
-
-
 def subset(items, size, classes, flag):
     """The first `size` of a fixed shuffle, every class kept, in their original order, with all their copies; all of
     them for None."""
@@ -149,13 +133,13 @@ def cut(train, test, classes, options):
             subset(test, options.test_size, classes, "--test-size"))
 
 
-def thinned(crowd, keep, seed):
+def subsampled(crowd, keep, seed):
     """The crowd with `keep` random labels of each item, --labels-per-item; all of it for None."""
     if keep is None:
         return crowd
     if keep > crowd.annotators:
         raise UserError(f"--labels-per-item {keep}: this crowd has {crowd.annotators} annotators")
-    return crowd.thin(keep, seed)
+    return crowd.subsample(keep, seed)
 
 
 def synthesized(train, test, class_names, experts, options, files=None):
@@ -165,6 +149,6 @@ def synthesized(train, test, class_names, experts, options, files=None):
     """
     def crowd_of(items, seed):
         crowd = synthesize(items.truth.numpy(), experts, options.case, seed)
-        return replace(items, crowd=thinned(crowd, options.labels_per_item, seed))
+        return replace(items, crowd=subsampled(crowd, options.labels_per_item, seed))
     train, test = cut(crowd_of(train, TRAIN_SEED), crowd_of(test, TEST_SEED), len(class_names), options)
     return Dataset(train, test, class_names, annotator_names(experts, options.case), files=files or {})

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
-from common.errors import UserError, first_few
-from common.files import replace_file
+from common.system.errors import UserError, first_few
+from common.system.files import replace_file
 
 
 def cache_folder():
@@ -155,7 +155,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
     pixels, readable = decode(files, size, mode)
     images = ImageSet(pixels, mean, deviation, augmentation)
     truth = np.asarray(truth, np.int64)
-    left_out = [name for name, good in zip(names, readable, strict=True) if not good]
+    left_out = [name for name, succeeded in zip(names, readable, strict=True) if not succeeded]
     if left_out:
         print(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
         gone = set(truth) - set(truth[readable])
@@ -163,7 +163,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
             first = names[int(np.flatnonzero(truth == min(gone))[0])]
             raise UserError(f"{first}: cannot be decoded, nor can any other image of its class; expected some of each")
         images, truth = images.select(torch.from_numpy(np.flatnonzero(readable))), truth[readable]
-        names = [name for name, good in zip(names, readable, strict=True) if good]
+        names = [name for name, succeeded in zip(names, readable, strict=True) if succeeded]
     return Items(images, torch.from_numpy(truth), list(names)), left_out
 
 

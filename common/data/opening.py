@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 MB = 1 << 20
 UNPACKED = 512 * MB  # the most that a compressed file may become: ten million answers are half of it

@@ -15,10 +15,10 @@ from common.data.features import FeatureSet
 from common.data.images import IMAGENET, Augmentation, ImageSet
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.tables import header_of, read_columns, read_numbers
-from common.errors import UserError, warn
+from common.names import FITS
+from common.system.errors import UserError, warn
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
-FITS = ("crop", "stretch", "pad")
 LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
 SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
 WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them

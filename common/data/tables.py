@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.opening import unpacked
-from common.errors import UserError
+from common.system.errors import UserError
 
 SEPARATORS = "\t,;"
 LONGEST = 1 << 26  # bytes of a header

@@ -10,7 +10,7 @@ import zlib
 import torch
 
 from common.data.opening import MB, opened
-from common.errors import UserError
+from common.system.errors import UserError
 
 SEAL = b"crc32 %08x"
 LENGTH = len(SEAL % 0)

@@ -1,7 +1,7 @@
 """EM with training in each M-step: what AggNet and MBEM share, and AggNet (Albarqouni et al., 2016)."""
 import torch
 
-from common.crowd.labels import confusion_from, vote_shares
+from common.crowd.labels import confusion_from
 from common.methods.method import Method, soft_cross_entropy
 
 PI_FLOOR, PRIOR_FLOOR = 1e-6, 1e-12  # of a probability: nothing alone rules a class out
@@ -17,33 +17,32 @@ def posterior(crowd, confusion, prior):
 
 
 class EM(Method):
-    """h is trained on `belief`, q of all training items, (N, C), which a subclass revises after each M-step.
+    """h is trained on `posterior`, q of all training items, (N, C), which a subclass revises after each M-step.
 
-    Starts from q = Q, the shares of the votes. Items without labels train nobody.
+    Starts from q = Q, the setting's posterior. Items without labels train nobody.
     """
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
         self.crowd = setting.crowd
-        self.register_buffer("belief", vote_shares(self.crowd))
+        self.register_buffer("posterior", setting.posterior())
         self.register_buffer("epochs", torch.tensor(0))
-        self.em_epochs = setting.em_epochs
+        self.em_epochs = setting.constants.em_epochs
 
     def loss_from(self, logits, batch):
-        return soft_cross_entropy(logits, self.belief[batch.items] * (batch.crowd.counts > 0)[:, None])
+        return soft_cross_entropy(logits, self.posterior[batch.items] * (batch.crowd.counts > 0)[:, None])
 
     def end_epoch(self, predict_train):
         self.epochs += 1
         if self.epochs % self.em_epochs == 0:
-            self.belief = self.revise(predict_train())
+            self.posterior = self.revise(predict_train())
 
     def revise(self, h):
         """The new q, (N, C), of the classifier's probabilities h (N, C)."""
         raise NotImplementedError
 
     def aggregate(self, h, crowd):
-        return self.belief
+        return self.posterior
 
 
 class AggNet(EM):
@@ -56,7 +55,7 @@ class AggNet(EM):
     def __init__(self, setting):
         super().__init__(setting)
         if self.crowd.classes == 2:
-            self.belief = self.revise(torch.full_like(self.belief, .5))
+            self.posterior = self.revise(torch.full_like(self.posterior, .5))
 
     def revise(self, h):
-        return posterior(self.crowd, confusion_from(self.crowd, self.belief), h)
+        return posterior(self.crowd, confusion_from(self.crowd, self.posterior), h)

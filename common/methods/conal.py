@@ -16,7 +16,6 @@ class CoNAL(Method):
     1e-5 sum_m |K^m - K^0|.
     """
     name = "conal"
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -43,7 +42,7 @@ class CoNAL(Method):
         squares = ((self.own.view(-1, *self.common.shape) - self.common) ** 2).sum((1, 2))
         return torch.sqrt(torch.where(squares > 0, squares, 1)).where(squares > 0, 0).sum()
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         """The softmax of each row of K^0 and K^m in equal parts: w depends on the item, and is 1/2 where u and v are at
         right angles."""
         own = self.own.detach().view(-1, *self.common.shape)

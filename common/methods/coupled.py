@@ -17,7 +17,6 @@ def coupled_cross_entropy(h, table, crowd):
 class Coupled(Method):
     """A^m, the row-wise softmax of free parameters, is annotator m's confusion matrix. A subclass says where the
     parameters start, `start` (C, C), and adds its `regularisation`."""
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -38,5 +37,5 @@ class Coupled(Method):
         """A scalar. h: (B, C); matrices: (M, C, C); crowd: CrowdLabels of the batch. None without labels in the batch."""
         raise NotImplementedError
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         return torch.softmax(self.free.detach(), 2)

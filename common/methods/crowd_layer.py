@@ -2,7 +2,6 @@
 import torch
 from torch import nn
 
-from common.crowd.labels import initial_weights
 from common.methods.method import Method
 
 
@@ -10,13 +9,12 @@ class CrowdLayer(Method):
     """Annotator m's label of item i is fitted by log_softmax(h(x_i) W^m); the losses of the labels there are
     are averaged. The matrices start at the identity, or at the aggregator's initial weights."""
     name = "crowd-layer"
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
         crowd = setting.crowd
-        if setting.crowd_layer_start == "aggregator":
-            start = initial_weights(crowd, setting.smoothing)
+        if setting.constants.crowd_layer_start == "aggregator":
+            start = setting.initial_weights()
         else:
             start = torch.eye(crowd.classes, device=crowd.label.device).repeat(crowd.annotators, 1, 1)
         self.matrices = nn.Parameter(start.flatten(1).contiguous())
@@ -29,6 +27,6 @@ class CrowdLayer(Method):
         fitted = torch.bmm(h[crowd.item][:, None], matrices)[:, 0]
         return nn.functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         """What the layer says an annotator does with an item of class c: the softmax of row c of W^m."""
         return torch.softmax(self.matrices.detach().view(-1, crowd.classes, crowd.classes), 2)

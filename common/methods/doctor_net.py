@@ -9,7 +9,6 @@ from common.methods.method import Method
 class DoctorNet(Method):
     """The prediction is the mean of the heads' probabilities, over the annotators who gave labels at all."""
     name = "doctor-net"
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)

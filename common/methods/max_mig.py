@@ -2,23 +2,21 @@
 import torch
 from torch import nn
 
-from common.aggregator import Aggregator, forecast
-from common.crowd.labels import initial_weights
-from common.divergences import mig_loss, trainable
+from common.losses import mig_loss, trainable
 from common.methods.method import Method
+from common.networks.aggregator import Aggregator, forecast
 
 
 class MaxMIG(Method):
     """h and g are trained together on -MIG^f; the prior p is fixed, or the softmax of what is learnt."""
     name = "max-mig"
-    models_annotators = True
     forecasts = True
 
     def __init__(self, setting):
         super().__init__(setting)
-        self.aggregator = Aggregator(initial_weights(setting.crowd, setting.smoothing))
-        self.prior_logits = nn.Parameter(torch.log(setting.prior), requires_grad=setting.learn_prior)
-        self.divergence = trainable(setting.divergence)
+        self.aggregator = Aggregator(setting.initial_weights())
+        self.prior_logits = nn.Parameter(torch.log(setting.prior), requires_grad=setting.constants.learn_prior)
+        self.divergence = trainable(setting.constants.divergence)
 
     def log_prior(self):
         """log p, (C,)."""
@@ -33,7 +31,7 @@ class MaxMIG(Method):
         log_prior = self.log_prior()
         return forecast(probabilities, self.aggregator(crowd, log_prior), log_prior)
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         return self.aggregator.confusion()
 
     def report(self):

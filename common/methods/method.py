@@ -6,26 +6,54 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.crowd.labels import CrowdLabels, confusion_from
+from common.crowd.labels import CrowdLabels, confusion_from, initial_weights, vote_shares
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What single methods need of a data set's experiment."""
+    divergence: str = "kl"  # Max-MIG, KD-Crowd
+    learn_prior: bool = False  # Max-MIG
+    smoothing: float = 1e-4  # eps of initial_weights: Max-MIG, Crowd Layer
+    crowd_layer_start: str = "identity"  # or "aggregator": the initial weights
+    em_epochs: int = 1  # AggNet, MBEM: epochs of training in an M-step
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What KD-Crowd's students are taught. targets: float32 (N, C), the teacher's predictions; loss: mig or kl; weight: of
+    the distillation beside the crowd model's own loss."""
+    targets: torch.Tensor
+    loss: str = "mig"
+    weight: float = 1.
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method may be built from. Only true-label may look at `truth`."""
-    network: Callable  # () -> Classifier
-    crowd: CrowdLabels  # of the N training items
-    truth: torch.Tensor  # int64 (N,)
-    prior: torch.Tensor  # float32 (C,)
-    learn_prior: bool
-    smoothing: float
-    crowd_layer_start: str
-    divergence: str
-    em_epochs: int = 1  # how many epochs of training make an M-step
+    """What a method is built from. Only true-label may look at `truth`.
+
+    network: () -> Classifier with new weights; crowd: CrowdLabels of the N training items, without the labels of items that
+    are held out; truth: int64 (N,), -1 where unknown; prior: float32 (C,); epochs: of the training; input_size: how many
+    numbers an input has; start: float32 (N, C), the posterior from which a model of the annotators starts, the shares of
+    the votes by default.
+    """
+    network: Callable
+    crowd: CrowdLabels
+    truth: torch.Tensor
+    prior: torch.Tensor
     epochs: int = 1
-    input_size: int = 0  # how many numbers an input has
-    targets: torch.Tensor | None = None  # float32 (N, C), what a student is taught
-    kd_loss: str = "mig"
-    kd_weight: float = 1.
+    input_size: int = 0
+    constants: Constants = Constants()
+    distillation: Distillation | None = None
+    start: torch.Tensor | None = None
+
+    def posterior(self):
+        """float32 (N, C): `start`, zeros for items without labels."""
+        return vote_shares(self.crowd) if self.start is None else self.start
+
+    def initial_weights(self):
+        """float32 (M, C, C): see crowd.labels.initial_weights."""
+        return initial_weights(self.crowd, self.posterior(), self.constants.smoothing)
 
 
 @dataclass(frozen=True)
@@ -39,10 +67,14 @@ class Batch:
 
 
 class Method(nn.Module):
-    """A way to learn a classifier from a crowd. A subclass gives `loss_from`, and overrides what else differs."""
+    """A way to learn a classifier from a crowd. A subclass gives `loss_from`, and overrides what else differs.
+
+    Rules of a loss: within an epoch no tensor is replaced, only its values change, since on a GPU a step is recorded as a
+    CUDA graph and repeated; nothing waits for the device (no .item(), no boolean indexing); random numbers beside the
+    network's dropout are declared by `draws`. What changes between epochs does so in `end_epoch`.
+    """
     name = None
     teacher = None  # the name of the method whose predictions start it, for KD-Crowd
-    models_annotators = False  # whether KD-Crowd may stand on it
     forecasts = False  # whether it has a forecaster
     draws = False  # whether its loss draws random numbers of its own, beside the network's dropout: not recorded, on a GPU
     aggregates = False  # whether its labels of the training items come from the crowd's labels alone
@@ -56,8 +88,7 @@ class Method(nn.Module):
         return self.loss_from(self.classifier(batch.inputs), batch)
 
     def loss_from(self, logits, batch):
-        """The same, from the classifier's logits (B, C) for the batch. Within an epoch nothing of it may change but the
-        values of tensors: on a GPU a step is recorded and repeated (common/training/crews.py)."""
+        """The same, from the classifier's logits (B, C) for the batch."""
         raise NotImplementedError
 
     def predict(self, inputs):
@@ -85,10 +116,10 @@ class Method(nn.Module):
         unless the method says more of them. `crowd` is theirs."""
         return h
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         """(M, C, C): the annotators' confusion matrices as the method sees them, rows the true class; counted from
-        the method's labels of the training items, `belief` (N, C), where it has no matrices of its own."""
-        return confusion_from(crowd, belief)
+        the method's labels of the training items, `posterior` (N, C), where it has no matrices of its own."""
+        return confusion_from(crowd, posterior)
 
     def report(self):
         """What else of it belongs into summary.json, as a dictionary."""

@@ -13,7 +13,6 @@ class UnionNet(Method):
     """loss = -(1/B) sum over the labels (i, m, l) of log sum_c h(x_i)_c T[(m, l), c]; T is the softmax over all M * C rows
     of free parameters. B counts the items with labels."""
     name = "union-net"
-    models_annotators = True
 
     def __init__(self, setting):
         super().__init__(setting)
@@ -27,7 +26,7 @@ class UnionNet(Method):
         fitted = (functional.embedding(crowd.rows, torch.softmax(self.free, 0)) * h[crowd.item]).sum(1)
         return -torch.log(fitted.clamp(min=FLOOR)).sum() / (crowd.counts > 0).sum().clamp(min=1)
 
-    def confusion(self, belief, crowd):
+    def confusion(self, posterior, crowd):
         """T of the annotator's own labels, its rows scaled to one for each class."""
         share = torch.softmax(self.free.detach(), 0).view(crowd.annotators, crowd.classes, crowd.classes)
         return (share / share.sum(1, keepdim=True)).transpose(1, 2)

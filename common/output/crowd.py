@@ -1,5 +1,4 @@
 """What a run leaves of the crowd: labels.csv, annotators.csv, agreement.csv, next.csv and the confusion matrices."""
-import csv
 from collections import Counter
 from dataclasses import asdict, dataclass
 
@@ -12,7 +11,9 @@ from common.crowd import agreement, annotators
 from common.crowd.bayes import LabelModel, Labels
 from common.crowd.copying import Copies, find_copies
 from common.crowd.labels import majority_vote
-from common.output import plots, results
+from common.evaluation import metrics
+from common.output import plots
+from common.output.csv_files import write_columns
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
     people, votes, voted = tables["annotators"], agreement.votes_of(items.crowd), majority_vote(items.crowd)
     whole = {"krippendorff_alpha": agreement.krippendorff_alpha(votes), "fleiss_kappa": agreement.fleiss_kappa(votes)}
     return tables, {
-        "labels_from": source, "label_accuracy": results.accuracy(posterior.argmax(1), items.truth),
-        "calibration_error": results.calibration_error(posterior, items.truth),
-        "candidates": {name: results.accuracy(p.argmax(1), items.truth) for name, p in estimates.items()},
-        "majority_vote_accuracy": results.accuracy(voted, torch.where(voted >= 0, items.truth, -1)),
+        "label_source": source, "label_accuracy": metrics.accuracy(posterior.argmax(1), items.truth),
+        "calibration_error": metrics.calibration_error(posterior, items.truth),
+        "candidates": {name: metrics.accuracy(p.argmax(1), items.truth) for name, p in estimates.items()},
+        "majority_vote_accuracy": metrics.accuracy(voted, torch.where(voted >= 0, items.truth, -1)),
         "outvoted": int(outvoted(items, posterior).sum()),
         "annotator_correlation": correlations(people, items, estimates),
         "flags": dict(Counter("copies" if flag.startswith("copies ") else flag for flag in people["flag"] if flag)),
@@ -73,18 +74,18 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
         "agreement": {name: value and asdict(value) for name, value in whole.items()}}
 
 
-def write_crowd(folder, items, names, class_names, estimates, source, crowd, held=None):
+def write_crowd(folder, items, names, class_names, estimates, source, crowd, model_confusion=None):
     """Writes all files of the crowd. Returns what the summary says of them.
 
-    folder: RunFolder; held: (M, C, C), the annotators' matrices inside a model, or None; the others as in describe_crowd.
+    folder: RunFolder; model_confusion: (M, C, C), the matrices inside a method, or None; the others as in describe_crowd.
     """
     tables, summary = describe_crowd(items, names, class_names, estimates, source, crowd)
     for name, columns in tables.items():
         folder.write(f"{name}.csv", lambda file, columns=columns: write_columns(file, columns), newline="")
-    confusion, true = crowd.confusion(), results.true_confusion(items).cpu().numpy()
+    confusion, true = crowd.confusion(), metrics.true_confusion(items).cpu().numpy()
     folder.write("confusion.npz", lambda file: np.savez(
         file, estimated=confusion.astype(np.float32), true=true,
-        **({} if held is None else {"held": held.cpu().numpy()})), "wb")
+        **({} if model_confusion is None else {"model": model_confusion.cpu().numpy()})), "wb")
     folder.write("confusion.png", lambda file: plots.confusions(
         file, confusion, true, names, crowd.model.number, f"{folder.path.name}: confusion matrices by {source}",
         class_names), "wb")
@@ -115,15 +116,6 @@ def outvoted(items, posterior):
     """bool (N,): whether an item's label by the posterior (N, C) has fewer votes than another class."""
     votes = items.crowd.votes()
     return votes.gather(1, posterior.argmax(1, keepdim=True))[:, 0] < votes.max(1).values
-
-
-def write_columns(file, columns):
-    """A table {heading: values} as csv; a NaN is an empty cell."""
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    for row in zip(*(column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()),
-                   strict=True):
-        writer.writerow(["" if value != value else value for value in row])  # NaN is not equal to itself
 
 
 def label_columns(items, posterior, estimates, class_names=None):
@@ -183,12 +175,12 @@ def annotator_columns(items, names, posterior, crowd, class_names=None):
     most = named(torch.from_numpy(np.where(silent, -1, given.argmax(1))), class_names)
     share = np.where(silent, np.nan, given.max(1) / np.maximum(model.number, 1))
     return {"annotator": names, "labels": model.number,
-            "agreement": results.agreement(items.crowd, posterior.argmax(1)).tolist(),
+            "agreement": metrics.agreement(items.crowd, posterior.argmax(1)).tolist(),
             "estimated_accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
             "information_bits": np.where(silent, np.nan, bits), "kappa": kappa.value,
             "common_label": most, "common_share": share,
             "flag": annotators.flags(model, kappa, labels.annotators.honest, crowd.copies, names),
-            "true_accuracy": results.agreement(items.crowd, items.truth).tolist()}
+            "true_accuracy": metrics.agreement(items.crowd, items.truth).tolist()}
 
 
 def correlations(people, items, estimates):
@@ -197,9 +189,9 @@ def correlations(people, items, estimates):
     The ways are the estimated accuracy, the agreement with the majority vote, and the accuracy by Dawid-Skene.
     """
     crowd, true = items.crowd, np.array(people["true_accuracy"])
-    by_model = results.mean_by_annotator(crowd, estimates["dawid-skene"][crowd.item, crowd.label.long()])
+    by_model = metrics.mean_by_annotator(crowd, estimates["dawid-skene"][crowd.item, crowd.label.long()])
     ways = {"estimated": people["estimated_accuracy"], "dawid-skene": by_model.numpy(),
-            "majority-vote": results.agreement(crowd, majority_vote(crowd)).cpu().numpy()}
+            "majority-vote": metrics.agreement(crowd, majority_vote(crowd)).cpu().numpy()}
     found = {}
     for name, accuracies in ways.items():
         known = np.isfinite(true) & np.isfinite(accuracies)

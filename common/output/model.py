@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from common.data.dataset import prediction_batch
 from common.data.tensors import load_tensors, save_tensors
-from common.errors import UserError
-from common.networks import build
+from common.networks.own import build
 from common.output.crowd import class_columns
+from common.system.errors import UserError
 
 KIND = "a classifier learnt from a crowd"
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from common.data.images import ImageSet
-from common.output.results import ranked
+from common.output.console import ranked
 
 DOUBTS, MATRICES, ANNOTATORS, NEXT = 24, 12, 200, 10  # shown: items, matrices, rows of annotators, items to ask next
 LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
@@ -47,9 +47,9 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
     environment.filters |= {"percent": _percent, "cell": _cell, "title": lambda text: text.replace("_", " ")}
     doubts = most_doubtful(labels, outvoted, DOUBTS)
     shown = show([item for item, _ in doubts])
-    items = [{"item": row["item"], "confidence": row.get("confidence"), "said": said, **picture,
+    items = [{"item": row["item"], "confidence": row.get("confidence"), "said": answers, **picture,
               **{key: _name(row.get(key), classes) for key in ("label", "truth")}}
-             for (_, row), said, picture in zip(
+             for (_, row), answers, picture in zip(
                  doubts, who_said_what(crowd, [item for item, _ in doubts], classes, names), shown, strict=True)]
     counts = np.bincount(crowd.annotator.cpu().numpy(), minlength=crowd.annotators)
     active = np.argsort(-counts, kind="stable")
@@ -79,13 +79,13 @@ def who_said_what(crowd, items, classes, names):
     chosen = crowd.select(torch.tensor(items, dtype=torch.int64, device=crowd.offsets.device))
     bounds = chosen.offsets.tolist()
     annotator, label = chosen.annotator.tolist(), chosen.label.tolist()
-    said = []
+    found = []
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):  # of the few items that the page shows
         by_class = {}
         for entry in range(start, stop):
             by_class.setdefault(classes[label[entry]], []).append(names[annotator[entry]])
-        said.append(sorted(by_class.items(), key=lambda pair: -len(pair[1])))
-    return said
+        found.append(sorted(by_class.items(), key=lambda pair: -len(pair[1])))
+    return found
 
 
 def thumbnails(inputs, texts, names):

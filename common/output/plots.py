@@ -3,17 +3,14 @@ import colorsys
 import warnings
 import zlib
 
-import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-matplotlib.use("Agg")
-matplotlib.rcParams["text.parse_math"] = False  # the same names are no formulas
-from matplotlib import pyplot as plt  # noqa: E402  the backend comes first
-from matplotlib.colors import to_rgb  # noqa: E402
-from matplotlib.text import Text  # noqa: E402
-
-from common.errors import printable  # noqa: E402
-from common.methods import FORECASTER, METHODS  # noqa: E402
+from common.methods.registry import METHODS
+from common.names import FORECASTER
+from common.system.errors import printable
 
 SHOWN = 10  # annotators in confusion.png: the most active
 LONGEST_TICK = 14  # characters of a class's name beside a matrix
@@ -39,8 +36,8 @@ def curves(file, rows, title):
     KD-Crowd's students dashed. rows: those of metrics.csv."""
     scores = {"test_accuracy": "test accuracy (%)", "test_auc": "test AUC (%)"}
     scores = {score: label for score, label in scores.items() if rows[0][score] is not None}
-    figure, panels = plt.subplots(1, len(scores), figsize=(2.5 + 5.5 * len(scores), 4.5), squeeze=False,
-                                  layout="constrained")
+    figure = Figure(figsize=(2.5 + 5.5 * len(scores), 4.5), layout="constrained")
+    panels = figure.subplots(1, len(scores), squeeze=False)
     for axes, (score, label) in zip(panels[0], scores.items(), strict=True):
         for name, stage in dict.fromkeys((row["method"], row.get("stage", 0)) for row in rows):
             points = [(row["epoch"], 100 * row[score]) for row in rows
@@ -59,8 +56,8 @@ def curves(file, rows, title):
 def memorization(file, rows, pairs, title):
     """How much of the annotators' errors a model repeats: mean and deviation over the annotators, by epoch; a panel
     for each (crowd model, KD-Crowd) of `pairs`. rows: those of memorization.csv."""
-    figure, panels = plt.subplots(1, len(pairs), figsize=(1 + 5 * len(pairs), 4), squeeze=False, sharey=True,
-                                  layout="constrained")
+    figure = Figure(figsize=(1 + 5 * len(pairs), 4), layout="constrained")
+    panels = figure.subplots(1, len(pairs), squeeze=False, sharey=True)
     for axes, (teacher, student) in zip(panels[0], pairs, strict=True):
         for (name, stage), label in (((teacher, 0), teacher), ((student, 1), f"{student}, stage 1"),
                                      ((student, 2), f"{student}, stage 2")):
@@ -87,7 +84,8 @@ def annotator_error(file, errors, pairs, title):
 
     errors: {method: array (M,)}.
     """
-    figure, panels = plt.subplots(1, len(pairs), figsize=(1 + 5 * len(pairs), 4), squeeze=False, layout="constrained")
+    figure = Figure(figsize=(1 + 5 * len(pairs), 4), layout="constrained")
+    panels = figure.subplots(1, len(pairs), squeeze=False)
     for axes, (teacher, student) in zip(panels[0], pairs, strict=True):
         order = np.argsort(errors[teacher], kind="stable")
         order = order[np.isfinite(errors[teacher][order])]
@@ -101,7 +99,7 @@ def annotator_error(file, errors, pairs, title):
         axes.set_ylim(bottom=0)
         axes.grid(alpha=.3)
         axes.legend(frameon=False, fontsize=8)
-    panels[0, 0].set_ylabel("error of the confusion matrix, $E_m$", parse_math=True)
+    panels[0, 0].set_ylabel("error of the confusion matrix, E\N{LATIN SUBSCRIPT SMALL LETTER M}")
     figure.suptitle(title, fontsize=10)
     _save(figure, file)
 
@@ -121,7 +119,8 @@ def confusions(file, estimated, true, names, labels, title, classes=None):
     written = [shorten(str(c) if classes is None else classes[c], LONGEST_TICK) for c in ticks]
     # all matrices, each of size 1, lie on one axes: a grid of axes takes ten times as long to draw
     height = .15 * (len(kinds) - 1) + len(kinds) + .3
-    figure, axes = plt.subplots(figsize=(2.2 + 1.9 * columns, 1.4 + 1.7 * height * blocks), layout="constrained")
+    figure = Figure(figsize=(2.2 + 1.9 * columns, 1.4 + 1.7 * height * blocks), layout="constrained")
+    axes = figure.subplots()
     for place, m in enumerate(shown):
         block, column = divmod(place, columns)
         for row, (kind, matrices) in enumerate(kinds.items()):
@@ -155,7 +154,8 @@ def bars(file, shown, methods, title):
     shown: {row: {method: Number}}; methods: the order of the bars.
     """
     methods = [name for name in methods if any(name in numbers for numbers in shown.values())]
-    figure, axes = plt.subplots(figsize=(max(6, 2.5 + .22 * len(shown) * (len(methods) + 2)), 4), layout="constrained")
+    figure = Figure(figsize=(max(6, 2.5 + .22 * len(shown) * (len(methods) + 2)), 4), layout="constrained")
+    axes = figure.subplots()
     width = .85 / len(methods)
     for k, name in enumerate(methods):
         places = [i for i, numbers in enumerate(shown.values()) if name in numbers]
@@ -174,8 +174,8 @@ def bars(file, shown, methods, title):
 
 def _save(figure, file):
     for text in figure.findobj(Text):  # of a folder's, a class's or an annotator's name what cannot be drawn is escaped
+        text.set_parse_math(False)
         text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
     with warnings.catch_warnings():  # what the font lacks is an empty box; report.html has the name
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         figure.savefig(file, format="png", dpi=130)
-    plt.close(figure)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.errors import UserError
-from common.files import replace_file
-from common.methods import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND, taught
+from common.methods.registry import METHODS
+from common.names import FORECASTER, LABEL_MODELS, UPPER_BOUND, teacher_student_pairs
 from common.output import plots
+from common.system.errors import UserError
+from common.system.files import replace_file
 
 MEASURES = {  # name in table.csv: where it is in a method's summary
     "last_accuracy": ("last", "test_accuracy"), "best_accuracy": ("best", "test_accuracy"),
@@ -179,7 +180,7 @@ def sections(table, choices, published, measures=None):
 def _pairs(table):
     """[the table of the crowd models and of KD-Crowd on each], [] without any."""
     pairs = [(f"{row}: {teacher}" if len(table) > 1 else teacher, methods[teacher], methods[student])
-             for row, methods in table.items() for teacher, student in taught(methods)]
+             for row, methods in table.items() for teacher, student in teacher_student_pairs(methods)]
     measures = [measure for measure in PAIRED if any(measure in numbers for _, *both in pairs for numbers in both)]
     columns = [f"{PAIRED[measure]}, {who}" for measure in measures for who in ("alone", "KD-Crowd")]
     rows = [(name, [(numbers.get(measure), False) for measure in measures for numbers in both]) for name, *both in pairs]
@@ -317,13 +318,13 @@ def figures(write, table, folders, title):
         write("figure.png", lambda file: plots.bars(file, shown, method_order(table), title))
     for row, runs in folders.items():
         memorized = memorization_over_seeds(runs)
-        pairs = taught({line["method"] for line in memorized})
+        pairs = teacher_student_pairs({line["method"] for line in memorized})
         if pairs:
             over = f"{title if row == title else f'{title}, {row}'}, mean over {len({run.name for run in runs})} seeds"
             write(f"memorization-{slug(row)}.png",
                   lambda file, m=memorized, p=pairs, t=over: plots.memorization(file, m, p, t))
             errors = annotator_error_over_seeds(runs)
-            pairs = taught(errors)
+            pairs = teacher_student_pairs(errors)
             if pairs:
                 write(f"annotator_error-{slug(row)}.png",
                       lambda file, e=errors, p=pairs, t=over: plots.annotator_error(file, e, p, t))

@@ -4,10 +4,8 @@ import re
 import shlex
 from dataclasses import dataclass, field, fields
 
-from common.divergences import DIVERGENCES, SURROGATES
-from common.errors import UserError, warnings
-from common.methods import FIELD_METHODS, FORECASTER, METHODS
-from common.robust import ROBUST
+from common.names import DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STUDENTS, TEACHERS
+from common.system.errors import UserError, warnings
 
 # what no command for a whole row of a table names
 OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download")
@@ -54,8 +52,7 @@ class Options:
     device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 where there is one", same_run=False)
     methods: list = flag(("all",), "names, with spaces or commas between them; all: the data set's table; field: every "
                          "method but KD-Crowd", nargs="+", metavar="METHOD")
-    divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=[
-        name for name in DIVERGENCES if name not in SURROGATES.values()])
+    divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=DIVERGENCES)
     epochs: int = flag(None, "passes over the training items, in each stage of KD-Crowd", type=whole(1))
     batch_size: int = flag(None, "items in a batch", type=whole(2))
     seed: int = flag(0, "of the weights, the batches and the augmentation; the crowd has its own", type=whole(0))
@@ -70,7 +67,7 @@ class Options:
                         choices=("none", "once", "fresh"))
     train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
     test_size: int = flag(None, "so many test items: the first of a fixed shuffle", type=whole(1))
-    robust: str = flag("elr", "KD-Crowd's student in stage 1", choices=tuple(ROBUST))
+    robust: str = flag("elr", "KD-Crowd's student in stage 1", choices=STUDENTS)
     kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
                         choices=("mig", "kl"))
     kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
@@ -85,7 +82,7 @@ class Options:
                           choices=("last", "selected"))
     retrain: bool = flag(False, "KD-Crowd's stage 2 trains a crowd model anew, in place of going on with that of stage 0",
                          action="store_true")
-    labels_from: str = flag(None, "the label estimate that labels.csv follows; by default the label model's, or the last "
+    label_source: str = flag(None, "the label estimate that labels.csv follows; by default the label model's, or the last "
                             "method's without --select", metavar="NAME")
     out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
                     same_run=False, metavar="DIR")
@@ -175,5 +172,5 @@ def _methods(words, table):
             raise UserError(f"--methods {name}: there is no such method; choose from all, field, {', '.join(METHODS)}")
     if not names:
         raise UserError(f"--methods: none was named; choose from all, field, {', '.join(METHODS)}")
-    names += [METHODS[name].teacher for name in names]
+    names += [TEACHERS.get(name) for name in names]
     return [name for name in METHODS if name in names]

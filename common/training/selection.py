@@ -1,23 +1,25 @@
-"""Choosing without the truth: what is held out of training, and what each epoch is worth by it."""
+"""Epoch selection: what is held out, the score of an epoch, and the pick."""
 from dataclasses import dataclass
 
 import torch
 
 from common.crowd.bayes import LabelModel
-from common.crowd.held_out import score
-from common.errors import UserError
-from common.training.learners import generator, predict_all, teams
+from common.crowd.held_out import HELD_OUT, score
+from common.system.errors import UserError
+from common.training.learner import generator
+from common.training.predictions import predict_all, predict_models
 
+SCORES = {"crowd": HELD_OUT, "valid": "valid_accuracy"}  # --select: the column of metrics.csv
 MANY_FOLDS, FEW_ITEMS = 5, 5_000  # two folds take the time of one run; half of many items is enough to learn from
 
 
 @dataclass(frozen=True)
 class Fold:
-    """train: int64 (K,), the items that its learners are trained on; speaks_for: int64 (K',), those whose predictions are
-    taken from them: the ones they were not trained on, or all where there is one fold."""
+    """train: int64 (K,), the items that its learners are trained on; prediction_items: int64 (K',), the items whose
+    predictions are theirs: those that they were not trained on, or all where there is one fold."""
     number: int
     train: torch.Tensor
-    speaks_for: torch.Tensor
+    prediction_items: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -38,34 +40,23 @@ class Plan:
         """{name: the score by which the epoch is chosen, higher is better}: the accuracy on the validation items (Items),
         or the held-out log-likelihood of the crowd's labels (held_out.score)."""
         if self.select == "valid":
-            right = {name: p.argmax(1) == valid.truth for name, p in predict_teams(learners, valid.inputs).items()}
+            right = {name: p.argmax(1) == valid.truth for name, p in predict_models(learners, valid.inputs).items()}
             return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
         if self.select == "crowd":
             return {name: score(self.model, h.double().cpu().numpy()).mean
-                    for name, h in self.predict_apart(learners, train).items()}
+                    for name, h in self.predict_held_out(learners, train).items()}
         return {}
 
-    def predict_apart(self, learners, train):
-        """{name: float32 (images, C)}: the predictions for the training images, each by the fold that speaks for it; the
-        mean over an image's copies."""
+    def predict_held_out(self, learners, train):
+        """{name: float32 (images, C)}: the predictions for the training images, each by the fold that was not
+        trained on it; the mean over an image's copies."""
         predictions = {}
         for fold in self.folds:
             mine = [learner for learner in learners if learner.fold == fold.number]
-            for learner, p in zip(mine, predict_all(mine, train.inputs, items=fold.speaks_for), strict=True):
+            for learner, p in zip(mine, predict_all(mine, train.inputs, items=fold.prediction_items), strict=True):
                 whole = predictions.setdefault(learner.name, p.new_zeros(len(train), p.shape[1]))
-                whole[fold.speaks_for] = p
+                whole[fold.prediction_items] = p
         return {name: p.view(-1, train.copies, p.shape[1]).mean(1) for name, p in predictions.items()}
-
-
-def predict_teams(learners, inputs):
-    """{name: float32 (N, C)}: the predictions for all inputs, the mean over the folds of a name."""
-    predictions = dict(zip(learners, predict_all(learners, inputs), strict=True))
-    return {name: mean([predictions[learner] for learner in team]) for name, team in teams(learners).items()}
-
-
-def mean(tensors):
-    """The mean of equal tensors; a single one as it is."""
-    return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
 
 
 def make_plan(train, options):
@@ -108,24 +99,65 @@ def _crowd_plan(train, seed, parts, held_out=None):
         part[shuffled[:round(held_out * images)]] = 0
     else:
         part[shuffled] = torch.arange(images, device=device) % parts
-    once = train.once()
+    images = train.without_copies()
     of_item = part.repeat_interleave(train.copies)
     folds = []
     for number in range(parts):
-        for side, images_of in (("held out", part == number), ("trained on", part != number)):
-            labels = once.crowd.select(torch.nonzero(images_of)[:, 0]).label
-            classes = len(labels.unique())
-            if classes < 2:
-                found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
-                raise UserError(f"{share}: leaves {int(images_of.sum())} items with {found} to be {side}; expected two "
-                                "classes at least on either side, or --select none")
-        apart = everything[of_item == number]
-        folds.append(Fold(number, everything[of_item != number], apart if parts > 1 else everything))
-    held, gold = (part >= 0).cpu().numpy(), _gold(train)
-    return Plan("crowd", folds, gold, held, LabelModel(once.said()[0].crowd, gold, held))
+        _check_side(images.crowd, part == number, "held out", share)
+        _check_side(images.crowd, part != number, "trained on", share)
+        held_out_items = everything[of_item == number]
+        folds.append(Fold(number, everything[of_item != number], held_out_items if parts > 1 else everything))
+    held_out_images, gold = (part >= 0).cpu().numpy(), _gold(train)
+    model = LabelModel(images.unique_labels()[0].crowd, gold, held_out_images)
+    return Plan("crowd", folds, gold, held_out_images, model)
+
+
+def _check_side(crowd, images, side, share):
+    """Raises UserError unless the labels of these images (bool (images,)) are of two classes at least."""
+    classes = len(crowd.select(torch.nonzero(images)[:, 0]).label.unique())
+    if classes < 2:
+        found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
+        raise UserError(f"{share}: leaves {int(images.sum())} items with {found} to be {side}; expected two classes at "
+                        "least on either side, or --select none")
 
 
 def _gold(train):
     """int array (images,): the known labels, -1 for the others; None where there are none."""
-    once = train.once()
-    return None if once.gold is None else once.gold.cpu().numpy()
+    images = train.without_copies()
+    return None if images.gold is None else images.gold.cpu().numpy()
+
+
+def keep_best(models, epoch, score):
+    """Keeps the weights of a method's learners if the epoch's score is higher than that of every epoch before."""
+    for learner in models:
+        if learner.best is None or score > learner.best["score"]:
+            weights = {name: value.clone() for name, value in learner.method.state_dict().items()}
+            learner.best = {"epoch": epoch, "score": score, "method": weights}
+
+
+def restore_best(learners):
+    """Puts the weights of the selected epoch back, where there is one."""
+    for learner in learners:
+        if learner.best:
+            learner.method.load_state_dict(learner.best["method"])
+
+
+def reported_epochs(rows, select="none", method=None):
+    """{"last", "best", "selected": its scores; "best_epoch", "selected_epoch"} from one method's rows of metrics.csv.
+
+    The best epoch is that of the highest test accuracy; the selected one has the highest validation accuracy or held-out
+    log-likelihood. Of equal epochs the first counts. A forecaster has the selected epoch of its `method`'s summary. None
+    where no test item's truth is known.
+    """
+    def scores_of(row):
+        return {name: row[name] for name in ("test_accuracy", "test_auc")}
+    summary = {"last": None, "best": None, "best_epoch": None}
+    if rows and select != "none":
+        scored = [row for row in rows if SCORES[select] in row]
+        selected = (max(scored, key=lambda row: row[SCORES[select]]) if scored
+                    else next(row for row in rows if row["epoch"] == method["selected_epoch"]))
+        summary |= {"selected": scores_of(selected), "selected_epoch": selected["epoch"]}
+    if rows and rows[-1]["test_accuracy"] is not None:
+        best = max(rows, key=lambda row: row["test_accuracy"])
+        summary |= {"last": scores_of(rows[-1]), "best": scores_of(best), "best_epoch": best["epoch"]}
+    return summary

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from common import processes
-from common.errors import UserError
+from common.system import processes
+from common.system.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -6,6 +6,7 @@ import socket
 import time
 
 LOCK = "claim.lock"
+
 PASSED_ON = "CLAIM_PASSED_ON"  # the environment's name for the number of the open lock that a parent passes on
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 PATIENCE = datetime.timedelta(hours=2)  # of a process with another: one may write results alone
 

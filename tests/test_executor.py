@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from common.crowd.labels import CrowdLabels
-from common.errors import UserError
-from common.methods import Batch, Method
-from common.networks import Dropout, digits_net, four_conv, multiplications
-from common.training import crews, experiment
-from common.training.crews import AT_FIRST, Crew, Recorder
+from common.methods.method import Batch, Method
+from common.networks.classifier import Dropout, multiplications
+from common.networks.papers import digits_net, four_conv
+from common.system.errors import UserError
+from common.training import cuda_graphs, run
+from common.training.cuda_graphs import AT_FIRST, GraphExecutor
+from common.training.executor import SERIAL, Executor
 from conftest import load_script
 
 
@@ -39,7 +41,7 @@ def test_a_crew_keeps_the_order_and_leaves_the_callers_generator_to_the_caller()
     own = torch.Generator()
     learners = [Worker(own), Worker(None), Worker(own), Worker(None), Worker(own)]
     with torch.no_grad():
-        found = Crew(3).map(lambda learner: (learner, threading.current_thread(), torch.is_grad_enabled()), learners)
+        found = Executor(3).map(lambda learner: (learner, threading.current_thread(), torch.is_grad_enabled()), learners)
     assert [learner for learner, _, _ in found] == learners and not any(grad for _, _, grad in found)
     assert {thread for learner, thread, _ in found if learner.generator is None} == {threading.main_thread()}
     assert threading.main_thread() not in {thread for learner, thread, _ in found if learner.generator}
@@ -47,7 +49,7 @@ def test_a_crew_keeps_the_order_and_leaves_the_callers_generator_to_the_caller()
     def fail(learner):
         raise ValueError("here")
     with pytest.raises(ValueError, match="here"):
-        Crew(2).map(fail, learners)
+        Executor(2).map(fail, learners)
 
 
 def test_multiplications_are_counted():
@@ -118,9 +120,9 @@ def recorder(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(said))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: 0)})
-    monkeypatch.setattr(crews, "Recording", Again)
-    monkeypatch.setattr(crews, "WORTHWHILE", 4)
-    made = Recorder(torch.device("cpu"))
+    monkeypatch.setattr(cuda_graphs, "StepGraph", Again)
+    monkeypatch.setattr(cuda_graphs, "WORTHWHILE", 4)
+    made = GraphExecutor(torch.device("cpu"))
     made.said = said
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a Crew of threads has
@@ -139,7 +141,7 @@ def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, r
     flags = ["--train-size", "100", "--test-size", "50", "--epochs", "3", "--batch-size", "20", "--device", "cpu",
              "--methods", "field", "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(experiment, "make_crew", lambda *_: recorder)
+    monkeypatch.setattr(run, "make_crew", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) > 40
     made = [(name, stage) for name, stage, _ in Again.made]
@@ -154,7 +156,7 @@ def test_folds_are_recorded_one_after_another(tmp_path, capsys, monkeypatch, rec
     flags = ["--train-size", "160", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
              "--methods", "max-mig", "--select", "crowd", "--folds", "2"]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(experiment, "make_crew", lambda *_: recorder)
+    monkeypatch.setattr(run, "make_crew", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1")
     assert len(Again.made) == 4
@@ -192,11 +194,12 @@ def test_on_a_gpu_what_is_alike_is_recorded(dense, graphs, recorded):
                             crowd=CrowdLabels.from_dense(dense, 2))
     options = SimpleNamespace(batch_size=16, graphs=graphs)
 
-    def crew(batch_size=16):
+    def choose(batch_size=16):
         options.batch_size = batch_size
-        return crews.make_crew(train, SimpleNamespace(network=digits_net), options, torch.device("cuda", 0), "float32")
-    assert isinstance(crew(), Recorder) == recorded
-    assert crew(10**6) is crews.ALONE
+        protocol = SimpleNamespace(classifier=digits_net)
+        return run.choose_executor(train, protocol, options, torch.device("cuda", 0), "float32")
+    assert isinstance(choose(), GraphExecutor) == recorded
+    assert choose(10**6) is SERIAL
 
 
 def test_recordings_wait_for_the_batch_and_are_waited_for(recorder):
@@ -231,7 +234,7 @@ def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
             raise kind("operation not permitted when stream is capturing\nand more")
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")  # as the end of a capture does
-    monkeypatch.setattr(crews, "Recording", refuse)
+    monkeypatch.setattr(cuda_graphs, "StepGraph", refuse)
     first, second = Walker(), Walker()
 
     def walk():

@@ -1,64 +1,21 @@
-"""Who takes the learners' steps: threads on a CPU, recordings of their steps on a GPU."""
+"""The executor of training steps on a GPU: CUDA graphs."""
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import torch
 from tqdm import tqdm
 
-from common import processes
 from common.crowd.labels import CrowdLabels
-from common.errors import UserError
-from common.methods import Batch, Method
-from common.networks import multiplications
+from common.methods.method import Batch, Method
+from common.system.errors import UserError
+from common.training.executor import Executor
 
-LITTLE = 5e8  # multiplications forward in a step: some ten milliseconds of one core
-MUCH = 1e11  # as many take a GPU longer than the CPU takes to launch them
 AT_FIRST = 3  # steps of a learner that are not recorded: the optimiser and the libraries make what they keep
+
 WORTHWHILE = 50  # steps of an epoch from which recordings, which take about as long as ten steps, are made
 
 
-class Crew:
-    """`count` threads, one core each, that work on learners side by side."""
-
-    def __init__(self, count):
-        self.pool = ThreadPoolExecutor(count - 1) if count > 1 else None
-        self.count = count
-
-    def map(self, function, learners):
-        """[function(learner)]: the learners that draw from torch's global generator by the caller, one after another, the
-        others by all threads."""
-        if self.pool is None or len(learners) < 2:
-            return [function(learner) for learner in learners]
-        grad = torch.is_grad_enabled()  # each thread has its own
-
-        def work(places):
-            with torch.set_grad_enabled(grad):
-                return [(k, function(learners[k])) for k in places]
-        parts = [[] for _ in range(self.count)]  # the first is the caller's
-        for k in sorted(range(len(learners)), key=lambda k: learners[k].generator is not None):
-            (min(parts, key=len) if learners[k].generator else parts[0]).append(k)
-        waiting = [self.pool.submit(work, places) for places in parts[1:] if places]
-        found = dict(work(parts[0]))
-        for future in waiting:
-            found |= dict(future.result())
-        return [found[k] for k in range(len(learners))]
-
-    def begin_epoch(self, learners, steps):
-        """Before the first of so many steps of these learners in an epoch."""
-
-    def release(self):
-        """After the last step of all."""
-
-    def step(self, learners, batch, seeds):
-        """[loss] of the step that each learner takes on the batch. seeds: {learner: the seed of its step}."""
-        return self.map(lambda learner: learner.step(batch, seeds[learner]), learners)
-
-
-ALONE = Crew(1)
-
-
-class Recorder(Crew):
+class GraphExecutor(Executor):
     """A Crew on a GPU. A step of a small batch is some 250 kernels, most of which take the GPU less time than the CPU takes
     to launch them. So a step is recorded, as a CUDA graph, and the recording launched as a whole; those of several learners
     run side by side. A recording repeats what was launched on the memory that was used: the numbers are the same.
@@ -87,7 +44,7 @@ class Recorder(Crew):
         self.recordings = {}  # not when the garbage is collected next, which may be while another run records
 
     def step(self, learners, batch, seeds):
-        self.place = self.place or Place(batch)
+        self.place = self.place or StaticInputs(batch)
         for learner in learners:
             self.record(learner)
         if self.recordings:
@@ -121,7 +78,7 @@ class Recorder(Crew):
         if learner in self.recordings or not due:
             return
         try:
-            self.recordings[learner] = Recording(learner, self.place, self.streams[learner], learner not in self.random)
+            self.recordings[learner] = StepGraph(learner, self.place, self.streams[learner], learner not in self.random)
         except RuntimeError as error:
             cause = error.__context__ or error  # what follows from it hides it
             if not isinstance(cause, RuntimeError):  # Control-C
@@ -133,7 +90,7 @@ class Recorder(Crew):
             self.fits, self.recordings = False, {}
 
 
-class Place:
+class StaticInputs:
     """Memory for a batch that recordings read: each batch is copied there."""
 
     def __init__(self, like):
@@ -149,7 +106,7 @@ def _tensors(batch):
     return batch.items, batch.inputs, batch.crowd.annotator, batch.crowd.label, batch.crowd.offsets
 
 
-class Recording:
+class StepGraph:
     """A learner's step on the batch in a Place. It runs on the `stream` if it may run `beside` others: those that draw
     random numbers do not, since in older torch they share the generator's seed on the device."""
 
@@ -164,23 +121,3 @@ class Recording:
     def launch(self, _):
         self.graph.replay()
         return self.loss
-
-
-def make_crew(train, protocol, options, device, precision):
-    """The Crew for a run on the training Items. On a CPU, where a step is so little work that threads would stand in one
-    another's way within it, each has one core, so torch's number of threads is set to one; else one learner at a time has
-    all threads. On a GPU steps are recorded where they are not so much work that they keep it busy one by one, and where
-    all items have as many labels; unless --graphs is off."""
-    if processes.count() > 1 or device.type not in ("cpu", "cuda"):
-        return ALONE
-    counts = train.crowd.counts
-    if device.type == "cuda" and (options.graphs == "off" or (counts != counts[0]).any()):
-        return ALONE
-    work = multiplications(protocol.network(precision), train.inputs.batch(slice(0, 1))) * options.batch_size
-    if work > (MUCH if device.type == "cuda" else LITTLE):
-        return ALONE
-    if device.type == "cuda":
-        return Recorder(device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return Crew(min(threads, len(options.methods)))

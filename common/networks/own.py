@@ -1,113 +1,12 @@
-"""The data classifiers h."""
+"""Networks for anybody's items."""
 import torch
 from torch import nn
 
-from common import processes
+from common.names import OWN_NETWORKS
+from common.networks.classifier import Classifier, Dropout
+from common.networks.papers import _convolution, feature_net, four_conv, vgg16
 
-OWN_NETWORKS = ("small", "four-conv", "vgg16")  # what --network may be besides torchvision's
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with further outputs in training
-
-
-class Classifier(nn.Module):
-    """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
-
-    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32. ours: whether all
-    random numbers within come from a Dropout of this module.
-    """
-
-    def __init__(self, body, head, precision="float32", ours=True):
-        super().__init__()
-        self.ours = ours
-        self.body, self.head, self.precision = processes.with_whole_batch_norm(body), head, precision
-        self.to(memory_format=torch.channels_last)
-
-    def features(self, inputs):
-        """float32 (B, F); in training each of several processes works out its share of the rows."""
-        if self.training and processes.count() > 1:
-            return processes.shared(self._features, inputs)
-        return self._features(inputs)
-
-    def _features(self, inputs):
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self.body(inputs).float()
-
-    def forward(self, inputs):
-        """Logits, float32 (B, C)."""
-        return self.head(self.features(inputs))
-
-
-class Dropout(nn.Dropout):
-    """Dropout whose masks come from `generator` where there is one, the same as from torch's own with that seed. So networks
-    can be trained side by side in threads."""
-    generator = None
-
-    def forward(self, inputs):
-        if self.generator is None or not self.training:
-            return super().forward(inputs)
-        keep = 1 - self.p
-        return inputs * torch.empty_like(inputs).bernoulli_(keep, generator=self.generator).div_(keep)
-
-
-@torch.no_grad()
-def multiplications(classifier, inputs):
-    """How many multiplications the convolutions and linear layers of a Classifier take for inputs (B, ...)."""
-    count = 0
-
-    def add(layer, _, out):
-        nonlocal count
-        count += out.numel() * layer.weight[0].numel()
-    hooks = [layer.register_forward_hook(add) for layer in classifier.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    training = classifier.training
-    classifier.eval()(inputs)
-    classifier.train(training)
-    for hook in hooks:
-        hook.remove()
-    return count
-
-
-def _convolution(channels, out):
-    # no bias: the batch norm that follows would take it away again
-    return [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
-
-
-def vgg16(precision):
-    """VGG-16 with batch norm for 32 x 32 RGB images, one linear layer 512-10."""
-    layers, channels = [], 3
-    for out in (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool"):
-        if out == "pool":
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += _convolution(channels, out)
-            channels = out
-    return Classifier(nn.Sequential(*layers, nn.Flatten()), nn.Linear(512, 10), precision)
-
-
-def digits_net(precision):
-    """Three convolutions for 8 x 8 grey images, one linear layer 256-10."""
-    body = nn.Sequential(*_convolution(1, 32), *_convolution(32, 64), nn.MaxPool2d(2),
-                         *_convolution(64, 64), nn.MaxPool2d(2), nn.Flatten(), Dropout(.5))
-    return Classifier(body, nn.Linear(256, 10), precision)
-
-
-def four_conv(precision):
-    """For 150 x 150 images of three channels and two classes: four convolutions, 3136-128, dropout, 128-2.
-
-    Each convolution is 3 x 3, unpadded, followed by ReLU and max-pool 2, the first by batch norm then. The pool comes
-    before the ReLU here: the two commute, and it leaves the ReLU a quarter of the work.
-    """
-    layers, channels = [], 3
-    for out in (32, 32, 64, 64):
-        layers += [nn.Conv2d(channels, out, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
-        channels = out
-    layers.insert(3, nn.BatchNorm2d(32))
-    body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), Dropout(.5))
-    return Classifier(body, nn.Linear(128, 2), precision)
-
-
-def feature_net(size, classes, precision):
-    """For rows of `size` features: linear to 128, ReLU, dropout 0.5, linear to the classes."""
-    return Classifier(nn.Sequential(nn.Linear(size, 128), nn.ReLU(), Dropout(.5)), nn.Linear(128, classes), precision)
-
 
 # --- networks for anybody's items: `spec` is what a model's file says of its network ---------------------------------
 

@@ -4,7 +4,7 @@ Stage 0 trains the crowd model, the teacher. Stage 1 trains a robust learner wit
 teacher's predictions. Stage 2 switches the roles: the crowd model goes on from stage 0 on the crowd's labels,
 supervised as well by the student's refined predictions. That is the method here.
 """
-from common.methods.student import Student
+from common.kd_crowd.student import Student
 
 
 class KDCrowd(Student):
@@ -12,7 +12,7 @@ class KDCrowd(Student):
 
     def __init__(self, setting):
         super().__init__(setting)
-        self.kd_weight = setting.kd_weight
+        self.kd_weight = setting.distillation.weight
 
     def loss_from(self, logits, batch):
         distillation = self.distillation(self.log_probabilities(logits), self.targets[batch.items])

@@ -3,12 +3,15 @@ each other's guesses."""
 import torch
 from torch.nn import functional
 
+from common.kd_crowd.student import Student
 from common.methods.method import one_hot
-from common.methods.student import Student
 
 WARM_UP = 5  # a fifth of the epochs on the labels as they are
+
 CLEAN = .5  # probability from which a label is used
+
 TEMPERATURE, ALPHA = .5, 4.  # of the sharpening, of MixMatch's Beta distribution
+
 UNLABELLED, RAMP_UP = 25., 16  # weight of the guesses' squared error, the epochs in which it comes up
 
 

@@ -1,7 +1,7 @@
 """What a student learns of its teacher's predictions."""
 import torch
 
-from common.divergences import label_mig_loss, mig_loss, trainable
+from common.losses import label_mig_loss, mig_loss, trainable
 from common.methods.method import Method
 
 FLOOR = 1e-6  # of a teacher's probability, where its logarithm is taken
@@ -12,9 +12,9 @@ class Student(Method):
 
     def __init__(self, setting):
         super().__init__(setting)
-        self.register_buffer("targets", setting.targets, persistent=False)
+        self.register_buffer("targets", setting.distillation.targets, persistent=False)
         self.register_buffer("kd_log_prior", torch.log(setting.prior), persistent=False)
-        self.kd_loss, self.kd_divergence = setting.kd_loss, trainable(setting.divergence)
+        self.kd_loss, self.kd_divergence = setting.distillation.loss, trainable(setting.constants.divergence)
 
     def distillation(self, log_p, targets):
         """A scalar: -MIG^f between the student's log-probabilities log_p (B, C) and the teacher's probabilities

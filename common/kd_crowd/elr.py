@@ -1,9 +1,10 @@
 """ELR, early-learning regularisation (Liu, Niles-Weed, Razavian & Fernandez-Granda, NeurIPS 2020)."""
 import torch
 
-from common.methods.student import Student
+from common.kd_crowd.student import Student
 
 STRENGTH, MOMENTUM = 3., .7  # lambda and beta, the paper's for CIFAR-10
+
 EDGE = 1e-4  # predictions are kept this far from 0 and 1
 
 

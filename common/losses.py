@@ -27,6 +27,7 @@ DIVERGENCES = {  # name: (df, f* of df), each of log K
     # f(t) = t - 2 arctan t + pi/2 - 1 is convex, f(1) = 0 and df(K) = tanh(log K): the smooth stand-in for the sign
     "smooth-total-variation": (torch.tanh, _smooth_total_variation_conjugate),
 }
+
 SURROGATES = {"total-variation": "smooth-total-variation"}  # what to train with where df has no gradient
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: what it was started with, its checkpoint, and files that are never half written.
+"""A run's folder: its checkpoint, and files that are never half written.
 
 The checkpoint decides: it is one file, holds the config too, and is replaced in one step. All else is written again from it.
 """
@@ -14,17 +14,17 @@ from pathlib import Path
 
 import torch
 
-from common.data.opening import MB, read_bytes, reason
+from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
-from common.errors import UserError
-from common.files import claim, holder, remove_leftovers, replace_file
+from common.output.records import CHECKPOINT, CONFIG, SUMMARY, read_record, read_summary
+from common.system.errors import UserError
+from common.system.files import claim, holder, remove_leftovers, replace_file
 
-CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
 FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.csv", "confusion.npz",
          "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
          "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
          "model.pt", "predictions.csv", "confusion.csv", "agreement.csv", "next.csv", "report.html")
-LARGEST_RECORD = 100 * MB  # of config.json and summary.json: the names of the classes are in them
+
 STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
          "learners": dict}
 
@@ -45,61 +45,6 @@ def _processor():
     except OSError:
         named = None
     return named[1] if named else platform.processor()
-
-
-def read_record(path):
-    """The JSON dictionary in a file, or None where there is no file. Raises ValueError where there is something else."""
-    if not path.exists():
-        return None
-    try:
-        value = json.loads(read_bytes(path, LARGEST_RECORD).decode())
-    except (UserError, ValueError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if not isinstance(value, dict):
-        raise ValueError("not a dictionary")
-    return value
-
-
-def read_config(folder):
-    """The record in a run's config.json; None where there is none, or no such thing."""
-    try:
-        config = read_record(folder / CONFIG)
-    except ValueError:
-        return None
-    kinds = {"flags": dict, "run": dict, "versions": dict, "device": str, "threads": int}
-    whole = config and all(isinstance(config.get(name), kind) for name, kind in kinds.items()) and (
-        {"seed", "methods"} <= set(config["flags"]) and "precision" in config["run"] and "torch" in config["versions"]
-        and isinstance(config.get("commit", 0), str | None))
-    return config if whole else None
-
-
-def read_summary(folder):
-    """What a finished run left in summary.json; None where there is none, or no such thing."""
-    try:
-        summary = read_record(folder / SUMMARY)
-    except ValueError:
-        return None
-    return summary if summary and _is_summary(summary) else None
-
-
-def _is_summary(summary):
-    """Whether a dictionary has what every run's summary has, of the right kinds."""
-    def is_number(value):
-        return value is None or isinstance(value, int | float)
-
-    def is_score(value):
-        return value is None or isinstance(value, dict) and all(map(is_number, value.values())) and {
-            "test_accuracy", "test_auc"} <= set(value)
-
-    def is_method(value):
-        return (isinstance(value, dict) and {"last", "best", "best_epoch", "train_label_accuracy", "seconds"} <= set(value)
-                and all(is_score(value.get(name)) for name in ("last", "best", "selected"))
-                and all(is_number(value.get(name)) for name in (
-                    "train_label_accuracy", "seconds", "held_out_log_likelihood")))
-    methods, candidates = summary.get("methods"), summary.get("candidates", {})
-    return (isinstance(methods, dict) and isinstance(candidates, dict) and bool(methods)
-            and all(map(is_method, methods.values())) and all(map(is_number, candidates.values()))
-            and isinstance(summary.get("seconds"), int | float))
 
 
 class RunFolder:
@@ -165,7 +110,7 @@ class RunFolder:
         self.config = config  # what the run began with
         return state, read_summary(self.path)
 
-    def goes_on(self):
+    def advice(self):
         """What is true after Control-C: how to go on."""
         if self.fresh:
             return "what the folder held is as it was"

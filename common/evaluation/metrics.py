@@ -1,0 +1,85 @@
+"""Measures of predictions, labels and annotators against the truth."""
+import torch
+
+from common.crowd.labels import CrowdLabels, confusion_from
+
+BINS = 15  # of the expected calibration error
+
+
+def accuracy(labels, truth):
+    """The share of labels (N,) that are right, among the items whose truth (N,) is known; None if none is."""
+    known = truth >= 0
+    return (labels == truth)[known].double().mean().item() if known.any() else None
+
+
+def scores(probabilities, truth):
+    """{"test_accuracy", "test_auc"} of probabilities (N, C); the AUC only with two classes, both in the truth."""
+    known = truth >= 0
+    auc = None
+    if probabilities.shape[1] == 2 and len(truth[known].unique()) == 2 and probabilities.isfinite().all():
+        from sklearn.metrics import roc_auc_score  # takes a second, which most runs need not wait for
+        auc = float(roc_auc_score(truth[known].cpu(), probabilities[known, 1].cpu()))
+    return {"test_accuracy": accuracy(probabilities.argmax(1), truth), "test_auc": auc}
+
+
+def calibration_error(posterior, truth):
+    """The expected calibration error of posterior (N, C): the mean difference of confidence and accuracy, in bins of the
+    confidence, over the items whose truth (N,) is known; None if none is."""
+    known = truth >= 0
+    if not known.any():
+        return None
+    confidence, label = posterior[known].double().max(1)
+    gap = (confidence - (label == truth[known]).double()).cpu()  # on a GPU a weighted sum has another order every time
+    place = (confidence.cpu() * BINS).long().clamp(max=BINS - 1)
+    return (torch.bincount(place, gap, BINS).abs().sum() / len(gap)).item()
+
+
+def true_confusion(items):
+    """float32 (M, C, C): the annotators' confusion matrices counted with the true labels of the items (Items) where
+    they are known; a row is NaN where the annotator labelled no item of that class."""
+    known = torch.nonzero(items.truth >= 0)[:, 0]
+    crowd = items.crowd.select(known)
+    truth = torch.nn.functional.one_hot(items.truth[known], crowd.classes).float()
+    seen = crowd.count_confusion(truth).sum(2, keepdim=True) > 0
+    return torch.where(seen, confusion_from(crowd, truth), torch.nan)
+
+
+def share_of(part, whole, crowd):
+    """float64 (M,): for each annotator how many labels are in the part, by how many are in the whole; NaN for none. part,
+    whole: bool (L,)."""
+    part, whole = (torch.bincount(crowd.annotator[mask], minlength=crowd.annotators).double() for mask in (part, whole))
+    return part / whole
+
+
+def agreement(crowd: CrowdLabels, labels):
+    """(M,): how often each annotator's labels are those in `labels` (N,), where these are not -1; NaN for none."""
+    reference = labels[crowd.item]
+    known = reference >= 0
+    return share_of(known & (crowd.label == reference), known, crowd)
+
+
+def mean_by_annotator(crowd, values):
+    """float64 (M,): the mean of the values (L,) of each annotator's labels; NaN for none. On the CPU, where sums have one
+    order."""
+    annotator = crowd.annotator.cpu()
+    return (torch.bincount(annotator, values.double().cpu(), crowd.annotators)
+            / torch.bincount(annotator, minlength=crowd.annotators))
+
+
+def memorized(predicted, items):
+    """(M,): the share of each annotator's wrong labels that the predictions (N,) repeat; NaN for one without any."""
+    crowd, item = items.crowd, items.crowd.item
+    truth = items.truth[item]
+    wrong = (truth >= 0) & (crowd.label != truth)
+    repeated = wrong & (crowd.label == predicted[item])
+    return share_of(repeated, wrong, crowd)
+
+
+def annotator_error(true, estimated):
+    """(M,): E_m, the mean of abs(T_m - T^_m) / T_m over the entries of T_m above zero; NaN where there are none.
+
+    true: T, (M, C, C), NaN in the rows that are not known; estimated: T^, (M, C, C).
+    """
+    known = true > 0
+    ratio = torch.where(known, (true - estimated).abs() / true, 0).sum((1, 2))
+    return ratio / known.sum((1, 2))

@@ -1,0 +1,64 @@
+"""config.json and summary.json: what a run was started with, and what it found."""
+import json
+
+from common.data.opening import MB, read_bytes
+from common.system.errors import UserError
+
+CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
+
+LARGEST_RECORD = 100 * MB  # of config.json and summary.json: the names of the classes are in them
+
+
+def read_record(path):
+    """The JSON dictionary in a file, or None where there is no file. Raises ValueError where there is something else."""
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(read_bytes(path, LARGEST_RECORD).decode())
+    except (UserError, ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError("not a dictionary")
+    return value
+
+
+def read_config(folder):
+    """The record in a run's config.json; None where there is none, or no such thing."""
+    try:
+        config = read_record(folder / CONFIG)
+    except ValueError:
+        return None
+    kinds = {"flags": dict, "run": dict, "versions": dict, "device": str, "threads": int}
+    whole = config and all(isinstance(config.get(name), kind) for name, kind in kinds.items()) and (
+        {"seed", "methods"} <= set(config["flags"]) and "precision" in config["run"] and "torch" in config["versions"]
+        and isinstance(config.get("commit", 0), str | None))
+    return config if whole else None
+
+
+def read_summary(folder):
+    """What a finished run left in summary.json; None where there is none, or no such thing."""
+    try:
+        summary = read_record(folder / SUMMARY)
+    except ValueError:
+        return None
+    return summary if summary and _is_summary(summary) else None
+
+
+def _is_summary(summary):
+    """Whether a dictionary has what every run's summary has, of the right kinds."""
+    def is_number(value):
+        return value is None or isinstance(value, int | float)
+
+    def is_score(value):
+        return value is None or isinstance(value, dict) and all(map(is_number, value.values())) and {
+            "test_accuracy", "test_auc"} <= set(value)
+
+    def is_method(value):
+        return (isinstance(value, dict) and {"last", "best", "best_epoch", "train_label_accuracy", "seconds"} <= set(value)
+                and all(is_score(value.get(name)) for name in ("last", "best", "selected"))
+                and all(is_number(value.get(name)) for name in (
+                    "train_label_accuracy", "seconds", "held_out_log_likelihood")))
+    methods, candidates = summary.get("methods"), summary.get("candidates", {})
+    return (isinstance(methods, dict) and isinstance(candidates, dict) and bool(methods)
+            and all(map(is_method, methods.values())) and all(map(is_number, candidates.values()))
+            and isinstance(summary.get("seconds"), int | float))

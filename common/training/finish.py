@@ -1,0 +1,139 @@
+"""The end of a run: the final classifier, the summary, and the files."""
+import torch
+
+from common.crowd.held_out import HELD_OUT
+from common.crowd.labels import confusion_from
+from common.evaluation import metrics
+from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.output import console, csv_files, page, plots
+from common.output.console import say_crowd
+from common.output.crowd import outvoted, write_crowd
+from common.system import processes
+from common.training.estimates import choose_labels, estimate, model_confusion, to_array
+from common.training.learner import fold_models
+from common.training.predictions import predict_all
+from common.training.selection import reported_epochs
+from common.training.stages import STAGES
+
+LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods
+
+
+def finish(stages, options, dataset, plan, folder, state, command):
+    """Writes the results of a run, summary.json last: it says that the run is done. Returns the exit status.
+
+    stages: [[Learner]]; state: of the checkpoint; command: what reproduces the row of the table.
+    """
+    final = fold_models([learner for learners in (stages[0], *stages[2:]) for learner in learners])
+    succeeded = {name: final[name] for name in options.methods
+                 if name in final and not any(learner.failure for learner in final[name])}
+    estimates = estimate(succeeded, dataset, plan)
+    train = dataset.train.without_copies()
+    items = train.unique_labels()[0]
+    competitors = [name for name in estimates.scores if name != UPPER_BOUND]
+    best_method = max(competitors, key=estimates.scores.get) if competitors else None
+    summary = {"methods": summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth),
+               "items": len(train), "annotators": train.crowd.annotators, "labels": len(items.crowd.label),
+               "best_method": best_method, "label_source": None, "classifier": None, "label_accuracy": None,
+               "calibration_error": None, "seconds": round(state["seconds"], 3),
+               "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+    if succeeded:
+        method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
+        posterior = estimates.posteriors[source]
+        crowd = estimates.crowd if source == LABEL_MODEL else estimates.crowd.by(to_array(posterior))
+        confusion = model_confusion(succeeded[method], posterior, train.crowd)
+        summary |= write_crowd(folder, items, dataset.annotator_names, dataset.class_names if dataset.named else None,
+                               estimates.posteriors, source, crowd, confusion)
+        shares = estimates.shares if source == LABEL_MODEL else {}
+        summary |= leave_classifier(succeeded, method, shares, dataset, folder)
+    scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
+    if scored:
+        folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
+    if state["memorization"]:
+        errors = write_kd_figures(succeeded, estimates.posteriors, train, dataset.annotator_names, folder,
+                                  state["memorization"])
+        summary["methods"] = {name: method | errors.get(name, {}) for name, method in summary["methods"].items()}
+    if succeeded:
+        write_page(folder, summary, dataset, items, posterior)
+    folder.write_json("summary.json", summary)
+    print(f"\n{console.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
+    say_crowd(summary, folder)
+    return 0 if succeeded else 1
+
+
+def summarise_methods(options, plan, stages, succeeded, estimates, state, truth):
+    """{name: its part of summary.json} of the methods and their forecasters. truth: int64 (images,)."""
+    failures = {learner.name: learner.failure for learners in stages for learner in learners if learner.failure}
+    posteriors, methods = estimates.posteriors, {}
+    for name in options.methods:
+        last_stage = STAGES - 1 if name in TEACHERS else 0
+        for reported in (name, name + FORECASTER):
+            rows = [row for row in state["rows"] if row["method"] == reported and row.get("stage", 0) == last_stage]
+            labels = posteriors.get(reported + POSTERIOR, posteriors.get(reported)) if name in succeeded else None
+            if rows or labels is not None or reported == name:
+                methods[reported] = reported_epochs(rows, plan.select, methods.get(name)) | {
+                    "train_label_accuracy": None if labels is None else metrics.accuracy(labels.argmax(1), truth),
+                    "seconds": None}
+        spent = sum(learner.seconds for learners in stages for learner in learners if learner.name == name)
+        methods[name] |= {"seconds": round(spent, 3)}
+        if name in succeeded:
+            methods[name] |= succeeded[name][0].method.report()
+        if name in estimates.scores:
+            methods[name][HELD_OUT] = estimates.scores[name]
+        failure = failures.get(name) or failures.get(TEACHERS.get(name))
+        if failure:
+            methods[name] |= {"failure": failure}
+    return methods
+
+
+@torch.no_grad()
+def leave_classifier(succeeded, method, shares, dataset, folder):
+    """Leaves the final classifier where the data set has a `finish`. Returns what the summary says of it.
+
+    It is the ensemble: the methods' networks, weighted by their `shares`, if there are several and the file would not be too
+    large; else the network of `method`.
+    """
+    shares = shares if len(shares) > 1 else {}
+    size = sum(p.numel() * p.element_size() for p in succeeded[method][0].method.classifier.parameters())
+    if size * sum(len(succeeded[name]) for name in shares) > LARGEST_MODEL:
+        print(f"the classifier is {method}'s: the ensemble's would take more than {LARGEST_MODEL / 1e6:.0f} MB")
+        shares = {}
+    parts = [(learner, share / len(succeeded[name])) for name, share in (shares or {method: 1.}).items()
+             for learner in succeeded[name]]
+    name = ENSEMBLE if shares else method
+    if dataset.finish and not processes.rank():
+        dataset.finish(folder, name, [(learner.method, weight) for learner, weight in parts])
+    if not shares:
+        return {"classifier": name}
+    predictions = predict_all([learner for learner, _ in parts], dataset.test.inputs)
+    mixed = sum(weight * p for (_, weight), p in zip(parts, predictions, strict=True))
+    return {"classifier": name, ENSEMBLE: {"shares": shares, **metrics.scores(mixed, dataset.test.truth)}}
+
+
+def write_page(folder, summary, dataset, items, posterior):
+    """Writes report.html. items: the Items of labels.csv, whose labels follow the posterior (N, C)."""
+    against = outvoted(items, posterior)
+    folder.write("report.html", lambda file: page.write(file, folder.path, summary, dataset, items, against),
+                 encoding="utf-8")
+
+
+def write_kd_figures(succeeded, posteriors, train, annotator_names, folder, memorized):
+    """Writes KD-Crowd's two figures and their numbers. Returns {name: the mean error of the confusion matrices}.
+
+    annotator_error is the error of the empirical matrices, counted from the method's own labels; annotator_error_model that
+    of the matrices inside the method. memorized: rows of memorization.csv.
+    """
+    pairs = teacher_student_pairs(succeeded)
+    if not pairs:
+        return {}
+    folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
+    errors, means, true = {}, {}, metrics.true_confusion(train)
+    for name in (name for pair in pairs for name in pair):
+        posterior = posteriors.get(name + POSTERIOR, posteriors.get(name))
+        errors[name] = metrics.annotator_error(true, confusion_from(train.crowd, posterior))
+        inside = metrics.annotator_error(true, model_confusion(succeeded[name], posterior, train.crowd))
+        means[name] = {"annotator_error": errors[name].nanmean().item(), "annotator_error_model": inside.nanmean().item()}
+    folder.write("annotator_error.csv", lambda file: csv_files.write_annotator_error(file, annotator_names, errors),
+                 newline="")
+    folder.write("annotator_error.png", lambda file: plots.annotator_error(
+        file, {name: error.cpu().numpy() for name, error in errors.items()}, pairs, folder.path.name), "wb")
+    return means

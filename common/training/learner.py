@@ -1,0 +1,107 @@
+"""A method in training: its optimiser, its random numbers, its clock."""
+import zlib
+
+import numpy as np
+import torch
+
+from common.networks.classifier import Classifier, Dropout
+from common.system import processes
+from common.system.device import Stopwatch, seed_generators
+from common.training.executor import SERIAL
+
+
+def random_seed(seed, *keys):
+    """A 64-bit seed for one use of randomness, of the run's seed and the use's name and numbers.
+
+    Every use has a seed of its own, so a resumed run needs no generator's state, and a method's numbers do not depend
+    on which others run beside it.
+    """
+    words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
+    return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def generator(seed, *keys):
+    return torch.Generator().manual_seed(random_seed(seed, *keys))
+
+
+class Learner:
+    """A method in training under the name of what it is trained for, in a stage and on a fold of the training items: its
+    optimiser, its clock, what became of it, the weights of the best epoch where one is selected."""
+
+    def __init__(self, name, stage, fold, method, protocol, device, executor=SERIAL):
+        self.name, self.stage, self.fold = name, stage, fold
+        self.method = method.to(device)
+        self.executor = executor
+        processes.same_state(self.method)
+        networks = [part for part in method.modules() if isinstance(part, Classifier)]
+        self.shared = [p for network in networks for p in network.body.parameters()]
+        self.repeatable = not method.draws and all(part.ours for part in networks)  # a step is the same work every time
+        self.generator = None  # torch's global one, if it is not its own
+        if device.type == "cpu" and processes.count() == 1 and self.repeatable:
+            self.generator = torch.Generator()
+            for part in method.modules():
+                if isinstance(part, Dropout):
+                    part.generator = self.generator
+        slow = method.aggregator_parameters()
+        fast = [p for p in method.parameters() if all(p is not q for q in slow)]
+        groups = [{"params": fast, "lr": protocol.classifier_rate}]
+        groups += [{"params": slow, "lr": protocol.aggregator_rate}] if slow else []
+        self.optimizer = torch.optim.Adam(groups, fused=device.type in ("cpu", "cuda"), capturable=device.type == "cuda")
+        self.watch = Stopwatch(device)
+        self.seconds = 0.
+        self.failure = None
+        self.best = None  # {"epoch", "score", "method": its state}
+
+    @property
+    def key(self):
+        """What its state is called in the checkpoint."""
+        return f"{self.stage}/{self.name}/{self.fold}"
+
+    def step(self, batch, seed, take=None):
+        """One step of Adam on the batch, by `descend` or what repeats it (`take`, of a Batch). `seed` is for the method's
+        dropout. Returns the loss, still on the device."""
+        with self.watch:
+            if self.generator:
+                self.generator.manual_seed(seed)
+            else:
+                seed_generators(seed, self.watch.device)
+            return (take or self.descend)(batch)
+
+    def descend(self, batch):
+        """What a step is once the generators are seeded."""
+        loss = self.method.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        processes.sum_gradients(self.shared)
+        self.optimizer.step()
+        return loss.detach()
+
+    def is_finite(self):
+        """Whether all weights are."""
+        return bool(torch.stack([parameter.isfinite().all() for parameter in self.method.parameters()]).all())
+
+    def state(self, with_optimizer):
+        return {"method": self.method.state_dict(), "seconds": self.seconds, "failure": self.failure,
+                "optimizer": self.optimizer.state_dict() if with_optimizer else None, "best": self.best}
+
+    def restore(self, state):
+        self.method.load_state_dict(state["method"])
+        if state["optimizer"]:
+            self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:  # a checkpoint may be older than recordings
+                group["capturable"] = self.watch.device.type == "cuda"
+        self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
+
+
+def fold_models(learners):
+    """{name: [Learner]}: the learners of one name, one for each fold."""
+    found = {}
+    for learner in learners:
+        found.setdefault(learner.name, []).append(learner)
+    return found
+
+
+def fail(learners, name, failure):
+    """Marks all learners of a name as failed: what is left of the folds is no whole."""
+    for learner in fold_models(learners)[name]:
+        learner.failure = learner.failure or failure

@@ -1,0 +1,214 @@
+"""The training loop: all methods of a stage see the same batches; evaluation and checkpoints."""
+import time
+
+import torch
+from tqdm import tqdm
+
+from common.evaluation import metrics
+from common.methods.method import Batch
+from common.names import FORECASTER, TEACHERS
+from common.output import csv_files
+from common.output.console import say_epoch, say_start, say_time
+from common.system.device import peak_memory_mb
+from common.training.learner import fail, fold_models, generator, random_seed
+from common.training.predictions import mean, predict_all, predict_models
+from common.training.selection import SCORES, keep_best, make_plan, restore_best
+from common.training.stages import STAGES, build_stage
+
+CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
+
+
+def train_epoch(learners, train, fold, epoch, options, stage=0):
+    """Train the learners of a fold on the same batches of its items; the last, short batch is left out. Returns the mean
+    losses, a list.
+
+    A learner whose loss was not finite is marked as failed, and so are those of its name in the other folds.
+    """
+    size, steps = options.batch_size, len(fold.train) // options.batch_size
+    device = train.truth.device
+    place = [epoch, stage] if stage else [epoch]
+    order = fold.train[torch.randperm(len(fold.train), generator=generator(options.seed, "batches", *place)).to(device)]
+    maps = None
+    if options.augment != "none":
+        view = place if options.augment == "fresh" else [0]
+        maps = train.inputs.draw(generator(options.seed, "augmentation", *view))
+    losses = torch.zeros(len(learners), steps, device=device)
+    seeds = {learner.name: random_seed(options.seed, "dropout", learner.name, *place) for learner in learners}
+    for learner in learners:
+        learner.method.train()
+    executor = learners[0].executor
+    executor.begin_epoch(learners, steps)
+    crowds = train.crowd.select(order).batches(size)
+    title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
+    if len(fold.train) < len(train):
+        title += f", fold {fold.number + 1}"
+    parts = order[:steps * size].split(size)
+    fetched = zip(parts, train.inputs.batches(parts, maps), crowds, strict=True)
+    for step, (items, inputs, crowd) in enumerate(tqdm(fetched, title, steps, leave=False, disable=None)):
+        batch = Batch(items, inputs, crowd, lambda items=items: train.inputs.view(items))
+        found = executor.step(learners, batch, {learner: (seeds[learner.name] + step) % 2**63 for learner in learners})
+        for row, loss in zip(losses, found, strict=True):
+            row[step] = loss
+    for learner, row in zip(learners, losses.cpu(), strict=True):
+        broken = torch.nonzero(~row.isfinite())
+        where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
+        if len(broken):
+            learner.failure = f"loss not finite in {where}, batch {broken[0].item() + 1}"
+        elif not learner.is_finite():  # a gradient was not: of the last batch, or the loss would have told
+            learner.failure = f"weights not finite after {where}"
+        if learner.failure:
+            tqdm.write(f"{learner.name} stopped: {learner.failure}")
+    return [row.mean().item() for row in losses]
+
+
+def train_folds(learners, train, plan, epoch, options, stage):
+    """One epoch of all learners, fold by fold. Returns {name: mean loss}."""
+    losses = {}
+    for fold in plan.folds:
+        mine = [learner for learner in learners if learner.fold == fold.number and not learner.failure]
+        found = train_epoch(mine, train, fold, epoch, options, stage) if mine else []
+        for learner, loss in zip(mine, found, strict=True):
+            losses.setdefault(learner.name, []).append(loss)
+            if learner.failure:
+                fail(learners, learner.name, learner.failure)
+    return {name: sum(values) / len(values) for name, values in losses.items()}
+
+
+@torch.no_grad()
+def end_epoch(learners, train):
+    for learner in learners:
+        learner.method.end_epoch(lambda function=None, learner=learner: predict_all([learner], train.inputs, function)[0])
+
+
+@torch.no_grad()
+def evaluate(learners, dataset, plan, epoch, losses, staged):
+    """The epoch's rows of metrics.csv, with the stage if the run is `staged` and the score if an epoch is selected; the
+    weights of an epoch with the best score so far are kept. Predictions are the mean over the folds."""
+    test, rows = dataset.test, []
+    score_of = plan.score(learners, dataset.train, dataset.valid)
+    predictions = dict(zip(learners, predict_all(learners, test.inputs), strict=True))
+    for name, models in fold_models(learners).items():
+        seconds = 0.
+        for learner in models:
+            spent = learner.watch.read()
+            learner.seconds, seconds = learner.seconds + spent, seconds + spent
+        if name in score_of:
+            keep_best(models, epoch, score_of[name])
+        place = {"epoch": epoch, "stage": models[0].stage} if staged else {"epoch": epoch}
+        probabilities = mean([predictions[learner] for learner in models])
+        rows.append({**place, "method": name, "loss": losses[name], **metrics.scores(probabilities, test.truth),
+                     "seconds": round(seconds, 3)})
+        if name in score_of:
+            rows[-1][SCORES[plan.select]] = score_of[name]
+        if models[0].method.forecasts and test.crowd:
+            joint = mean([learner.method.forecast(predictions[learner], test.crowd) for learner in models])
+            rows.append({**place, "method": name + FORECASTER, "loss": None, **metrics.scores(joint, test.truth),
+                         "seconds": None})
+    return rows
+
+
+@torch.no_grad()
+def memorization(learners, methods, train, epoch):
+    """The epoch's rows of memorization.csv: the share of the annotators' errors that KD-Crowd and its teachers repeat.
+    methods: the names of all in the run."""
+    teachers = {TEACHERS.get(name) for name in methods}
+    watched = [learner for learner in learners if learner.stage or learner.name in teachers]
+    rows = []
+    for name, predictions in predict_models(watched, train.inputs).items():
+        fractions = metrics.memorized(predictions.argmax(1), train)
+        fractions = fractions[fractions.isfinite()]
+        rows.append({"method": name, "stage": watched[0].stage, "epoch": epoch, "mean": fractions.mean().item(),
+                     "deviation": fractions.std(correction=0).item()})
+    return rows
+
+
+def files_of(state, dataset):
+    """{name: function of an open file}: what stands beside each checkpoint, written from it."""
+    files = {"metrics.csv": lambda file: csv_files.write_rows(file, state["rows"])}
+    if state["memorization"]:
+        files["memorization.csv"] = lambda file: csv_files.write_rows(file, state["memorization"])
+    return files | {name: lambda file, text=text: file.write(text) for name, text in dataset.files.items()}
+
+
+def train(dataset, protocol, options, folder, state, device, precision, executor):
+    """Trains all stages, from the state of a checkpoint or, where it is None, from the beginning; then `finish`.
+
+    A checkpoint is written after the first epoch, when a minute has passed since the last one, and at the end of a stage.
+    """
+    state = state or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0., "peak_memory_mb": 0.,
+                      "learners": {}}
+    plan = make_plan(dataset.train, options)
+    say_start(dataset, options, device, precision, folder, state, executor)
+    checkpoints = Checkpoints(folder, dataset, device, state)
+    staged = any(name in TEACHERS for name in options.methods)
+    truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
+    if staged and not truth_known:
+        print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
+    stages, last_stage = [], STAGES - 1 if staged else 0
+    for stage in range(last_stage + 1):
+        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor)
+        stages.append(learners)
+        if state["epoch"] and stage <= state["stage"]:
+            restore(learners, state["learners"], folder)
+        finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
+        for epoch in range(finished + 1, options.epochs + 1):
+            active = [learner for learner in learners if not learner.failure]
+            if not active:
+                break
+            begun = time.perf_counter()
+            losses = train_folds(active, dataset.train, plan, epoch, options, stage)
+            active = [learner for learner in active if not learner.failure]
+            end_epoch(active, dataset.train)
+            watched = active if staged and truth_known else []
+            memorized = memorization(watched, options.methods, dataset.train, epoch)
+            rows = evaluate(active, dataset, plan, epoch, losses, staged)
+            say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
+            if epoch == finished + 1:
+                say_time(time.perf_counter() - begun, (options.epochs - epoch) + options.epochs * (last_stage - stage))
+            state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last=epoch == options.epochs)
+        if options.stage_end == "selected":
+            restore_best(learners)
+    checkpoints.save()
+    for learners in stages:
+        restore_best(learners)
+    from common.training.finish import finish  # with matplotlib: the first epoch need not wait for it
+    return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
+
+
+class Checkpoints:
+    """The state of a run after each epoch, and when it is written. state: that of the checkpoint the run went on from, or
+    a new one."""
+
+    def __init__(self, folder, dataset, device, state):
+        self.folder, self.dataset, self.device, self.state = folder, dataset, device, state
+        self.started, self.earlier = time.perf_counter(), state["seconds"]
+        self.saved, self.clock = state["epoch"] > 0, float("-inf")  # whether it is on the disk; when it was written
+
+    def end_epoch(self, stage, epoch, rows, memorized, stages, last):
+        """Returns the state after the epoch, and writes it if it is time or the `last` epoch of its stage."""
+        # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file
+        self.state = {"stage": stage, "epoch": epoch, "rows": self.state["rows"] + rows,
+                      "memorization": self.state["memorization"] + memorized,
+                      "seconds": self.earlier + time.perf_counter() - self.started,
+                      "peak_memory_mb": max(self.state["peak_memory_mb"], peak_memory_mb(self.device)),
+                      "learners": {learner.key: learner.state(with_optimizer=not last and k == stage)
+                                   for k, learners in enumerate(stages) for learner in learners}}
+        self.saved = False
+        if last or time.perf_counter() - self.clock >= CHECKPOINT_SECONDS:
+            self.save()
+        return self.state
+
+    def save(self):
+        """Writes the state unless it is written."""
+        if not self.saved:
+            self.folder.save(self.state, files_of(self.state, self.dataset))
+            self.saved, self.clock = True, time.perf_counter()
+
+
+def restore(learners, states, folder):
+    """Puts each learner in its state in the checkpoint. Raises UserError where it is missing or of another learner."""
+    try:
+        for learner in learners:
+            learner.restore(states[learner.key])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        raise folder.damaged() from None

@@ -1,0 +1,43 @@
+"""Predictions of learners for whole sets of items."""
+import torch
+
+from common.data.dataset import prediction_batch
+from common.system import processes
+from common.training.executor import SERIAL
+from common.training.learner import fold_models
+
+
+@torch.no_grad()
+def predict_all(learners, inputs, function=None, items=None):
+    """[(N, ...)], each learner's `predict` for all inputs, or for `items` (int64 (K,)), or another `function` of them; a
+    batch is fetched once for all learners."""
+    for learner in learners:
+        learner.method.eval()
+    count = len(inputs) if items is None else len(items)
+    size = prediction_batch(inputs)
+    places = [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]  # one, empty, of no items
+    shared_out = 1 < processes.count() <= len(places)
+    mine = range(processes.rank(), len(places), processes.count()) if shared_out else range(len(places))
+    fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
+    wholes = [None] * len(learners)  # filled, not joined from parts: small ones kept between large ones split the memory up
+    for k, batch in zip(mine, fetched, strict=True):
+        def predict(learner, batch=batch):
+            with learner.watch:
+                return (function or learner.method.predict)(batch)
+        executor = learners[0].executor if learners else SERIAL
+        for j, part in enumerate(executor.map(predict, learners)):
+            if wholes[j] is None:
+                wholes[j] = part.new_zeros(count, *part.shape[1:])
+            wholes[j][places[k]] = part
+    return [processes.summed(whole) for whole in wholes] if shared_out else wholes
+
+
+def predict_models(learners, inputs):
+    """{name: float32 (N, C)}: the predictions for all inputs, the mean over the folds of a name."""
+    predictions = dict(zip(learners, predict_all(learners, inputs), strict=True))
+    return {name: mean([predictions[learner] for learner in models]) for name, models in fold_models(learners).items()}
+
+
+def mean(tensors):
+    """The mean of equal tensors; a single one as it is."""
+    return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)

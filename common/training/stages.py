@@ -1,0 +1,67 @@
+"""The three stages of KD-Crowd; all other methods are trained in stage 0."""
+from dataclasses import replace
+
+import torch
+
+from common.kd_crowd.registry import ROBUST
+from common.methods.method import Constants, Distillation, Setting
+from common.methods.registry import METHODS
+from common.names import TEACHERS
+from common.training.executor import SERIAL
+from common.training.learner import Learner, random_seed
+from common.training.predictions import predict_all
+
+STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model with the student as its teacher
+
+
+def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds, executor=SERIAL):
+    """[Learner] of a stage, for each fold ([selection.Fold]). earlier: those of the stages before, [[Learner], ...].
+
+    All classifiers of stage 0 start from the same weights in a fold. There is no learner where an earlier one failed.
+    """
+    learners = []
+    for fold in folds:
+        setting = fold_setting(fold, dataset.train, protocol, options, device, precision)
+        key = ["fold", fold.number] if len(fold.train) < len(dataset.train) else []
+        before = [{learner.name: learner for learner in stage_learners
+                   if learner.fold == fold.number and not learner.failure} for stage_learners in earlier]
+        for name in options.methods:
+            torch.manual_seed(random_seed(options.seed, "weights", *([stage] if stage else []), *key))
+            method = build_method(name, stage, before, setting, dataset.train.inputs, options)
+            if method:
+                learners.append(Learner(name, stage, fold.number, method, protocol, device, executor))
+    return learners
+
+
+def fold_setting(fold, train, protocol, options, device, precision):
+    """The Setting of a fold's methods. The labels of held-out items are not in its crowd."""
+    crowd = train.crowd
+    if len(fold.train) < len(train):
+        held_out = torch.ones(len(train), dtype=torch.bool, device=device).index_fill(0, fold.train, False)
+        crowd = crowd.without(torch.nonzero(held_out)[:, 0])
+    constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
+                          protocol.em_epochs)
+    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, torch.tensor(protocol.prior, device=device),
+                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants)
+
+
+def build_method(name, stage, before, setting, inputs, options):
+    """The Method that is trained for the method `name` in a stage, or None. before: [{name: Learner}] of the earlier stages.
+
+    Stage 1: the robust student, which learns the predictions of its teacher in stage 0. Stage 2: the crowd model, which
+    learns those of the student; it goes on from stage 0, or starts anew with options.retrain.
+    """
+    kind, teacher = METHODS[name], TEACHERS.get(name)
+    if stage == 0:
+        return None if teacher else kind(setting)
+    source = before[0].get(teacher) if stage == 1 else before[1].get(name)
+    if source is None:
+        return None
+    targets = predict_all([source], inputs)[0]
+    setting = replace(setting, distillation=Distillation(targets, options.kd_loss, options.kd_weight))
+    if stage == 1:
+        return ROBUST[options.robust](setting)
+    method = kind(setting)
+    if not options.retrain:
+        method.load_state_dict(before[0][teacher].method.state_dict())
+    return method
