@@ -28,12 +28,11 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-for place in ("Digits", "Cifar10", "labelme", "DogsVsCats", "LUNA16", "OwnData", ""):
+for place in ("Digits", "Cifar10", "labelme", "DogsVsCats", "LUNA16", "OwnData", "tests", ""):
     sys.path.insert(0, str(ROOT / place))
 
-from broken_files import make, mutate, outcome, run_of_own_data  # noqa: E402  behind the loop over the paths
-
 import digits  # noqa: E402
+from broken_files import make, mutate, outcome, run_of_own_data  # noqa: E402  behind the loop over the paths
 from common.output import plots, run_folder  # noqa: E402
 from common.system.errors import UserError  # noqa: E402
 

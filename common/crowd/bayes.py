@@ -42,7 +42,7 @@ PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
 PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
-FITTED_LABELS = 30_000  # T and b are fitted on at most so many labels
+FITTED_LABELS = 50_000  # T and b are fitted on the labels of random items, about so many labels
 LOG_SCALES = -4., 1.5  # the bounds of -log T
 WEIGHTS = .5, .25, .25
 
@@ -137,7 +137,9 @@ class LabelModel:
         self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.people, len(rows)))
         self.by_label = sparse.csr_matrix((ones, (self.row_label, every)), (self.classes, len(rows)))
         self.scored = np.arange(len(self.label)) if held_out is None else np.flatnonzero(np.asarray(held_out)[self.item])
-        self.fitted = self.scored[::-(-len(self.scored) // FITTED_LABELS) or 1]
+        # whole items: every other label could be the labels of half of the annotators
+        some = np.random.default_rng(0).random(self.items) * len(self.scored) < FITTED_LABELS
+        self.fitted = self.scored[some[self.item[self.scored]]]
 
     def clamp(self, posterior):
         """The posterior (N, C), certain of the gold labels; in place."""
@@ -277,16 +279,10 @@ class LabelModel:
         others -= (rows.astype(np.float32)[self.row] if self.groups is None
                    else (self.groups @ rows).astype(np.float32)[self.group])
         prior = np.broadcast_to(log(posterior.mean(0)), evidence.shape) if log_prior is None else log_prior
-        some_others, some_prior, some_own = others[self.fitted], prior[self.item[self.fitted]], own[self.fitted]
-
-        def loss(b, scale=1.):
-            return -log_likelihoods(b * some_others + scale * some_prior, some_own).mean()
         exponent, scale = 1., 1.
-        if log_prior is None and len(self.fitted):
-            exponent = minimise(loss, 0, 1)
-        elif len(self.fitted):
-            exponent, scale = optimize.minimize(lambda values: loss(*values), (.7, .7), method="L-BFGS-B",
-                                                bounds=((0, 1), (.05, 4))).x
+        if len(self.fitted):
+            exponent, scale = fit_tempering(others[self.fitted].astype(float), prior[self.item[self.fitted]],
+                                            own[self.fitted].astype(float), fixed=log_prior is None)
         others *= np.float32(exponent)
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
@@ -340,6 +336,17 @@ class LabelModel:
 def log_likelihoods(logits, own):
     """(K,): log sum_c softmax(logits)_c own_c, at least log FLOOR. logits, which are overwritten, and own: (K, C)."""
     return np.log(np.maximum(np.einsum("lc,lc->l", softmax(logits), own), FLOOR))
+
+
+def fit_tempering(others, log_prior, own, fixed):
+    """(b, 1 / T) that maximise the likelihood of K labels; 1 / T is 1 if `fixed`. others, log_prior, own: float64 (K, C)."""
+    def loss(values):
+        p = softmax(values[0] * others + values[1] * log_prior)
+        likelihood = np.maximum((p * own).sum(1), FLOOR)
+        slope = p - p * own / likelihood[:, None]
+        return -np.log(likelihood).mean(), np.array([(slope * others).sum(), (slope * log_prior).sum()]) / len(own)
+    scales = (1., 1.) if fixed else np.exp(LOG_SCALES)
+    return optimize.minimize(loss, (.7, 1. if fixed else .7), jac=True, method="L-BFGS-B", bounds=((0., 1.), scales)).x
 
 
 def minimise(loss, low, high):

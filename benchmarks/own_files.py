@@ -1,0 +1,66 @@
+"""Which files stand for a user's own? Writes answers, truth and images of a real or a made crowd, to run OwnData/main.py on.
+
+    python3 benchmarks/own_files.py cifar10h CIFAR10 cifar10h-raw.csv OUT [K [ITEMS]]
+    python3 benchmarks/own_files.py dogs DIR OUT
+    python3 OwnData/main.py --answers OUT/answers.csv --images OUT/images --truth OUT/truth.csv
+
+cifar10h: three people's answers to each of 2,000 images (or of ITEMS), and the truth of 1,000 more to test on. CIFAR10 holds
+cifar-10-batches-py/. K: of the K people with the most errors alone.
+dogs: 200 named workers for Dogs vs. Cats, three answers an image; DIR holds cat.0.jpg, dog.0.jpg, ... and is given to
+--images. A worker is right on 55 to 95 % of each class; ten guess, and three always say dog.
+"""
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Cifar10"))
+
+import numpy as np
+from PIL import Image
+
+from cifar10 import CLASSES, load
+from human_labels import hardest, read_cifar10h
+
+TEST, EACH = 1000, 3
+
+
+def write_tables(out, answers, truth):
+    """answers: (task, worker, label) each; truth: (task, label) each."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, header, rows in (("answers", ("task", "worker", "label"), answers), ("truth", ("task", "label"), truth)):
+        with open(out / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+
+def cifar10h(images, answers, out, keep=None, items=2000):
+    items, test, out = int(items), load(Path(images))[1], Path(out)
+    crowd, people, truth = read_cifar10h(Path(answers))
+    if keep:
+        crowd, people = hardest(crowd, people, truth, int(keep))
+    crowd = crowd.subsample(EACH, seed=0)
+    names = [f"{i:05d}.png" for i in range(items + TEST)]
+    kept = crowd.item < items
+    rows = zip(*(tensor[kept].tolist() for tensor in (crowd.item, crowd.annotator, crowd.label)), strict=True)
+    write_tables(out, [(names[i], people[m], CLASSES[c]) for i, m, c in rows],
+                 zip(names, np.array(CLASSES)[truth[:len(names)]], strict=True))
+    (out / "images").mkdir(exist_ok=True)
+    for name, image in zip(names, test.inputs.pixels.images, strict=False):
+        Image.fromarray(image.numpy()).save(out / "images" / name)
+
+
+def dogs(images, out):
+    names, classes = sorted(path.name for path in Path(images).glob("*.jpg")), np.array(["cat", "dog"])
+    truth = np.array([name.startswith("dog") for name in names], int)
+    random = np.random.default_rng(0)
+    accuracy = random.uniform(.55, .95, (200, 2))
+    accuracy[:10], accuracy[10:13] = .5, (0, 1)
+    people = random.random((len(truth), len(accuracy))).argsort(1)[:, :EACH]
+    right = random.random(people.shape) < accuracy[people, truth[:, None]]
+    label = np.where(right, truth[:, None], 1 - truth[:, None])
+    write_tables(Path(out), [(names[i], f"worker-{m:03d}@example.org", classes[c]) for i in range(len(names))
+                             for m, c in zip(people[i], label[i], strict=True)], zip(names, classes[truth], strict=True))
+
+
+if __name__ == "__main__":
+    {"cifar10h": cifar10h, "dogs": dogs}[sys.argv[1]](*sys.argv[2:])
