@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from common.names import UPPER_BOUND
 from common.output import tables
-from common.output.records import CONFIG, SUMMARY, read_config, read_summary
+from common.output.files import CONFIG, SUMMARY
+from common.output.records import read_config, read_summary
 from common.system.files import claim, holder, replace_file
 from common.system.processes import number_of
 from common.training.options import Parser, SynthesizedOptions, whole

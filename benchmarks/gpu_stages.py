@@ -23,7 +23,7 @@ from common.methods.registry import METHODS
 from common.names import SYNTHESIZED_METHODS
 from common.networks.classifier import Classifier
 from common.networks.papers import four_conv, vgg16
-from common.output.records import CHECKPOINT
+from common.output.files import CHECKPOINT
 from common.output.run_folder import RunFolder
 from common.system.device import choose_precision
 from common.training import cuda_graphs, loop

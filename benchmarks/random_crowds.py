@@ -4,10 +4,10 @@ copiers found?
     python3 benchmarks/random_crowds.py FIRST LAST [copies]
     python3 benchmarks/random_crowds.py small [CROWDS]
 
-Crowds FIRST to LAST - 1, about a second each. Each has 2 to 30 classes, 150 to 3,000 items and 4 to 800 annotators: of one
-accuracy, class-independent, with switched classes, guessing, or with a matrix of their own, in random shares. The classifier is a
-logistic regression on the votes, out of five folds, and its features may be useless. With `copies` there are 5 to 14
-annotators, and a fifth to seven tenths of them take half to all of their labels from one or two of the others.
+Crowds FIRST to LAST - 1, about a second each. Each has 2 to 30 classes, 150 to 3,000 items and 4 to 800 annotators: of
+one accuracy, class-independent, with switched classes, guessing, or with a matrix of their own, in random shares. The
+classifier is a logistic regression on the votes, out of five folds, and its features may be useless. With `copies` there are
+5 to 14 annotators, and a fifth to seven tenths of them take half to all of their labels from one or two of the others.
 
 With `small`: CROWDS crowds (40) of 60 items of each kind, labels alone: two or three classes, three or five independent
 people, each with an accuracy of 70 to 80 %. The majority vote is optimal there for two classes.
@@ -32,7 +32,7 @@ from common.output.crowd import Crowd
 FOLDS, FEATURES, MISSING = 5, 10, .03
 SMALL = 60  # items of a small crowd
 RATE, SHARED = .8, 30  # of copiers that should be found: how much they copy, and errors in common
-KINDS = (6, 1, .3, .6, 1.)  # of annotators, how many there are of each: one-coin, class-independent, switched, guessing, others
+KINDS = (6, 1, .3, .6, 1.)  # annotators of each kind: one-coin, class-independent, switched, guessing, others
 
 
 def matrix(kind, accuracy, classes, random):

@@ -22,8 +22,9 @@ from common.data.answers import read_answers, read_labels
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
 from common.data.sources import apply, fit, read_source
+from common.output.files import CHECKPOINT, CONFIG, SUMMARY
 from common.output.model import load_model
-from common.output.records import CHECKPOINT, CONFIG, SUMMARY, read_record, read_summary
+from common.output.records import read_record, read_summary
 from common.output.run_folder import RunFolder
 from common.system.errors import UserError
 

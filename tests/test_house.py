@@ -3,6 +3,7 @@ import ast
 
 import pytest
 
+from common.output.files import files_table
 from conftest import ROOT
 
 LAYERS = ("common.names", "common.system", "common.losses", "common.crowd", "common.data", "common.networks",
@@ -24,3 +25,7 @@ def test_imports_run_downwards_only(file):
             f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             assert not name.startswith("common.") or layer(name) <= here, f"{name} is above"
+
+
+def test_the_page_of_files_is_the_list_of_files():
+    assert files_table() in (ROOT / "docs" / "run-files.md").read_text()

@@ -330,13 +330,13 @@ def test_what_was_chosen_without_the_truth():
     run = {"methods": {"max-mig": method, "aggnet": {"selected": {"test_accuracy": .9}},
                        "true-label": {"selected": {"test_accuracy": .99}}, "max-mig-forecaster": method},
            "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05,
-           "candidates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-posterior": .88}}
+           "label_estimates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-posterior": .88}}
     run["annotator_correlation"] = {"estimated": .6, "majority-vote": None, "dawid-skene": .4}
     labels, put_first, people = reproduce.tables.gather_choices([
         ("row", run), ("row", run | {"label_accuracy": .87, "ensemble": {"test_accuracy": .96}}),
         ("row", run | {"best_method": None})]).values()
     assert labels["row"]["labels.csv"].mean == pytest.approx(.86) and labels["row"]["labels.csv"].seeds == 2
-    assert labels["row"]["best candidate"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
+    assert labels["row"]["best label estimate"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
     assert put_first["row"]["put first"].mean == pytest.approx(.8)
     assert put_first["row"]["best method"].mean == pytest.approx(.9)
     assert put_first["row"]["the classifier left"].mean == pytest.approx(.88)  # the method's own where it is alone
@@ -364,7 +364,7 @@ def test_tables_of_runs_that_test_nothing(tmp_path):
     run = {"methods": {"max-mig": {"last": None, "best": None, "best_epoch": None, "train_label_accuracy": .9,
                                    "seconds": 1.}},
            "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05, "seconds": 1.,
-           "candidates": {"majority-vote": .7, "one-coin": .75, "max-mig-posterior": .88}}
+           "label_estimates": {"majority-vote": .7, "one-coin": .75, "max-mig-posterior": .88}}
     (tmp_path / "own-seed0").mkdir()
     (tmp_path / "own-seed0" / "summary.json").write_text(json.dumps(run))
     assert reproduce.main(["own", "--seeds", "1", "--tables-only", "--out", str(tmp_path)]) == 0

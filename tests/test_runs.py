@@ -84,12 +84,12 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
         assert f"{name} " in done.stdout and f"{100 * accuracies[-1]:.2f}" in done.stdout
 
     labels = read_csv(folder / "labels.csv")
-    candidates = list(summary["candidates"])
-    assert candidates == ["majority-vote", "dawid-skene", "one-coin", *reported[1:], "label-model"]
+    estimates = list(summary["label_estimates"])
+    assert estimates == ["majority-vote", "dawid-skene", "one-coin", *reported[1:], "label-model"]
     assert list(labels[0]) == ["item", "truth", "majority_vote", "label", "confidence", *[f"p_{c}" for c in range(10)],
-                               *candidates[1:]]
-    for name in candidates[1:]:
-        assert np.mean([row[name] == row["truth"] for row in labels]) == pytest.approx(summary["candidates"][name])
+                               *estimates[1:]]
+    for name in estimates[1:]:
+        assert np.mean([row[name] == row["truth"] for row in labels]) == pytest.approx(summary["label_estimates"][name])
     assert len({row["item"] for row in labels}) == 300
     right = 0
     for row in labels:

@@ -55,7 +55,8 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
     assert summary["methods"]["max-mig-forecaster"]["selected_epoch"] == summary["methods"]["max-mig"]["selected_epoch"]
     table = capsys.readouterr().out.split("best test epoch")[1]
     assert table.index("max-mig") < table.index("majority-vote")  # ranked by score
-    assert summary["label_source"] == "label-model" and summary["label_accuracy"] == summary["candidates"]["label-model"]
+    assert summary["label_source"] == "label-model" and (
+        summary["label_accuracy"] == summary["label_estimates"]["label-model"])
     labels = read_csv(tmp_path / "run" / "labels.csv")
     assert {"dawid-skene", "one-coin", "max-mig", "max-mig-posterior", "max-mig-forecaster", "label-model"} <= set(labels[0])
     assert np.mean([row["label"] == row["truth"] for row in labels]) == summary["label_accuracy"]

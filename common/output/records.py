@@ -2,10 +2,10 @@
 import json
 
 from common.data.opening import MB, read_bytes
+from common.output.files import CONFIG, SUMMARY
 from common.system.errors import UserError
 
-CONFIG, CHECKPOINT, SUMMARY = "config.json", "checkpoint.pt", "summary.json"
-
+OLD_NAMES = {"candidates": "label_estimates", "labels_from": "label_source"}  # in records until November 2026
 LARGEST_RECORD = 100 * MB  # of config.json and summary.json: the names of the classes are in them
 
 
@@ -41,6 +41,9 @@ def read_summary(folder):
         summary = read_record(folder / SUMMARY)
     except ValueError:
         return None
+    for old, new in OLD_NAMES.items():
+        if summary and old in summary:
+            summary.setdefault(new, summary.pop(old))
     return summary if summary and _is_summary(summary) else None
 
 
@@ -58,7 +61,7 @@ def _is_summary(summary):
                 and all(is_score(value.get(name)) for name in ("last", "best", "selected"))
                 and all(is_number(value.get(name)) for name in (
                     "train_label_accuracy", "seconds", "held_out_log_likelihood")))
-    methods, candidates = summary.get("methods"), summary.get("candidates", {})
-    return (isinstance(methods, dict) and isinstance(candidates, dict) and bool(methods)
-            and all(map(is_method, methods.values())) and all(map(is_number, candidates.values()))
+    methods, estimates = summary.get("methods"), summary.get("label_estimates", {})
+    return (isinstance(methods, dict) and isinstance(estimates, dict) and bool(methods)
+            and all(map(is_method, methods.values())) and all(map(is_number, estimates.values()))
             and isinstance(summary.get("seconds"), int | float))

@@ -16,14 +16,10 @@ import torch
 
 from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
-from common.output.records import CHECKPOINT, CONFIG, SUMMARY, read_record, read_summary
+from common.output.files import CHECKPOINT, CONFIG, FILES, SUMMARY
+from common.output.records import read_record, read_summary
 from common.system.errors import UserError
 from common.system.files import claim, holder, remove_leftovers, replace_file
-
-FILES = (CONFIG, CHECKPOINT, SUMMARY, "metrics.csv", "labels.csv", "annotators.csv", "confusion.npz",
-         "curves.png", "confusion.png", "left_out.csv", "split_train_file.csv", "split_val_file.csv",
-         "memorization.csv", "memorization.png", "annotator_error.csv", "annotator_error.png",
-         "model.pt", "predictions.csv", "confusion.csv", "agreement.csv", "next.csv", "report.html")
 
 STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
          "learners": dict}
@@ -183,7 +179,8 @@ class RunFolder:
             self.write(name, write, newline="")
 
     def write(self, name, write, mode="w", **how):
-        """replace_file in this folder; raises UserError where that fails, a full disk for one."""
+        """Writes one of FILES by replace_file. Raises UserError where that fails, as on a full disk."""
+        assert name in FILES, f"{name} is not in common/output/files.py"
         try:
             replace_file(self.path / name, write, mode, **how)
         except (OSError, RuntimeError) as error:  # torch.save wraps the OSError of its file in a RuntimeError

@@ -26,9 +26,9 @@ TITLES = {"last_accuracy": "last epoch, test accuracy (%)", "best_accuracy": "be
 # What is called best is told by the truth, afterwards.
 CHOICES = {
     "labels of the training items, right (%)": {
-        **{name: lambda summary, name=name: summary["candidates"].get(name) for name in LABEL_MODELS},
+        **{name: lambda summary, name=name: summary["label_estimates"].get(name) for name in LABEL_MODELS},
         "labels.csv": lambda summary: summary["label_accuracy"],
-        "best candidate": lambda summary: max(accuracy for name, accuracy in summary["candidates"].items()
+        "best label estimate": lambda summary: max(accuracy for name, accuracy in summary["label_estimates"].items()
                                               if not name.startswith(UPPER_BOUND)),
         "calibration error": lambda summary: summary["calibration_error"]},
     "the method put first, its selected epoch's test accuracy (%)": {
@@ -91,7 +91,7 @@ def _selected(summary):
 
 def gather_choices(summaries):
     """{title: {row: {column: Number}}} of summaries [(row, summary)], of those runs that have chosen without the truth."""
-    chosen = [(row, summary) for row, summary in summaries if summary.get("best_method") and summary.get("candidates")
+    chosen = [(row, summary) for row, summary in summaries if summary.get("best_method") and summary.get("label_estimates")
               and summary.get("label_accuracy") is not None]
     found = {}
     for title, columns in CHOICES.items():
