@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import torch
 
+from common.crowd.start import start_posterior
 from common.kd_crowd.registry import ROBUST
 from common.methods.method import Constants, Distillation, Setting
 from common.methods.registry import METHODS
@@ -42,7 +43,8 @@ def fold_setting(fold, train, protocol, options, device, precision):
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
     return Setting(lambda: protocol.classifier(precision), crowd, train.truth, torch.tensor(protocol.prior, device=device),
-                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants)
+                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants,
+                   start=start_posterior(options.start, crowd))
 
 
 def build_method(name, stage, before, setting, inputs, options):
