@@ -32,8 +32,8 @@ class CoNAL(Method):
         item = functional.normalize(self.difficulty(batch.inputs.to(self.common.dtype)), dim=1)[crowd.item]
         weight = torch.sigmoid((person * item).sum(1))[:, None]
         own = functional.embedding(crowd.annotator, self.own.view(-1, classes * classes)).view(-1, classes, classes)
-        theirs = torch.bmm(h[crowd.item][:, None], own)[:, 0]
-        fitted = weight * (h @ self.common)[crowd.item] + (1 - weight) * theirs
+        own_fit = torch.bmm(h[crowd.item][:, None], own)[:, 0]
+        fitted = weight * (h @ self.common)[crowd.item] + (1 - weight) * own_fit
         loss = functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
         return loss - STRENGTH * self.distance() if len(crowd.label) else loss
 

@@ -24,8 +24,8 @@ class DoctorNet(Method):
 
     def loss_from(self, logits, batch):
         crowd = batch.crowd
-        theirs = self.heads(logits)[crowd.item, crowd.annotator]
-        return functional.cross_entropy(theirs, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
+        fitted = self.heads(logits)[crowd.item, crowd.annotator]
+        return functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
     def predict(self, inputs):
         return self.mean(self.classifier(inputs))
