@@ -32,6 +32,7 @@ from common.training.executor import SERIAL
 from common.training.learner import Learner
 from common.training.options import Options
 from common.training.protocol import Protocol
+from common.training.run import run
 
 KINDS = METHODS | ROBUST
 TIMED = (*SYNTHESIZED_METHODS, "kd-crowd-max-mig", "elr", "dividemix")
@@ -176,26 +177,26 @@ def repeat_one(bench, work, count, methods, stops):
     said, save = [], RunFolder.save
     loop.CHECKPOINT_SECONDS = cuda_graphs.WORTHWHILE = 0  # always
 
-    def run(name):
+    def train(name):
         out = bench.out / "repeat" / f"{work.name}-{name.replace(' ', '-')}"
         options = Options(methods=methods, batch_size=work.batch, epochs=3, augment="fresh", robust="dividemix", fresh=True,
                           device=str(bench.device), graphs="off" if name == "kernel by kernel" else "auto", out=str(out))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                run.run(dataset, work.protocol, options)
+                run(dataset, work.protocol, options)
             except KeyboardInterrupt:
                 RunFolder.save = save
-                run.run(dataset, work.protocol, replace(options, fresh=False))
+                run(dataset, work.protocol, replace(options, fresh=False))
         said.extend(str(w.message).split(". You can")[0] for w in caught if "determinis" in str(w.message))
         with open(out / "metrics.csv", newline="") as file:
             rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
         learners = torch.load(out / CHECKPOINT, weights_only=True)["learners"]
         return rows, {(key, name): tensor for key, state in learners.items() for name, tensor in state["method"].items()}
-    rows, weights = run("first")
+    rows, weights = train("first")
     for name, saves in stops:
         RunFolder.save = stop_after(saves) if saves else save
-        other_rows, other = run(name)
+        other_rows, other = train(name)
         differ = sorted({key for (key, part), tensor in weights.items() if not torch.equal(tensor, other[key, part])})
         yield {"network": work.name, "run": name, "same_metrics": rows == other_rows, "same_weights": not differ,
                "differ": differ[:9], "warnings": sorted(set(said))}

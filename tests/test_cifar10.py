@@ -95,7 +95,7 @@ def test_image_folder(tmp_path, capsys, monkeypatch):
 
 
 def test_the_command_on_batches_from_both_places(cifar_folder, command, shell, tmp_path):
-    arguments = (*QUICK, "--path", cifar_folder, "--device", "0", "--train-size", 80, "--test-size", 20)
+    arguments = (*QUICK, "--path", cifar_folder, "--device", "0", "--train-size", 48, "--test-size", 10)
     root = command("Cifar10", *arguments, "--methods", "max-mig", "majority-vote")
     inside = shell("Cifar10", *arguments, "--methods", "majority-vote,max-mig", "--out", tmp_path / "inside",
                    cwd=ROOT / "Cifar10")
@@ -108,10 +108,10 @@ def test_the_command_on_batches_from_both_places(cifar_folder, command, shell, t
     assert files[0] == files[1] and "summary.json" in files[0]
     assert (folders[0] / "labels.csv").read_text() == (folders[1] / "labels.csv").read_text()
     with open(folders[0] / "labels.csv", newline="") as file:
-        assert len([row for row in csv.DictReader(file) if row["item"].startswith("train_")]) == 80
+        assert len([row for row in csv.DictReader(file) if row["item"].startswith("train_")]) == 48
 
     config = json.loads((folders[0] / "config.json").read_text())["data"]
-    assert config["train"] == 80 and config["annotators"] == 10 and config["classes"] == cifar10.CLASSES
+    assert config["train"] == 48 and config["annotators"] == 10 and config["classes"] == cifar10.CLASSES
     rows = cifar_folder / cifar10.FOLDER / "data_batch_3"
     rows.write_bytes(rows.read_bytes().replace(b"\x40", b"\x41"))  # other pixels, the same command
     changed = command("Cifar10", *arguments, "--methods", "max-mig", "majority-vote")

@@ -141,7 +141,7 @@ def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, r
     flags = ["--train-size", "100", "--test-size", "50", "--epochs", "3", "--batch-size", "20", "--device", "cpu",
              "--methods", "field", "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(run, "make_crew", lambda *_: recorder)
+    monkeypatch.setattr(run, "choose_executor", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) > 40
     made = [(name, stage) for name, stage, _ in Again.made]
@@ -156,7 +156,7 @@ def test_folds_are_recorded_one_after_another(tmp_path, capsys, monkeypatch, rec
     flags = ["--train-size", "160", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
              "--methods", "max-mig", "--select", "crowd", "--folds", "2"]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(run, "make_crew", lambda *_: recorder)
+    monkeypatch.setattr(run, "choose_executor", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1")
     assert len(Again.made) == 4

@@ -63,7 +63,7 @@ def test_training_on_cifar10h(command, cifar_folder, tmp_path):
     _, test, _ = cifar10.load(cifar_folder)
     crowd_file = write_cifar10h(tmp_path / "cifar10h-raw.csv", test.truth.tolist())
     done = command("Cifar10", "--path", cifar_folder, "--crowd", "cifar10h", "--crowd-path", crowd_file, *QUICK,
-                   "--hardest", 1)
+                   "--hardest", 1, "--methods", "max-mig")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "cifar10h-hardest1-seed0"
     config = json.loads((folder / "config.json").read_text())["data"]
@@ -81,7 +81,7 @@ def test_training_on_cifar10n(command, cifar_folder, tmp_path):
     columns = cifar10n_columns(train.truth.numpy())
     crowd_file = write_cifar10n(tmp_path / "CIFAR-10_human.pt", columns)
     done = command("Cifar10", "--path", cifar_folder, "--crowd", "cifar10n", "--crowd-path", crowd_file, *QUICK,
-                   "--train-size", 60, "--labels-per-item", 2)
+                   "--train-size", 60, "--labels-per-item", 2, "--methods", "max-mig")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "runs" / "cifar10n-seed0" / "summary.json").read_text())
     assert (summary["items"], summary["annotators"], summary["labels"]) == (60, 3, 120)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from common.crowd.labels import CrowdLabels
+from common.data import dataset as dataset_module
 from common.data.dataset import Dataset, Items
 from common.data.features import FeatureSet
 from common.evaluation.metrics import annotator_error, memorized
@@ -295,7 +296,7 @@ def test_the_command_and_its_figures(command, tmp_path):
 
 @pytest.mark.parametrize("robust", ROBUST)
 def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
-    arguments = ("Digits", "--case", 1, "--epochs", 5, *SMALL, "--methods", "kd-crowd-max-mig", "--robust", robust)
+    arguments = ("Digits", "--case", 1, "--epochs", 3, *SMALL, "--methods", "kd-crowd-max-mig", "--robust", robust)
     process = start(*arguments, "--out", "killed", each_epoch=True)
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     while not checkpoint.exists() or torch.load(checkpoint, weights_only=True)["stage"] < 1:
@@ -304,7 +305,7 @@ def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     stopped = torch.load(checkpoint, weights_only=True)
-    assert (stopped["stage"], stopped["epoch"]) < (2, 5)
+    assert (stopped["stage"], stopped["epoch"]) < (2, 3)
     resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
     assert resumed.returncode == whole.returncode == 0, resumed.stderr
     assert f"going on after stage {stopped['stage']}, epoch {stopped['epoch']}" in resumed.stdout
@@ -314,12 +315,20 @@ def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
+TWO_EPOCHS = "--epochs", 2, "--methods", "kd-crowd-max-mig"
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory):
+    """The folder of a run without flags of KD-Crowd."""
+    return run(tmp_path_factory.mktemp("plain"), "plain", *TWO_EPOCHS)[1]
+
+
 @pytest.mark.parametrize("flags", [("--robust", "dividemix"), ("--kd-loss", "kl"), ("--kd-weight", ".5"), ("--retrain",)])
-def test_flags_change_the_students_alone(tmp_path, flags):
-    plain, changed = (run(tmp_path, name, "--epochs", 2, "--methods", "kd-crowd-max-mig", *more)[1]
-                      for name, more in (("plain", ()), ("changed", flags)))
+def test_flags_change_the_students_alone(tmp_path, plain_run, flags):
+    changed = run(tmp_path, "changed", *TWO_EPOCHS, *flags)[1]
     first = {"--kd-weight": "2", "--retrain": "2"}.get(flags[0], "1")
-    for a, b in zip(numbers(plain), numbers(changed), strict=True):
+    for a, b in zip(numbers(plain_run), numbers(changed), strict=True):
         if a["loss"]:
             assert (a == b) == (a["stage"] < first)
 
@@ -328,13 +337,13 @@ def test_nothing_of_the_truth_reaches_the_students(tmp_path, monkeypatch):
     for robust in ROBUST:
         arguments = ("--epochs", 2, "--methods", "kd-crowd-max-mig", "--robust", robust)
         honest = run(tmp_path, f"honest-{robust}", *arguments)[1]
-        make_dataset = digits_main.synthesized
+        make_dataset = dataset_module.synthesized
         with monkeypatch.context() as patch:
             def lied_to(*inputs, make_dataset=make_dataset):
-                dataset = make_dataset(*inputs)
-                dataset.train.truth.copy_(dataset.train.truth.flip(0))
-                return dataset
-            patch.setattr(digits_main, "synthesized", lied_to)
+                digits = make_dataset(*inputs)
+                digits.train.truth.copy_(digits.train.truth.flip(0))
+                return digits
+            patch.setattr(dataset_module, "synthesized", lied_to)
             lied = run(tmp_path, f"lied-{robust}", *arguments)[1]
         assert numbers(honest) == numbers(lied)
 

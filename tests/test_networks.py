@@ -121,7 +121,7 @@ def test_a_cpu_keeps_the_memory_of_a_step():
     settings, and then no page is touched for the first time, where by itself it gives back more or less of them."""
     text = """
 import ctypes, resource, torch
-from common.training.device import settle
+from common.system.device import settle
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
