@@ -309,7 +309,7 @@ def list_cells(cells):
 
 
 def last_line(file):
-    """The last line of a text, whatever is in it."""
+    """The last line of a text."""
     return (file.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing is known of it"])[-1]
 
 

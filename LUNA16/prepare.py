@@ -162,7 +162,7 @@ def test_scans(candidates, share, seed):
     for name in candidates.scan[candidates.truth == 1]:
         nodules[name] += 1
     held = np.cumsum([0, *(nodules[name] for name in scans)])
-    return set(scans[:-1][held[:-2] < share * held[-1]])  # the last scan is left to train on
+    return set(scans[:-1][held[:-2] < share * held[-1]])  # the last scan stays in the training set
 
 
 def crop(volume, point):

@@ -7,7 +7,7 @@
 cifar10h: three people's answers to each of 2,000 images (or of ITEMS), and the truth of 1,000 more to test on. CIFAR10 holds
 cifar-10-batches-py/. K: of the K people with the most errors alone.
 dogs: 200 named workers for Dogs vs. Cats, three answers an image; DIR holds cat.0.jpg, dog.0.jpg, ... and is given to
---images. A worker is right on 55 to 95 % of each class; ten guess, and three always say dog.
+--images. A worker has an accuracy of 55 to 95 % on each class; ten guess, and three always say dog.
 """
 import csv
 import sys

@@ -74,7 +74,7 @@ def label_mig_loss(log_h, labels, log_prior, divergence="kl", used=None):
     used = torch.ones_like(log_k[:, :1]) if used is None else used[:, None].to(log_k)
     labels, count = labels * used, used.sum()
     log_k = torch.where((used > 0) & (count > 1), log_k, 0)  # what does not count has no part in the gradient either
-    apart = conjugate(log_k) * used
+    independent = conjugate(log_k) * used
     joint = (labels * derivative(log_k)).sum() / count.clamp(min=1)
-    product = (apart.sum(0) @ labels.sum(0) - (apart * labels).sum()) / (count * (count - 1)).clamp(min=1)
+    product = (independent.sum(0) @ labels.sum(0) - (independent * labels).sum()) / (count * (count - 1)).clamp(min=1)
     return torch.where(count > 1, product - joint, 0)

@@ -50,7 +50,7 @@ def annotator_names(experts, case):
 
 
 def pair_experts(pairs):
-    """The Max-MIG paper's CIFAR-10 crowds, over any five pairs of classes that are hard to tell apart.
+    """The Max-MIG paper's CIFAR-10 crowds, over any five pairs of classes that are hard to distinguish.
 
     pairs: five (first, second). Returns {1: high expertise, 0: low expertise}. High: nobody errs outside a pair;
     annotator 0 always says the first of a pair, 1 is 50/50, 2 is right on pairs 2 and 3 and 50/50 elsewhere,

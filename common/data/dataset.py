@@ -91,7 +91,7 @@ class Dataset:
     files: dict = field(default_factory=dict)
     finish: Callable | None = None
     texts: dict = field(default_factory=dict)
-    named: bool = False  # whether the results have the classes' names in place of their numbers
+    named: bool = False  # whether the results have the classes' names instead of their numbers
 
     def to(self, device, keep="auto"):
         valid = self.valid.to(device, keep) if self.valid else None

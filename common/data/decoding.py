@@ -137,7 +137,7 @@ class NotAnImage(Exception):
 
 @contextlib.contextmanager
 def open_image(file):
-    """An opened image, in a `with`; raises NotAnImage for whatever is wrong with it, then or inside the `with`."""
+    """An opened image, in a `with`; raises NotAnImage if it cannot be opened or read, then or inside the `with`."""
     try:
         with opened(file) as content, Image.open(content) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many

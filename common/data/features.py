@@ -1,4 +1,4 @@
-"""Features computed beforehand, in place of images: the same interface as ImageSet."""
+"""Features computed beforehand, instead of images: the same interface as ImageSet."""
 import zlib
 
 import numpy as np

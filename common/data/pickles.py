@@ -64,7 +64,7 @@ def _encode(text, encoding):
 
 _ADMITTED = {"_codecs.encode": _encode, "numpy.dtype": _Kind,
              **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")}}
-_CLASS = "numpy.ndarray"  # what _reconstruct is told to make
+_CLASS = "numpy.ndarray"  # the class that _reconstruct makes
 
 
 def load_arrays(content, name):

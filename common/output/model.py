@@ -100,13 +100,13 @@ def load_model(file):
     model = Model(**saved)
     try:
         model.check()
-    except Exception:  # whatever the structure of what is not a model makes of it
+    except Exception:  # a file of another structure can raise anything
         raise UserError(f"{file}: not a whole model; expected model.pt of a run") from None
     return model
 
 
 def write_predictions(file, names, probabilities, classes, truth=None):
-    """A row for each item: its name, its truth where that is known, the label, how sure it is, and a column for each
+    """A row for each item: its name, its truth where that is known, the label, its confidence, and a column for each
     class. probabilities: (N, C); truth: int64 (N,) with -1 where it is unknown."""
     writer = csv.writer(file)
     known = truth is not None and bool((truth >= 0).any())

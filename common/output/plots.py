@@ -14,7 +14,7 @@ from common.system.errors import printable
 
 SHOWN = 10  # annotators in confusion.png: the most active
 LONGEST_TICK = 14  # characters of a class's name beside a matrix
-# told apart by all eyes; black is true-label's
+# distinguishable with colour blindness; black is true-label's
 PALETTE = {"majority-vote": "#0072b2", "dawid-skene": "#7f7f7f", "one-coin": "#bdb76b", "crowd-layer": "#e69f00",
            "doctor-net": "#56b4e9", "aggnet": "#cc79a7", "mbem": "#8c6bb1", "trace-reg": "#a0522d", "conal": "#17a2b8",
            "union-net": "#d4a5a5", "geo-crowd-net-f": "#7cae00", "geo-crowd-net-w": "#3f6f00", "max-mig": "#009e73",

@@ -47,7 +47,7 @@ class RunFolder:
     """The folder of one run, named by what the flags say. Nothing is touched before `claimed`, and nothing of an older run
     is replaced before the first checkpoint of this one.
 
-    Raises UserError, then and in whatever follows, where the folder holds another run, or cannot be written to.
+    Raises UserError, then and later, where the folder holds another run, or cannot be written to.
     """
 
     def __init__(self, options, dataset, device, precision, data, beside):
@@ -144,8 +144,8 @@ class RunFolder:
         return UserError(f"{self.path / CHECKPOINT}: damaged, or not a checkpoint of this program; --fresh begins anew")
 
     def save(self, state, files):
-        """Replaces the checkpoint, and writes files beside it, {name: function of an open text file}. The first time all
-        that is left of an older run goes."""
+        """Replaces the checkpoint, and writes files beside it, {name: function of an open text file}. The first time
+        all files of an older run are removed."""
         try:
             if self.fresh or not (self.path / CHECKPOINT).exists():
                 (self.path / SUMMARY).unlink(missing_ok=True)  # without it the old run is one that can go on

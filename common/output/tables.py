@@ -23,7 +23,7 @@ TITLES = {"last_accuracy": "last epoch, test accuracy (%)", "best_accuracy": "be
           "train_label_accuracy": "labels of the training items, accuracy (%)",
           "annotator_error": "mean error of the annotators' confusion matrices (lower is better)"}
 # Of a run as a whole, where all was chosen by the crowd's labels (--select crowd): {title: {column: function of a summary}}.
-# What is called best is told by the truth, afterwards.
+# "best" is by the truth, afterwards.
 CHOICES = {
     "labels of the training items, right (%)": {
         **{name: lambda summary, name=name: summary["label_estimates"].get(name) for name in LABEL_MODELS},
@@ -84,7 +84,7 @@ def gather(summaries):
 
 
 def _selected(summary):
-    """{method: test accuracy at its selected epoch}, forecasters apart."""
+    """{method: test accuracy at its selected epoch}, without forecasters."""
     return {name: method["selected"]["test_accuracy"] for name, method in summary["methods"].items()
             if not name.endswith(FORECASTER) and (method.get("selected") or {}).get("test_accuracy") is not None}
 

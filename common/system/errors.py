@@ -34,7 +34,7 @@ def launch(main):
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("out of memory|allocate", str(error)):  # torch's
             raise
-        status = _say(f"error: not enough memory ({str(error) or 'none is left'})", 2)
+        status = _say(f"error: not enough memory ({str(error) or 'none is free'})", 2)
     _leave(status)
 
 
@@ -68,7 +68,7 @@ def _say(sentence, status):
 
 
 def _leave(status):
-    """sys.exit; what is left in an output that takes no more is dropped, not raised."""
+    """sys.exit; output that can no longer be written is dropped, without an error."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ PASSED_ON = "CLAIM_PASSED_ON"  # the environment's name for the number of the op
 def replace_file(path, write, mode="wb", **how):
     """Writes a file under a temporary name with write(file), then renames it: the old one stays until the new is whole.
 
-    What a killed process has left of the same file is removed. Text is UTF-8 whatever the locale; names of files that are
+    Temporary files of a killed process are removed. Text is UTF-8 in every locale; names of files that are
     not UTF-8 stay as they are.
     """
     if "b" not in mode:
@@ -90,7 +90,7 @@ def claim(folder):
             return None
         if _is_open_at(file.fileno(), path):
             return Claim(path, file, ours=True)
-        file.close()  # whoever had it has removed it between our opening and our locking
+        file.close()  # the former owner removed it between our opening and our locking
 
 
 def _is_open_at(number, path):

@@ -49,7 +49,7 @@ def join(device):
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of torchrun did not find one another: {str(error).splitlines()[0][:200]}") from None
-    if rank():  # one process prints; what goes wrong is told by each
+    if rank():  # one process prints; errors are printed by each
         sys.stdout, sys.stderr = open(os.devnull, "w"), _NoTerminal(sys.stderr)  # noqa: SIM115
 
 

@@ -16,7 +16,7 @@ WORTHWHILE = 50  # steps of an epoch from which recordings, which take about as 
 
 
 class GraphExecutor(Executor):
-    """A Crew on a GPU. A step of a small batch is some 250 kernels, most of which take the GPU less time than the CPU takes
+    """An Executor on a GPU. A step of a small batch is some 250 kernels, most of which take the GPU less time than the CPU takes
     to launch them. So a step is recorded, as a CUDA graph, and the recording launched as a whole; those of several learners
     run side by side. A recording repeats what was launched on the memory that was used: the numbers are the same.
 

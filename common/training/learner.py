@@ -102,6 +102,6 @@ def fold_models(learners):
 
 
 def fail(learners, name, failure):
-    """Marks all learners of a name as failed: what is left of the folds is no whole."""
+    """Marks all learners of a name as failed: the other folds alone are of no use."""
     for learner in fold_models(learners)[name]:
         learner.failure = learner.failure or failure

@@ -147,7 +147,7 @@ class Parser(argparse.ArgumentParser):
 def parse(kind, protocol, description, arguments=None):
     """Parses the command line (or `arguments`) into a `kind` of Options, with the protocol's defaults filled in.
 
-    Raises UserError for whatever is wrong with a flag.
+    Raises UserError for a wrong flag.
     """
     warnings.clear()
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
