@@ -3,9 +3,9 @@
     python3 benchmarks/soak.py [--kills 300] [--mutations 100000] [--seed 0]
 
 A kill ends a run before, during or after one of its writes (by a hook in what writes its files), or at a random moment; the
-same command then goes on to the end. Its files must be those of a run that was not killed, bit for bit except the clocks. A run with --fresh in the folder of another one must leave the old or the new. A mutation breaks a whole small file
-of a format that is read: it must be read, or refused in one sentence, within seconds and 2 GB. Exits with 1 if anything
-was lost.
+same command then goes on to the end. Its files must be those of a run that was not killed, bit for bit except the clocks. A
+run with --fresh in the folder of another one must leave the old or the new. A mutation breaks a whole small file of a format
+that is read: it must be read, or refused in one sentence, within seconds and 2 GB. Exits with 1 if anything was lost.
 """
 import argparse
 import contextlib

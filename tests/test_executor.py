@@ -149,7 +149,7 @@ def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, r
     for em in (("aggnet", 0), ("mbem", 0), ("kd-crowd-aggnet", 2)):
         assert made.count(em) == 3, "its q is another after each epoch"
     assert made.count(("kd-crowd-max-mig", 1)) == (0 if robust == "dividemix" else 1), "DivideMix draws on the CPU"
-    assert not recorder.recordings
+    assert not recorder.graphs
 
 
 def test_folds_are_recorded_one_after_another(tmp_path, capsys, monkeypatch, recorder):
@@ -209,7 +209,7 @@ def test_recordings_wait_for_the_batch_and_are_waited_for(recorder):
         recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
     assert recorder.said == ["filled", "after filled", "after filled", "joined", "joined"]
     recorder.begin_epoch(walkers[:1], 50)
-    assert list(recorder.recordings) == [walkers[0]]
+    assert list(recorder.graphs) == [walkers[0]]
     recorder.begin_epoch(walkers, 3)
     recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
     assert walkers[1].ways[-1] == "launched", "three steps do not repay a recording"
@@ -250,4 +250,4 @@ def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
         return
     walk()
     assert first.ways == second.ways == ["launched"] * (AT_FIRST + 2)
-    assert capsys.readouterr().out.count("no memory for a recording") == 1
+    assert capsys.readouterr().out.count("no memory for a CUDA graph") == 1

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from common.crowd.bayes import FLOOR, SPAMMERS
+from common.crowd.bayes import FLOOR
+from common.crowd.confusion_counts import SPAMMERS
 
 SURE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
 ADVERSARY, SPAMMER = -3., 2.  # standard errors of kappa, below which somebody is flagged
