@@ -47,7 +47,10 @@ class Dropout(nn.Dropout):
 
 @torch.no_grad()
 def multiplications(classifier, inputs):
-    """How many multiplications the convolutions and linear layers of a Classifier take for inputs (B, ...)."""
+    """How many multiplications the convolutions and linear layers of a Classifier take for inputs (B, ...).
+
+    torch.utils.flop_counter counts them too, but its first use takes seconds.
+    """
     count = 0
 
     def add(layer, _, out):

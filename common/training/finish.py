@@ -132,8 +132,8 @@ def write_kd_figures(succeeded, posteriors, train, annotator_names, folder, memo
         errors[name] = metrics.annotator_error(true, confusion_from(train.crowd, posterior))
         inside = metrics.annotator_error(true, model_confusion(succeeded[name], posterior, train.crowd))
         means[name] = {"annotator_error": errors[name].nanmean().item(), "annotator_error_model": inside.nanmean().item()}
-    folder.write("annotator_error.csv", lambda file: csv_files.write_annotator_error(file, annotator_names, errors),
-                 newline="")
+    columns = {"annotator": annotator_names} | {name: error.cpu().numpy() for name, error in errors.items()}
+    folder.write("annotator_error.csv", lambda file: csv_files.write_columns(file, columns), newline="")
     folder.write("annotator_error.png", lambda file: plots.annotator_error(
         file, {name: error.cpu().numpy() for name, error in errors.items()}, pairs, folder.path.name), "wb")
     return means
