@@ -6,6 +6,7 @@ import io
 import math
 import os
 import re
+import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
 from common.system.errors import UserError, first_few
 from common.system.files import replace_file
+
+DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
+COPIES = 3  # of an image of four bytes a pixel, while it is decoded, turned and converted
 
 
 def cache_folder():
@@ -102,12 +106,40 @@ def decode(files, size, mode="RGB", fit=resize):
     return pixels(images, checksums, mapped=False), readable
 
 
+class Budget:
+    """Bytes that threads share: `of` waits until so many are free. More than there are wait until all are."""
+
+    def __init__(self, total):
+        self.total = self.free = total
+        self.changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, count):
+        count = min(count, self.total)
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= count)
+            self.free -= count
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += count
+                self.changed.notify_all()
+
+
+def decoded_bytes(image, size, mode):
+    """About how many bytes an opened image and its copies take while it is made `size` pixels wide. A JPEG is decoded no
+    larger than it is needed."""
+    image.draft(mode, (size, size))
+    return COPIES * image.width * image.height * 4
+
+
 def decode_into(images, readable, checksums, files, size, mode, fit):
     """Decodes files on all cores into images, uint8 (N, size, size, K), and readable, bool (N,); where it is not None also
     each image's checksum, uint32 (N,). Returns the first two."""
     def read(index):
         try:
-            with open_image(files[index]) as image:
+            with open_image(files[index]) as image, budget.of(decoded_bytes(image, size, mode)):
                 images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
             readable[index] = True
         except NotAnImage:
@@ -115,6 +147,7 @@ def decode_into(images, readable, checksums, files, size, mode, fit):
         if checksums is not None:
             checksums[index] = zlib.crc32(images[index])
 
+    budget = Budget(DECODED)
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():  # Pillow works outside the interpreter's lock
         warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
         for _ in tqdm(pool.map(read, range(len(files))), "decoding images", len(files), disable=None):

@@ -14,6 +14,17 @@ class UserError(Exception):
     """Names the flag or the file, what was found and what was expected, in one sentence."""
 
 
+def _open_closed_streams():
+    """Lets /dev/null stand for a standard stream that is closed (`>&-`): no file gets its number, and prints go nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
+
+
 def launch(main):
     """Runs main() as a script and exits: 0 when it is done, 2 on what a user can cause (a UserError, a file that cannot be
     read or written, a lack of memory), 130 on Control-C, which says what it is given as a KeyboardInterrupt's argument."""
@@ -89,4 +100,5 @@ def _stopped_early(kind, error, trace):
     os._exit(130)
 
 
-sys.excepthook = _stopped_early  # these two are all that an import does here
+sys.excepthook = _stopped_early  # these three are all that an import does here
+_open_closed_streams()

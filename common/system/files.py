@@ -1,4 +1,5 @@
 """Files that are never half written, and folders in which one process works at a time."""
+import errno
 import fcntl
 import glob
 import os
@@ -78,13 +79,18 @@ class Claim:
 def claim(folder):
     """Makes the folder, if need be, and claims it: a Claim, or None where another process works in it (`holder` says
     which). A claim that our parent has passed on is ours too. Raises OSError where the folder cannot be written to."""
+    if folder.is_symlink() and not folder.exists():
+        raise OSError(errno.ENOENT, "a symbolic link to nothing", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, f"{LOCK} in it is a symbolic link", str(path))
     passed_on = os.environ.get(PASSED_ON, "")
     if passed_on.isdecimal() and _is_open_at(int(passed_on), path):
         return Claim(path, open(os.dup(int(passed_on)), "r+"), ours=False)
     while True:
-        file = open(path, "a+")  # noqa: SIM115  the Claim closes it
+        # O_NOFOLLOW: a link of this name must not have what it points to truncated
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")  # the Claim closes it
         if not _lock(file):
             file.close()
             return None
