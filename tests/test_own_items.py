@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from common.data import sources
-from common.data.sources import SEVERAL, apply, fit, read_source
+from common.data.item_names import SEVERAL
+from common.data.sources import apply, fit, read_source
 from common.names import FITS
 from common.networks.own import build, load_weights, network_names
 from common.system.errors import UserError
