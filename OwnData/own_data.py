@@ -37,8 +37,8 @@ def read_crowd(files, columns, classes, duplicates, where=()):
     matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
     if matrices > LARGEST:
         raise UserError(f"{answers.file}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
-                        f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column the right "
-                        "one?")
+                        f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column "
+                        "the right one?")
     return answers
 
 

@@ -16,8 +16,8 @@ HASH = r"^[0-9a-f]{8,40}[-_]"  # before a file's name, as Label Studio writes it
 def find_items(there, names, keys=FILE_NAMES[:1]):
     """int array: which of the items `there` each name means, -1 for none and SEVERAL for more than one.
 
-    A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL, folders
-    with / or \\, a hash before the file's name, or capitals: without them it means an item that is left over.
+    A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL,
+    folders with / or \\, a hash before the file's name, or capitals: without them it means an item that is left over.
     """
     found = np.full(len(names), -1)
     composed, wanted = [_composed(name) for name in there], [_composed(name) for name in names]

@@ -110,12 +110,11 @@ def find_roles(file, header, several=False):
         return Roles(task, worker, label)
     if several and task and label and (sure[2] or len(header) == 2):
         return Roles(task, None, label)
-    if not sure[1] and not sure[2]:
+    in_rows = not task and not label and key(header[0]) in WORKER  # a row for each annotator
+    if in_rows or not sure[1] and not sure[2]:
         return None
     missing = next(kind for kind, column in zip(("task", "worker", "label"), (task, worker, label), strict=True)
                    if column is None)
-    if missing == "label" and key(header[0]) in WORKER and not task:
-        return None  # a row for each annotator
     more = "" if missing != "worker" or several else "; with a file for each annotator: --answers ann.csv bob.csv"
     raise UserError(f"{file}, line 1: columns {', '.join(header)}, none for the {missing}; expected "
                     f"task, worker and label, or their names in --columns TASK WORKER LABEL{more}")

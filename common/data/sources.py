@@ -75,7 +75,10 @@ def read_source(images=None, features=None, texts=None, items=None):
     source = _images(images) if images else _texts(texts) if texts else _features(features, items)
     twice = sorted({name for name, count in zip(*np.unique(source.names, return_counts=True), strict=True) if count > 1})
     if twice:
-        raise UserError(f"{items or source.origin}: {str(twice[0])!r} more than once; expected each item once")
+        where = "" if not features or items else f" in its first column, {header_of(features)[0]!r}" * (
+            not find_column(header_of(features), TASK))
+        more = ": is there a column of the items' names, called task?" if where else ""
+        raise UserError(f"{items or source.origin}: {str(twice[0])!r} more than once{where}; expected each item once{more}")
     return source
 
 
@@ -117,9 +120,11 @@ def _features(file, items):
     bad = np.argwhere(~np.isfinite(source.raw))
     if len(bad):
         row, column = bad[0]
-        raise UserError(f"{file}: feature {source.columns[column] if source.columns else column} of item "
-                        f"{source.names[row]!r} is {source.raw[row, column]}, {len(bad)} such in all; "
-                        "expected finite numbers")
+        which = list(dict.fromkeys(str(source.columns[k] if source.columns else k) for k in bad[:, 1]))
+        shown = ", ".join(which[:5]) + ", ..." * (len(which) > 5)
+        raise UserError(f"{file}: feature {which[0]} of item {source.names[row]!r} is {source.raw[row, column]}, {len(bad)} "
+                        f"such in all, in {shown}; expected finite numbers: impute them (as by the feature's median), or "
+                        "drop these features or items")
     return source
 
 
