@@ -10,7 +10,7 @@ from common.data.class_names import nearest, number_classes, plain, same_numbers
 from common.data.exports import PEERANNOT, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, find_column
 from common.data.rows import concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, read_columns, rename
+from common.data.tables import Frame, header_of, normal, read_columns, rename
 from common.data.wide import read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, warn
@@ -83,6 +83,7 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
     if duplicates not in DUPLICATES:
         raise UserError(f"--duplicates {duplicates}: expected one of {', '.join(DUPLICATES)}")
     files = list(files) if isinstance(files, list | tuple) else [files]
+    classes = classes and [normal(name) for name in classes]
     parts = [_tidy(file, _read(file, columns, classes, where, len(files) > 1), classes) for file in files]
     rows, part = (parts[0], None) if len(parts) == 1 else concatenate(parts)
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
@@ -118,13 +119,13 @@ def _read(file, columns, classes, where, several):
 def _tidy(file, rows, classes):
     """The Rows with plain names of the classes and the items. Raises UserError for ids that a spreadsheet has shortened."""
     for kind, column in (("item", rows.item), ("worker", rows.annotator)):
-        short = next((name for name in column.values if re.fullmatch(SCIENTIFIC, name)), None)
+        short = next((name for name in column.values if "+" in name and re.fullmatch(SCIENTIFIC, name)), None)
         if short:
             raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet has shortened, so that different ones "
                             "look the same; expected the ids in full: export them as text")
     frame = file if isinstance(file, Frame) else Frame(None, str(file), unit=rows.unit or "line")
-    short = [re.sub(UPLOAD, "", name) for name in rows.item.values]
-    item = rename(rows.item, short) if len(set(short)) == len(short) else rows.item
+    short = [re.sub(UPLOAD, "", name) if "/" in name else name for name in rows.item.values]
+    item = rename(rows.item, short) if short != rows.item.values and len(set(short)) == len(short) else rows.item
     return replace(rows, item=item, label=tidy_labels(frame, rows.label, rows.lines, classes))
 
 
@@ -136,7 +137,7 @@ def _merged(column):
 
 def _check_shape(answers, classes):
     """Warns of more annotators or classes than items. Raises UserError where the labels are hardly classes at all."""
-    items, found = len(np.unique(answers.item)), len(np.unique(answers.label))
+    items, found = (np.count_nonzero(np.bincount(codes)) for codes in (answers.item, answers.label))
     if not classes and found > max(items, 20):
         raise UserError(f"{answers.file}: {answers.layout}: {found} classes of {items} items; expected fewer classes than "
                         "items: name the columns by --columns TASK WORKER LABEL, or the classes by --classes")

@@ -33,7 +33,8 @@ def plain(names):
 def same_numbers(names):
     """The names, with `1` for `1.0` where both occur."""
     there = set(names)
-    return [_without_zeros(name) if re.fullmatch(WHOLE, name) and _without_zeros(name) in there else name for name in names]
+    return [_without_zeros(name) if "." in name and re.fullmatch(WHOLE, name) and _without_zeros(name) in there else name
+            for name in names]
 
 
 def _without_zeros(name):

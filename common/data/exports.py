@@ -148,8 +148,8 @@ def _frame(file, records, numbers, unit, layout=""):
 def _placed(file, unit, number, read, record, document):
     """The rows of a record, each with its number. Raises UserError, with the place, for what the tool's reader refuses."""
     try:
-        return [row | {"": number} for row in read(record, document)]
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, document)]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
         why = str(error) if type(error) is ValueError else "not as the tool writes it"
         raise UserError(f"{file}, {unit} {number}: {why}; expected one label for each answer") from None
 

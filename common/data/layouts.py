@@ -38,8 +38,8 @@ NOT_AN_ANNOTATOR = (*TRUTH, "majority", "majority_vote", "majority_label", "mv",
 @dataclass(frozen=True)
 class Layout:
     """The table of a tool. It is known by its columns `signs`; `*` in a column's name stands for anything. A label `*` is
-    each column that is not among `others`. left_out: {column: (why, values)} of the rows that do not count; no values:
-    every row with something in the column."""
+    each column that is not among `others`. left_out: (column, why, values) of the rows that do not count; no
+    values: every row with something in the column."""
     tool: str
     signs: tuple
     task: tuple
@@ -61,8 +61,6 @@ LAYOUTS = (
     Layout("Label Studio", ("annotation_id", "annotator"), (*CONTENT, "id"), ("annotator",), ("*",),
            ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time", "file_upload", "agreement",
             "meta*")),
-    Layout("Prodigy", ("_session_id", "_task_hash", "label"), (*CONTENT, "_input_hash"), ("_annotator_id", "_session_id"),
-           ("label",), left_out=(("answer", "answers that are rejected or ignored", ("reject", "ignore")),)),
 )
 
 
@@ -121,7 +119,10 @@ def find_roles(file, header, several=False):
 
 
 def _roles_of(layout, file, header):
-    task, worker = (_matching(header, names)[0] for names in (layout.task, layout.worker))
+    task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
+    if task is None:
+        raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
+                        f"{', '.join(layout.task[:4])}, or the names in --columns TASK WORKER LABEL")
     others = {task, worker, *_matching(header, (*layout.others, *(name for name, *_ in layout.left_out)))}
     labels = [name for name in _matching(header, layout.label) if name not in others]
     with_gold = [name for name in labels if f"{key(name)}_gold" in map(key, header)]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from common.data.exports import json_table
 from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key
-from common.data.tables import Column, Frame, first_bytes, header_of, normal, read_columns, take
+from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, normal, read_columns, take
 from common.system.errors import UserError
 
 
@@ -27,8 +27,9 @@ def open_answers(file, where=()):
     """The file itself where it is a table with separators, else the Frame of what is in its JSON."""
     if isinstance(file, Frame):
         return file
-    start = first_bytes(file).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    return json_table(file, where) if start in (b"{", b"[") else file
+    start = first_bytes(file)
+    start = start.decode(encoding_of(start), "ignore").lstrip("\ufeff").lstrip()[:1]
+    return json_table(file, where) if start in ("{", "[") else file
 
 
 def read_long(file, roles, where):

@@ -74,7 +74,8 @@ def encoding_of(start):
 
 def normal(name):
     """The name without the spaces around it, in Unicode's composed form (NFC), so that names that print alike are equal."""
-    return unicodedata.normalize("NFC", name.strip())
+    name = name.strip()
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _dialect(file):
@@ -176,7 +177,8 @@ def _is_empty(column):
 def _strip(series):
     """A series of strings as a Column; values that differ by the spaces around them, or by their Unicode form, are one."""
     cells, written = pd.factorize(series)
-    return rename(Column(cells, written), [normal(value) for value in written])
+    names = [normal(value) for value in written]
+    return Column(cells, names) if len(set(names)) == len(names) else rename(Column(cells, written), names)
 
 
 def rename(column, names):
