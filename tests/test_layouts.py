@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from common.data import workbooks
-from common.data.answers import read_answers
+from common.data.answers import read_answers, read_labels
 from common.data.item_names import FILE_NAMES, SEVERAL, find_items
 from common.system.errors import UserError
 
@@ -115,6 +115,11 @@ def test_each_layout_holds_the_same_crowd(write, layout, capsys):
         assert "left out" in said
     assert answers.describe().endswith("; 3 items, 2 annotators, 2 classes") and layout.split(",")[0].split("'")[0] in (
         answers.describe() if layout[0].isupper() else layout)
+
+
+def test_a_wide_table_s_truth(write):
+    names, labels, _ = read_labels(write(LAYOUTS["a column of gold"]), ["cat", "dog"], "no answer has")
+    assert names == ["a.png", "b.png", "c.png"] and labels.tolist() == [0, 1, 0]
 
 
 def test_what_was_taken_for_what(write):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import NOTHING, plain
-from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, WORKER, find_column, key
+from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
 from common.data.rows import Rows, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
 from common.system.errors import UserError
@@ -31,8 +31,8 @@ def read_wide(file, classes, where=()):
         return _read_transposed(file, table, names, lines)
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     for name in not_annotators(names[1:]):
-        print(f"notice: {file}: column {name!r} is no annotator's and is left out; --truth {file} scores with a column of "
-              "true labels")
+        more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
+        print(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
         names.remove(name)
     if len(names) < 2:
         raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
