@@ -1,4 +1,4 @@
-"""What a crowd answered, as people and tools keep it: tables and JSON in any known layout, told apart by the content."""
+"""What a crowd answered, as people and tools keep it: tables and JSON in any known layout, which the content shows."""
 import re
 from dataclasses import dataclass, replace
 
@@ -105,7 +105,7 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
 
 
 def _read(file, columns, classes, where, several):
-    """The Rows of one file, in whatever layout it is."""
+    """The Rows of one file in any layout."""
     table = open_answers(file, where)
     if isinstance(table, Frame) and table.layout == PEERANNOT and (columns or where):
         flag = f"--columns {' '.join(columns)}" if columns else f"--where {' '.join(where)}"

@@ -31,11 +31,11 @@ def json_table(file, where=()):
     if not document or not all(isinstance(record, dict) for record in document):
         raise UserError(f"{file}: a list without records; {EXPECTED}")
     unit, numbers = ("record", np.arange(1, len(document) + 1)) if lines is None else ("line", np.array(lines))
-    for tool, is_one, read in EXPORTS:
+    for tool, is_one, read, roles in EXPORTS:
         if all(map(is_one, document)):
             rows = chain.from_iterable(_placed(file, unit, number, read, record, document)
                                        for number, record in zip(numbers.tolist(), document, strict=True))
-            return _answers_of(file, tool, rows, unit, where)
+            return _answers_of(file, tool, roles, rows, unit, where)
     return _frame(file, document, numbers, unit)
 
 
@@ -88,7 +88,7 @@ def _of_object(file, document):
         if isinstance(document.get(name), list) and all(isinstance(record, dict) for record in document[name]):
             return document[name]
     if not document or not all(isinstance(value, dict) for value in document.values()):
-        if any(is_one(document) for _, is_one, _ in EXPORTS) or _has_roles(document):
+        if any(is_one(document) for _, is_one, *_ in EXPORTS) or _has_roles(document):
             return [document]  # JSON Lines of one line
         raise UserError(f"{file}: {EXPECTED}")
     inner = list(dict.fromkeys(chain.from_iterable(document.values())))
@@ -154,8 +154,9 @@ def _placed(file, unit, number, read, record, document):
         raise UserError(f"{file}, {unit} {number}: {why}; expected one label for each answer") from None
 
 
-def _answers_of(file, tool, rows, unit, where):
-    """The Frame of the rows {task, worker, label, question} of a tool's export; those with SKIP are counted in a notice."""
+def _answers_of(file, tool, roles, rows, unit, where):
+    """The Frame of the rows {task, worker, label, question} of a tool's export; those with SKIP are counted in a notice.
+    roles: what is taken for the task and the worker."""
     rows = list(rows)
     for why, count in Counter(row[SKIP] for row in rows if SKIP in row).items():
         print(f"notice: {file}: {why} are left out: {count} of {len(rows)}")
@@ -167,11 +168,11 @@ def _answers_of(file, tool, rows, unit, where):
         raise UserError(f"{file}: {tool}'s export, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
                         f"expected one of them: --where question={questions[0]}")
     numbers = np.array([row.pop("") for row in rows])
-    named = f", label={questions[0]}" if len(questions) == 1 else ""
-    people = "" if all(row.get("worker") for row in rows) else ", worker=the file"
-    if people:
+    named = questions[0] if len(questions) == 1 else "label"
+    if not all(row.get("worker") for row in rows):
+        roles = roles.split(", worker=")[0] + ", worker=the file"
         rows = [{name: value for name, value in row.items() if name != "worker"} for row in rows]
-    return _frame(file, rows, numbers, unit, f"{tool}'s export{people}{named}")
+    return _frame(file, rows, numbers, unit, f"{tool}'s export: {roles}, label={named}")
 
 
 def zooniverse_table(file, where=()):
@@ -185,7 +186,7 @@ def zooniverse_table(file, where=()):
     records = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
     rows = chain.from_iterable(_placed(file, "line", number, _classifications, record, None)
                                for number, record in zip(lines.tolist(), records, strict=True))
-    return _answers_of(file, "Zooniverse", rows, "line", where)
+    return _answers_of(file, "Zooniverse", "task=subject, worker=user_name", rows, "line", where)
 
 
 def _classifications(record, _):

@@ -17,7 +17,7 @@ def find_items(there, names, keys=FILE_NAMES[:1]):
     """int array: which of the items `there` each name means, -1 for none and SEVERAL for more than one.
 
     A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL,
-    folders with / or \\, a hash before the file's name, or capitals: without them it means an item that is left over.
+    folders with / or \\, a hash before the file's name, or capitals: without them it means one of the remaining items.
     """
     found = np.full(len(names), -1)
     composed, wanted = [_composed(name) for name in there], [_composed(name) for name in names]
@@ -33,7 +33,7 @@ def _composed(name):
 
 
 def _look_up(found, there, wanted, taken=()):
-    """Fills in, where `found` is -1, which of `there` is equal to the name in `wanted`, but for those that are taken."""
+    """Fills in, where `found` is -1, which of `there` is equal to the name in `wanted`, except those that are taken."""
     index = {}
     for i, name in enumerate(there):
         index[name] = SEVERAL if name in index else i

@@ -1,4 +1,4 @@
-"""Files of answers as rows: who gave which item which label, whatever the layout of the file is."""
+"""Files of answers as rows: who gave which item which label, in any layout."""
 from dataclasses import dataclass
 from pathlib import Path
 

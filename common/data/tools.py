@@ -151,5 +151,8 @@ def _doccano(record, _):
     yield {"task": task, "worker": worker, "label": one(labels)} if labels else {SKIP: "examples without a label"}
 
 
-EXPORTS = (("Label Studio", _is_label_studio, _label_studio), ("Prodigy", _is_prodigy, _prodigy),
-           ("Argilla", _is_argilla, _argilla), ("doccano", _is_doccano, _doccano))
+# (the tool, whether a record is its, the record's reader, what is taken for the task and the worker)
+EXPORTS = (("Label Studio", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
+           ("Prodigy", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
+           ("Argilla", _is_argilla, _argilla, "task=id, worker=user_id"),
+           ("doccano", _is_doccano, _doccano, "task=filename or id, worker=user"))

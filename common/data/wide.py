@@ -40,11 +40,11 @@ def read_wide(file, classes, where=()):
     values = [set(table[name].values) - NOTHING for name in names]
     others = set().union(*values[1:])
     distinct = len(first.values) == len(first.codes) and "" not in first.values
-    apart = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
+    unlike = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
     named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
     if not named and len(names) == 3:
         _refuse_long(file, table, names)
-    if named or (distinct and apart):
+    if named or (distinct and unlike):
         item, task = whole(first, names[0], file, lines), names[0]
         if not distinct:
             again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
