@@ -203,6 +203,11 @@ def test_names_that_are_the_same(write, capsys):
         "'1' and '01'", "'01' and '1'")
 
 
+def test_names_with_zeros_before_them_are_a_warning(write, capsys):
+    read_answers(write(table("task,worker,label", "{t},{w},{c}", "a.png,7,cat\na.png,07,cat\n")))
+    assert "'7' and '07' are two annotators; is one of them miswritten?" in capsys.readouterr().out
+
+
 def test_more_annotators_than_items_are_a_warning(write, capsys):
     read_answers(write("task,a,b,c\n1,x,y,x\n2,x,y,y\n"))
     assert "3 annotators of 2 items; are the columns the right ones?" in capsys.readouterr().out

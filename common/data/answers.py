@@ -136,7 +136,13 @@ def _merged(column):
 
 
 def _check_shape(answers, classes):
-    """Warns of more annotators or classes than items. Raises UserError where the labels are hardly classes at all."""
+    """Warns of more annotators or classes than items, and of `01` beside `1`. Raises UserError where the labels are hardly
+    classes at all."""
+    for names, what in ((answers.items, "items"), (answers.annotators, "annotators")):
+        there = set(names)
+        padded = next((name for name in names if name[:1] == "0" and name.lstrip("0") in there), None)
+        if padded:
+            warn(f"{answers.file}: {padded.lstrip('0')!r} and {padded!r} are two {what}; is one of them miswritten?")
     items, found = (np.count_nonzero(np.bincount(codes)) for codes in (answers.item, answers.label))
     if not classes and found > max(items, 20):
         raise UserError(f"{answers.file}: {answers.layout}: {found} classes of {items} items; expected fewer classes than "
