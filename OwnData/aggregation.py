@@ -149,7 +149,8 @@ def load(options):
     if options.label_source not in (None, *METHODS):
         raise UserError(f"--label-source {options.label_source}: there is no such estimate; choose from "
                         f"{', '.join(METHODS)}")
-    return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates)
+    return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates,
+                        options.where, say=True)
 
 
 def run(dataset, options, methods):

@@ -13,8 +13,8 @@ METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABE
 
 @dataclass
 class OwnOptions(Options):
-    answers: str = flag(None, "who answered what: a table task,worker,label, one with a column for each worker, or "
-                        "peerannot's answers.json", same_run=False, metavar="FILE")
+    answers: list = flag(None, "who answered what: a table task,worker,label, one with a column for each worker, the export "
+                         "of an annotation tool, or a file for each worker", same_run=False, nargs="+", metavar="FILE")
     images: str = flag(None, "folder of the items, as image files", same_run=False, metavar="DIR")
     features: str = flag(None, "the items as a table with numbers beside their names, or as a .npy", same_run=False,
                          metavar="FILE")
@@ -24,6 +24,8 @@ class OwnOptions(Options):
     gold: str = flag(None, "a table task,label of what is known and shall be learnt from", same_run=False, metavar="FILE")
     columns: list = flag(None, "of the table of answers: which name the task, the worker and the label", nargs=3,
                          metavar=("TASK", "WORKER", "LABEL"))
+    where: list = flag(None, "only the rows of --answers with this value in this column", nargs="+", action="extend",
+                       metavar="COLUMN=VALUE")
     classes: list = flag(None, "the classes' names, in their order; by default the labels that occur", nargs="+",
                          metavar="NAME")
     duplicates: str = flag("last", "which of a worker's answers to one item counts: the last, the first, each; or refuse "
@@ -54,10 +56,10 @@ class OwnOptions(Options):
 
 
 def name_of(options):
-    """What the run is called: the answers' file, or its folder where it is called answers itself."""
-    path = Path(options.answers).resolve()
+    """What the run is called: the answers' file, or its folder where it is called answers itself or there are several."""
+    path = Path(options.answers[0]).resolve()
     stem = path.name.split(".")[0]
-    name = path.parent.name if stem in ("answers", "labels", "") else stem
+    name = path.parent.name if stem in ("answers", "labels", "") or len(options.answers) > 1 else stem
     return re.sub(r"[^\w.-]+", "-", name) or "own"
 
 

@@ -8,7 +8,8 @@ import torch
 from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import read_answers, read_labels
 from common.data.dataset import Dataset, Items, cut
-from common.data.sources import SEVERAL, Source, apply, fit, read_source
+from common.data.item_names import SEVERAL
+from common.data.sources import Source, apply, fit, read_source
 from common.data.tensors import load_tensors
 from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights, network_names, pretrained
@@ -30,21 +31,24 @@ EPOCHS = {"images": (4, 40), "features": (4, 100), "texts": (4, 100)}
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 
-def read_crowd(file, columns, classes, duplicates):
+def read_crowd(files, columns, classes, duplicates, where=()):
     """The Answers of read_answers, whose confusion matrices fit into memory."""
-    answers = read_answers(file, columns, classes, duplicates)
+    answers = read_answers(files, columns, classes, duplicates, where)
     matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
     if matrices > LARGEST:
-        raise UserError(f"{file}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose confusion "
-                        f"matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column the right "
-                        "one?")
+        raise UserError(f"{answers.file}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
+                        f"confusion matrices take {matrices / 1e9:.0f} GB; expected fewer classes: is the label's column "
+                        "the right one?")
     return answers
 
 
-def load_answers(file, truth=None, gold=None, columns=None, classes=None, duplicates="last"):
-    """The Dataset of answers without items. file, truth, gold: paths or Frames."""
-    answers = read_crowd(file, columns, classes, duplicates)
-    source = Source("answers", file, answers.items, answers.items, [])
+def load_answers(files, truth=None, gold=None, columns=None, classes=None, duplicates="last", where=(), say=False):
+    """The Dataset of answers without items. files: a path or Frame, or several; truth, gold: paths or Frames; say: print
+    what was taken for what."""
+    answers = read_crowd(files, columns, classes, duplicates, where)
+    if say:
+        print(answers.describe())
+    source = Source("answers", answers.file, answers.items, answers.items, [])
     known_by = "is not among --classes" if classes else "no answer has"
     truth, gold = (_labels(table, source, answers.classes, known_by) for table in (truth, gold))
     everything = np.arange(len(source))
@@ -60,7 +64,8 @@ def load(options):
         raise UserError(f"--path {options.path}: your own data come by --answers, and --images, --features or --texts")
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
-    answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates)
+    answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates, options.where)
+    print(answers.describe())
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, answers.place_of_item)

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from common.data import sources
-from common.data.sources import SEVERAL, apply, fit, read_source
+from common.data.item_names import SEVERAL
+from common.data.sources import apply, fit, read_source
 from common.names import FITS
 from common.networks.own import build, load_weights, network_names
 from common.system.errors import UserError
@@ -155,7 +156,9 @@ def test_features_are_standardised_once(tmp_path):
 
 
 @pytest.mark.parametrize("content, message", [
-    ("task,a,b\nx,1,2\ny,nan,2\n", "feature a of item 'y' is nan, 1 such in all; expected finite numbers"),
+    ("task,a,b\nx,1,2\ny,nan,2\n", "feature a of item 'y' is nan, 1 such in all, in a; expected .* impute them"),
+    ("a,b\n11.82,2\n11.82,2\n", "'11.82' more than once in its first column, 'a'; .* is there a column of the items' names"),
+    ("task;a;b\nx;1;2\ny;3,5;4\n", "'3,5' in column 'a'; expected a number, with a point for the decimals, not a comma"),
     ("task,a,b\nx,1,2\ny,,2\n", "feature a of item 'y' is nan"),
     ("task,a,b\nx,1,2\ny,3,inf\n", "feature b of item 'y' is inf"),
     ("task,a,b\nx,1,2\ny,3,four\n", "line 3: 'four' in column 'b'; expected a number"),

@@ -297,7 +297,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--case", 4), "--case: invalid choice: 4 (choose from 1, 2, 3)"),
-    (("--expertise", "expert"), "--expertise: invalid int value: 'expert'"),
+    (("--expertise", "expert"), "--expertise: expected 1 (high) or 0 (low), not 'expert'"),
+    (("--method", "max-mig"), "unrecognized arguments: --method max-mig; did you mean --methods?"),
     (("--methods", "max-mig,maxmig"), "--methods maxmig: there is no such method; choose from all, field, majority-vote"),
     (("--divergence", "wasserstein"), "--divergence: invalid choice: 'wasserstein' (choose from kl, reverse-kl"),
     (("--device", "toaster"), "--device toaster: expected the number of a GPU, or cpu"),

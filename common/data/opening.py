@@ -15,8 +15,9 @@ from common.system.errors import UserError
 
 MB = 1 << 20
 UNPACKED = 512 * MB  # the most that a compressed file may become: ten million answers are half of it
-GZIP = b"\x1f\x8b"
-BROKEN = (OSError, EOFError, zlib.error)  # what a file raises that is cut short, not what it says, or cannot be read
+GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+# what a file raises that is cut short, not what it says, or cannot be read
+BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 def folder_at(path, flag, more=""):
@@ -108,11 +109,36 @@ class Bounded(io.RawIOBase):
 
 @contextlib.contextmanager
 def unpacked(file, name=None):
-    """As `opened`; what is gzipped is unpacked, into no more than UNPACKED bytes."""
+    """As `opened`; the content of a gzipped file, or of the one file in a zip archive, of no more than UNPACKED bytes. A
+    spreadsheet's workbook, which is a zip archive too, stays as it is."""
+    name = name or file
     with opened(file, name) as source:
-        gzipped = source.read(2) == GZIP
+        start = source.read(len(ZIP))
         source.seek(0)
-        yield io.BufferedReader(Bounded(gzip.GzipFile(fileobj=source), UNPACKED), MB) if gzipped else source
+        if start.startswith(GZIP):
+            yield io.BufferedReader(Bounded(gzip.GzipFile(fileobj=source), UNPACKED), MB)
+        elif start == ZIP and (member := _only_member(source, name)):
+            yield io.BufferedReader(Bounded(member, UNPACKED), MB)
+        else:
+            source.seek(0)
+            yield source
+
+
+def _only_member(source, name):
+    """The one file in an open zip archive, opened; None for a workbook. Raises UserError for another number of files."""
+    try:
+        archive = zipfile.ZipFile(source)
+        if {"xl/workbook.xml", "content.xml"} & set(archive.namelist()):
+            return None
+        members = [member.filename for member in archive.infolist() if not member.is_dir()
+                   and not member.filename.startswith("__MACOSX/") and not Path(member.filename).name.startswith(".")]
+        if len(members) != 1:
+            shown = ", ".join(members[:3]) + ", ..." * (len(members) > 3)
+            raise UserError(f"{name}: a zip archive of {len(members)} files ({shown or 'nothing'}); expected one table in "
+                            "it: unpack it and give the files' names")
+        return archive.open(members[0])
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError) as error:
+        raise UserError(f"{name}: a zip archive that cannot be read ({reason(error)})") from None
 
 
 @contextlib.contextmanager
@@ -158,3 +184,9 @@ def zip_member(archive, name, most):
         return archive.read(name)
     except (RuntimeError, NotImplementedError, *BROKEN) as error:
         raise zipfile.BadZipFile(f"{name}: {reason(error)}") from None
+
+
+def zip_total(content):
+    """The bytes that a zip archive, in bytes, says it is when unpacked. Raises zipfile.BadZipFile where it is none."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return sum(member.file_size for member in archive.infolist())

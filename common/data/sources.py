@@ -3,16 +3,17 @@ inputs, kept with the model as plain containers and tensors."""
 import os
 import warnings
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from common.data.answers import ROWS, TASK, find_column
 from common.data.decoding import NotAnImage, decode, decode_into, eight_bits, open_image
 from common.data.features import FeatureSet
 from common.data.images import IMAGENET, Augmentation, ImageSet
+from common.data.item_names import FILE_NAMES, find_items
+from common.data.layouts import ROWS, TASK, find_column
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.tables import header_of, read_columns, read_numbers
 from common.names import FITS
@@ -22,10 +23,7 @@ TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "
 LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
 SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
 WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
-SEVERAL = -2
 RUN_PICTURES = ("curves.png", "confusion.png", "memorization.png", "annotator_error.png")
-FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
-              lambda name: PurePosixPath(name).stem.rpartition("-")[2])  # what a file may go by
 GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -49,17 +47,9 @@ class Source:
         return Source(self.kind, self.origin, [self.names[i] for i in items], raw, self.columns)
 
     def find(self, names):
-        """int array: which item each name means, -1 for none and SEVERAL for more than one. A file goes by its path in the
-        folder, by its name, by its name without the ending, or by what stands behind the last hyphen of that (peerannot's).
+        """int array: which item each name means, as item_names.find_items says, -1 for none and SEVERAL for more than one.
         """
-        found = np.full(len(names), -1)
-        for key in FILE_NAMES if self.kind == "images" else FILE_NAMES[:1]:
-            index = {}
-            for i, name in enumerate(self.names):
-                index[key(name)] = SEVERAL if key(name) in index else i
-            missing = np.flatnonzero(found == -1)
-            found[missing] = [index.get(names[k], -1) for k in missing]
-        return found
+        return find_items(self.names, names, FILE_NAMES if self.kind == "images" else FILE_NAMES[:1])
 
     def call(self, index, names):
         """The Source under the names by which its items (int array) were found. The others are called in the same way, if
@@ -85,7 +75,10 @@ def read_source(images=None, features=None, texts=None, items=None):
     source = _images(images) if images else _texts(texts) if texts else _features(features, items)
     twice = sorted({name for name, count in zip(*np.unique(source.names, return_counts=True), strict=True) if count > 1})
     if twice:
-        raise UserError(f"{items or source.origin}: {str(twice[0])!r} more than once; expected each item once")
+        where = "" if not features or items else f" in its first column, {header_of(features)[0]!r}" * (
+            not find_column(header_of(features), TASK))
+        more = ": is there a column of the items' names, called task?" if where else ""
+        raise UserError(f"{items or source.origin}: {str(twice[0])!r} more than once{where}; expected each item once{more}")
     return source
 
 
@@ -127,9 +120,11 @@ def _features(file, items):
     bad = np.argwhere(~np.isfinite(source.raw))
     if len(bad):
         row, column = bad[0]
-        raise UserError(f"{file}: feature {source.columns[column] if source.columns else column} of item "
-                        f"{source.names[row]!r} is {source.raw[row, column]}, {len(bad)} such in all; "
-                        "expected finite numbers")
+        which = list(dict.fromkeys(str(source.columns[k] if source.columns else k) for k in bad[:, 1]))
+        shown = ", ".join(which[:5]) + ", ..." * (len(which) > 5)
+        raise UserError(f"{file}: feature {which[0]} of item {source.names[row]!r} is {source.raw[row, column]}, {len(bad)} "
+                        f"such in all, in {shown}; expected finite numbers: impute them (as by the feature's median), or "
+                        "drop these features or items")
     return source
 
 

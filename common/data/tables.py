@@ -1,15 +1,22 @@
-"""The tables that users write: CSV or TSV, gzipped or not, with a byte order mark, quotes, CRLF, spaces around names."""
+"""The tables that users write: separated by commas, tabs, semicolons, bars or spaces; in UTF-8 or UTF-16; gzipped, zipped or
+not; with a byte order mark, quotes, CRLF, spaces around names. Excel's and Parquet's files by common/data/workbooks.py."""
+import codecs
+import contextlib
 import csv
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from common.data import workbooks
 from common.data.opening import unpacked
 from common.system.errors import UserError
 
-SEPARATORS = "\t,;"
+SEPARATORS = "\t,;|"
+SPACES = r"\s+"  # where there is no other separator
 LONGEST = 1 << 26  # bytes of a header
 
 
@@ -22,70 +29,111 @@ class Column:
 
 @dataclass(frozen=True)
 class Frame:
-    """A table in memory instead of a file. It is called by its `name` in errors, and its first row is line 2."""
+    """A table in memory instead of a file. It is called by its `name` in errors. Its first row is line 2, if the rows'
+    `numbers` are not given; `unit` says what they number. `layout` says which tool wrote it, if that is known."""
     table: pd.DataFrame
     name: str
+    numbers: np.ndarray | None = None
+    unit: str | None = "line"
+    layout: str = ""
 
     def __str__(self):
         return self.name
 
     def as_text(self):
         """The table with its cells as strings, nothing where there is no value; whole numbers have no decimals."""
-        table = self.table.reset_index(drop=True)
-        for place in range(table.shape[1]):
-            values = table.iloc[:, place]
-            if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-                values = values.astype("Int64")
-            text = values.astype(object).where(values.notna(), "").map(str)
-            table.isetitem(place, text)
+        table = workbooks.as_text(self.table)
         table.columns = header_of(self)
         return table
 
 
+@contextlib.contextmanager
+def content_of(file):
+    """The bytes of a table, opened in a `with`: unpacked, and as CSV where they are Excel's or Parquet's."""
+    with unpacked(file) as content:
+        start = content.peek(8)[:8]
+        if workbooks.is_one(start):
+            yield workbooks.as_csv(content, start, file)
+        else:
+            yield content
+
+
 def first_bytes(file, count=1 << 16):
-    """The beginning of a file's content, gzipped or not. Raises UserError where it cannot be read."""
+    """The beginning of a file's content, unpacked. Raises UserError where it cannot be read."""
     with unpacked(file) as content:
         return content.read(count)
 
 
+def encoding_of(start):
+    """The encoding of text that begins with these bytes: UTF-16 by its mark or by its zero bytes, else UTF-8."""
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    zero = [start[:1] == b"\0", start[1:2] == b"\0"]
+    return "utf-16-be" if zero == [True, False] else "utf-16-le" if zero == [False, True] else "utf-8-sig"
+
+
+def normal(name):
+    """The name without the spaces around it, in Unicode's composed form (NFC), so that names that print alike are equal."""
+    name = name.strip()
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def _dialect(file):
     """(header, keywords for pandas.read_csv) of a table: its columns' names, stripped, and how it is written."""
-    start = first_bytes(file)
-    if b"\n" not in start.lstrip(b"\r\n"):  # thousands of columns
-        start = first_bytes(file, LONGEST)
-    try:
-        # a character may be cut in two at the end; the first line counts
-        text = start[:start.rfind(b"\n") + 1 or len(start)].decode("utf-8-sig")
+    with content_of(file) as content:
+        start = content.read(1 << 16)
+        encoding = encoding_of(start)
+        if b"\n" not in start.lstrip(b"\r\n"):  # thousands of columns
+            start += content.read(LONGEST)
+    try:  # a character may be cut in two at the end; the first line counts
+        text = codecs.getincrementaldecoder(encoding)().decode(start).lstrip("\ufeff")
     except UnicodeDecodeError:
         raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table with a header, saved as UTF-8") from None
-    line = text.lstrip("\r\n").splitlines()[0] if text.strip() else ""
-    if not line:
+    lines = text.lstrip("\r\n").splitlines()[:2] if text.strip() else []
+    if not lines:
         raise UserError(f"{file}: empty; expected a table with a header")
-    blank = len(text) - len(text.lstrip("\r\n"))
-    if blank:
+    if text[0] in "\r\n":
         raise UserError(f"{file}, line 1: blank; expected the header")
+    line = lines[0]
     if line.startswith("sep="):
         raise UserError(f"{file}, line 1: {line[:9]!r}; expected the header: this line is for Excel alone")
-    separator = max(SEPARATORS, key=line.count)
+    separator = _separator(lines)
     try:
-        header = [name.strip() for name in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+        header = [normal(name) for name in next(csv.reader([line.strip() if separator == SPACES else line],
+                                                           delimiter=" " if separator == SPACES else separator,
+                                                           skipinitialspace=True))]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
+    _check_header(file, header)
+    return header, {"sep": separator, "names": header, "header": 0, "encoding": encoding,
+                    "skipinitialspace": True, "skip_blank_lines": False}
+
+
+def _separator(lines):
+    """What separates the cells of the first lines of a table: the most frequent of SEPARATORS in the header; spaces where
+    there are none of these and the second line has as many words."""
+    separator = max(SEPARATORS, key=lines[0].count)
+    words = [len(line.split()) for line in lines]
+    return SPACES if separator not in lines[0] and words[0] > 1 and len(set(words)) == 1 else separator
+
+
+def _check_header(file, header):
+    """Raises UserError for a first line that cannot be the columns' names."""
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
-        raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected a name for each")
-    return header, {"sep": separator, "names": header, "header": 0, "encoding": "utf-8-sig",
-                    "skipinitialspace": True, "skip_blank_lines": False}
+        numbers = all(re.fullmatch(r"-?[\d.]+", name) for name in header)
+        raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected "
+                        + ("a header: a first line of names, as task,worker,label" if numbers else "a name for each"))
 
 
 def _parse(file, how):
     try:
-        with unpacked(file) as content:
+        with content_of(file) as content:
             frame = pd.read_csv(content, **how)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{file}: not a table ({reason}); expected as many cells in each row as in the header") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table, saved as UTF-8") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much as the rows' names
         raise UserError(f"{file}, line 2: more cells than the header's {len(how['names'])}; expected as many")
@@ -94,7 +142,7 @@ def _parse(file, how):
 
 def header_of(file):
     """The columns' names."""
-    return [str(name).strip() for name in file.table.columns] if isinstance(file, Frame) else _dialect(file)[0]
+    return [normal(str(name)) for name in file.table.columns] if isinstance(file, Frame) else _dialect(file)[0]
 
 
 def read_columns(file, names=None):
@@ -107,16 +155,16 @@ def read_columns(file, names=None):
         frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})
     # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they
     # are parsed too, and 007 becomes 7
-    lines = frame.index.to_numpy() + 2
+    lines = file.numbers if isinstance(file, Frame) and file.numbers is not None else frame.index.to_numpy() + 2
     columns = {name: _strip(frame[name]) for name in names or header}
     blank = np.logical_and.reduce([_is_empty(column) for column in columns.values()])
     if blank.any():
-        columns = {name: _take(column, ~blank) for name, column in columns.items()}
+        columns = {name: take(column, ~blank) for name, column in columns.items()}
         lines = lines[~blank]
     return columns, lines
 
 
-def _take(column, rows):
+def take(column, rows):
     """These rows of a column, and the values that they have."""
     codes, used = pd.factorize(column.codes[rows])
     return Column(codes, [column.values[code] for code in used])
@@ -127,10 +175,16 @@ def _is_empty(column):
 
 
 def _strip(series):
-    """A series of strings as a Column; values that differ by the spaces around them are one."""
+    """A series of strings as a Column; values that differ by the spaces around them, or by their Unicode form, are one."""
     cells, written = pd.factorize(series)
-    codes, values = pd.factorize(pd.Index([value.strip() for value in written], dtype=object))
-    return Column(codes[cells], list(values))
+    names = [normal(value) for value in written]
+    return Column(cells, names) if len(set(names)) == len(names) else rename(Column(cells, written), names)
+
+
+def rename(column, names):
+    """The Column with these names for its values; values of one name are one."""
+    codes, values = pd.factorize(pd.Index(names, dtype=object))
+    return Column(codes[column.codes], list(values))
 
 
 def read_numbers(file, name, without=()):
@@ -148,9 +202,10 @@ def read_numbers(file, name, without=()):
             values = pd.to_numeric(numbers[column].replace("", None), errors="coerce")
             bad = (values.isna() & numbers[column].notna() & (numbers[column] != "")).to_numpy().nonzero()[0]
             if len(bad):
-                raise UserError(f"{file}, line {bad[0] + 2}: {numbers[column].iloc[bad[0]]!r} in column {column!r}; "
-                                "expected a number")
+                cell = str(numbers[column].iloc[bad[0]])
+                comma = ", with a point for the decimals, not a comma" if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell) else ""
+                raise UserError(f"{file}, line {bad[0] + 2}: {cell!r} in column {column!r}; expected a number{comma}")
             numbers[column] = values
-    names, values = frame[name].fillna("").str.strip(), numbers.to_numpy("float64")
+    names, values = frame[name].fillna("").map(normal), numbers.to_numpy("float64")
     there = (names != "").to_numpy() | ~np.isnan(values).all(1)  # else a blank line
     return names[there].tolist(), values[there], list(numbers.columns)

@@ -1,5 +1,6 @@
 """The command line's flags as a dataclass. Parsed in main(), never at import."""
 import argparse
+import difflib
 import re
 import shlex
 from dataclasses import dataclass, field, fields
@@ -43,6 +44,13 @@ def share(text):
     if number >= 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
     return number
+
+
+def expertise(text):
+    """An argparse type: 1 or 0, also by name, high or low."""
+    if text not in ("1", "0", "high", "low"):
+        raise argparse.ArgumentTypeError(f"expected 1 (high) or 0 (low), not {text!r}")
+    return int(text in ("1", "high"))
 
 
 @dataclass
@@ -129,7 +137,8 @@ class Options:
 class SynthesizedOptions(Options):
     """The flags of the data sets whose crowd is synthesized."""
     case: int = flag(1, "1 independent mistakes, 2 naive majority, 3 correlated mistakes", type=int, choices=(1, 2, 3))
-    expertise: int = flag(1, "of the annotators: 1 high, 0 low", type=int, choices=(0, 1))
+    expertise: int = flag(1, "of the annotators: 1 high, 0 low", type=expertise,
+                          metavar="{0,1}")
     labels_per_item: int = flag(None, "keep the labels of so many random annotators for each item", type=whole(1))
 
     def run_name(self, dataset):
@@ -141,7 +150,9 @@ class SynthesizedOptions(Options):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UserError(message.removeprefix("argument "))
+        unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message, re.DOTALL)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else ()
+        raise UserError(message.removeprefix("argument ") + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def parse(kind, protocol, description, arguments=None):

@@ -50,8 +50,12 @@ def check(dataset, protocol, options):
     check_label_source(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)
+    if least < 2:
+        raise UserError(f"{len(dataset.train)} items to train on, of which a fold has {least}; expected at least two in "
+                        "each: more items with answers, or --select none")
     if options.batch_size > least:
-        raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items")
+        raise UserError(f"--batch-size {options.batch_size}: larger than the training set of {least} items; expected at "
+                        f"most {least}")
     if options.augment != "none" and not dataset.train.inputs.augmentation:
         raise UserError(f"--augment {options.augment}: {protocol.name} has features, not images; there is only none")
     return device

@@ -1,0 +1,201 @@
+"""Answers in JSON and JSON Lines, and in tables with JSON in their cells, as a Frame with an answer in each row.
+
+pandas' to_json(), lists of records, peerannot's answers.json and the exports of annotation tools. EXPORTS lists the tools.
+"""
+import json
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from common.data.layouts import CONTENT, TASK, find_column, find_roles
+from common.data.opening import unpacked
+from common.data.tables import Frame, encoding_of, header_of, read_columns
+from common.data.tools import EXPORTS, SKIP, one
+from common.system.errors import UserError
+
+PEERANNOT = "peerannot's answers.json"
+ZOONIVERSE = ("classification_id", "user_name", "annotations", "subject_ids")  # columns of its table
+EXPECTED = "expected a list of records, JSON Lines, or an object {task: {worker: label}}, as peerannot's answers.json is"
+
+
+def json_table(file, where=()):
+    """The Frame of a JSON file. Raises UserError for a document that holds no answers, or those of several questions where
+    no word of `where` says which."""
+    document, lines = _parse(file)
+    if isinstance(document, dict):
+        document = _of_object(file, document)
+        if isinstance(document, Frame):
+            return document
+    if not document or not all(isinstance(record, dict) for record in document):
+        raise UserError(f"{file}: a list without records; {EXPECTED}")
+    unit, numbers = ("record", np.arange(1, len(document) + 1)) if lines is None else ("line", np.array(lines))
+    for tool, is_one, read, roles in EXPORTS:
+        if all(map(is_one, document)):
+            rows = chain.from_iterable(_placed(file, unit, number, read, record, document)
+                                       for number, record in zip(numbers.tolist(), document, strict=True))
+            return _answers_of(file, tool, roles, rows, unit, where)
+    return _frame(file, document, numbers, unit)
+
+
+def _parse(file):
+    """(document, None) of JSON, (list of objects, the line of each) of JSON Lines."""
+    with unpacked(file) as content:
+        content = content.read()
+    try:
+        text = content.decode(encoding_of(content[:4])).lstrip("\ufeff")
+        first = text.lstrip().split("\n", 1)
+        if first[0].rstrip().endswith("}") and len(first) == 2 and first[1].lstrip().startswith("{"):
+            lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+            return _by_lines(file, lines), [number for number, _ in lines]
+        return json.loads(text, object_pairs_hook=_once(file)), None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON that can be read ({error})") from None
+
+
+def _by_lines(file, lines):
+    hook, found = _once(file), []
+    for number, line in lines:
+        try:
+            found.append(json.loads(line, object_pairs_hook=hook))
+        except ValueError as error:
+            raise UserError(f"{file}, line {number}: not JSON that can be read ({error}); expected an object on each line"
+                            ) from None
+    return found
+
+
+def _once(file):
+    """The hook of json.loads that raises UserError for a name that is twice in an object."""
+    def once(pairs):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise UserError(f"{file}: {name!r} twice in one object; expected each task once, and each worker once in it")
+        return found
+    return once
+
+
+def _of_object(file, document):
+    """The Frame of an object, or the list of records that it stands for."""
+    if isinstance(document.get("columns"), list) and isinstance(document.get("data"), list):  # to_json(orient="split")
+        columns, rows = document["columns"], document["data"]
+        if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+            raise UserError(f"{file}: columns and data as pandas writes them, but not a cell for each column in each row; "
+                            "expected the table saved as CSV")
+        return [dict(zip(map(str, columns), row, strict=True)) for row in rows]
+    for name in ("data", "records", "items", "examples", "results"):  # orient="table", and wrapped lists
+        if isinstance(document.get(name), list) and all(isinstance(record, dict) for record in document[name]):
+            return document[name]
+    if not document or not all(isinstance(value, dict) for value in document.values()):
+        if any(is_one(document) for _, is_one, *_ in EXPORTS) or _has_roles(document):
+            return [document]  # JSON Lines of one line
+        raise UserError(f"{file}: {EXPECTED}")
+    inner = list(dict.fromkeys(chain.from_iterable(document.values())))
+    if _has_roles(document) or _is_wide(document, inner):  # orient="columns"
+        return [{name: values.get(row) for name, values in document.items()} for row in inner]
+    if _has_roles(inner):  # orient="index"
+        return list(document.values())
+    if _numbered(inner) and len(inner) > len(document) and all(len(values) == len(inner) for values in document.values()):
+        raise UserError(f"{file}: {len(document)} objects with the rows 0 to {len(inner) - 1} in each, as pandas' to_json() "
+                        "writes a table; expected it as CSV, or with columns named task, worker and label")
+    return _of_peerannot(file, document)
+
+
+def _has_roles(names):
+    """Whether these are the columns of a table with an answer in each row."""
+    try:
+        roles = find_roles("", [str(name) for name in names]) if len(names) > 2 else None
+    except UserError:
+        return False
+    return roles is not None and roles.worker is not None
+
+
+def _is_wide(document, inner):
+    """Whether an object is a table with a column for each annotator: one for the task, and the rows' numbers in each."""
+    task = find_column(list(document), TASK)
+    return (task is not None and len(document) > 2 and _numbered(inner)
+            and len(set(map(str, document[task].values()))) == len(inner))
+
+
+def _numbered(names):
+    return all(name == str(row) for row, name in enumerate(names))
+
+
+def _of_peerannot(file, document):
+    """The Frame of {task: {worker: label}}; its answers have no lines."""
+    triples = [(task.strip(), worker.strip(), label) for task, workers in document.items()
+               for worker, label in workers.items() if label is not None]
+    for task, worker, label in triples:
+        if not isinstance(label, str | int | float) or isinstance(label, bool) or str(label).strip() == "":
+            raise UserError(f"{file}, task {task!r}, worker {worker!r}: {str(label)[:40]!r}; expected a label")
+    table = pd.DataFrame(triples, columns=["task", "worker", "label"], dtype=object)
+    return Frame(table.map(str), str(file), unit=None, layout=PEERANNOT)
+
+
+def _cell(value):
+    """A JSON value as the text of a cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _frame(file, records, numbers, unit, layout=""):
+    table = pd.DataFrame([{str(name): _cell(value) for name, value in record.items()} for record in records], dtype=object)
+    return Frame(table.fillna(""), str(file), numbers, unit, layout)
+
+
+def _placed(file, unit, number, read, record, document):
+    """The rows of a record, each with its number. Raises UserError, with the place, for what the tool's reader refuses."""
+    try:
+        return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, document)]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
+        why = str(error) if type(error) is ValueError else "not as the tool writes it"
+        raise UserError(f"{file}, {unit} {number}: {why}; expected one label for each answer") from None
+
+
+def _answers_of(file, tool, roles, rows, unit, where):
+    """The Frame of the rows {task, worker, label, question} of a tool's export; those with SKIP are counted in a notice.
+    roles: what is taken for the task and the worker."""
+    rows = list(rows)
+    for why, count in Counter(row[SKIP] for row in rows if SKIP in row).items():
+        print(f"notice: {file}: {why} are left out: {count} of {len(rows)}")
+    rows = [row for row in rows if SKIP not in row]
+    if not rows:
+        raise UserError(f"{file}: {tool}'s export, without answers; expected at least two annotators who answered")
+    questions = list(dict.fromkeys(row["question"] for row in rows if row.get("question")))
+    if len(questions) > 1 and not any(word.startswith("question=") for word in where or ()):
+        raise UserError(f"{file}: {tool}'s export, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
+                        f"expected one of them: --where question={questions[0]}")
+    numbers = np.array([row.pop("") for row in rows])
+    named = questions[0] if len(questions) == 1 else "label"
+    if not all(row.get("worker") for row in rows):
+        roles = roles.split(", worker=")[0] + ", worker=the file"
+        rows = [{name: value for name, value in row.items() if name != "worker"} for row in rows]
+    return _frame(file, rows, numbers, unit, f"{tool}'s export: {roles}, label={named}")
+
+
+def zooniverse_table(file, where=()):
+    """The Frame of Zooniverse's table of classifications, with JSON in its cells; None for any other table."""
+    header = header_of(file)
+    if not set(ZOONIVERSE) <= set(header):
+        return None
+    more = [name for name in ("workflow_name", "workflow_id", "workflow_version", "subject_data") if name in header]
+    table, lines = read_columns(file, [*ZOONIVERSE, *more])
+    cells = {name: [column.values[code] for code in column.codes] for name, column in table.items()}
+    records = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+    rows = chain.from_iterable(_placed(file, "line", number, _classifications, record, None)
+                               for number, record in zip(lines.tolist(), records, strict=True))
+    return _answers_of(file, "Zooniverse", "task=subject, worker=user_name", rows, "line", where)
+
+
+def _classifications(record, _):
+    subject = json.loads(record.get("subject_data") or "{}").get(record["subject_ids"], {})
+    name = find_column(list(subject), (*CONTENT, "#filename", "#file_name", "#name", "image_name", "name"))
+    same = {key: value for key, value in record.items() if key.startswith("workflow")}
+    for annotation in json.loads(record["annotations"]):
+        if annotation.get("value") in (None, [], ""):
+            yield {SKIP: "tasks without a value"}
+        else:
+            yield same | {"task": subject[name] if name and subject[name] else record["subject_ids"],
+                          "worker": record["user_name"], "label": one(annotation["value"]), "question": annotation["task"]}

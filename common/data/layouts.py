@@ -1,0 +1,146 @@
+"""The layouts of answers that are known: which column names the task, the worker and the label, by tool.
+
+A further tool with a table is a line in LAYOUTS; one with JSON is a function in common/data/exports.py.
+"""
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from common.system.errors import UserError
+
+ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
+# the items' names in any table
+TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
+        "file_name", "name", "id", "index", "image_id", "example_id", "question_id", "sample_id", "instance_id",
+        "document_id", "doc_id", "text_id")
+# columns that hold the item itself, or say where it is
+CONTENT = ("image", "image_url", "img", "picture", "photo", "file", "filename", "file_name", "path", "url", "audio",
+           "audio_url", "video", "video_url", "image_id", "id", "text", "sentence", "document", "content", "question",
+           "tweet")
+WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
+          "rater", "labeler", "labeller")
+LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
+# less sure: they count where all three are found, as an annotator may be called so in a table with a column for each
+MORE_TASKS = ("unit", "unit_id", "unitid", "subject_id", "subject_ids", "object", "object_id", "case_id", "record",
+              "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "subject", "case", "page", "row")
+MORE_WORKERS = ("coder", "coder_id", "rater_id", "user_name", "username", "judge", "judge_id", "reviewer", "reviewer_id",
+                "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "reader",
+                "reader_id", "expert", "expert_id", "labeler_id", "labeller_id", "annotator_name", "worker_name",
+                "completed_by", "person", "who", "email")
+MORE_LABELS = ("code", "rating", "score", "vote", "choice", "judgment", "judgement", "verdict", "diagnosis", "decision",
+               "value", "result", "labels")
+TRUTH = ("truth", "true_label", "ground_truth", "gold_label", "gold", "gold_standard", "gt")
+# in a table with a column for each annotator: what is no annotator's
+NOT_AN_ANNOTATOR = (*TRUTH, "majority", "majority_vote", "majority_label", "mv", "consensus", "consensus_label",
+                    "adjudicated", "final", "final_label", "aggregated", "aggregated_label")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The table of a tool. It is known by its columns `signs`; `*` in a column's name stands for anything. A label `*` is
+    each column that is not among `others`. left_out: (column, why, values) of the rows that do not count; no
+    values: every row with something in the column."""
+    tool: str
+    signs: tuple
+    task: tuple
+    worker: tuple
+    label: tuple
+    others: tuple = ()
+    left_out: tuple = ()
+
+
+LAYOUTS = (
+    Layout("Toloka", ("assignment:worker_id",), ("input:*", "assignment:task_id"), ("assignment:worker_id",), ("output:*",),
+           left_out=(("assignment:status", "assignments that are rejected, skipped or expired",
+                      ("rejected", "skipped", "expired", "active")),)),
+    Layout("Mechanical Turk", ("hitid", "workerid"), ("input.*", "hitid"), ("workerid",), ("answer.*",),
+           left_out=(("assignmentstatus", "rejected assignments", ("rejected",)), ("reject", "rejected assignments", ()))),
+    Layout("Appen", ("_unit_id", "_worker_id"), (*CONTENT, "_unit_id"), ("_worker_id",), ("*",),
+           ("_*", "*_gold", "*_gold_reason", "*:confidence", "*_reason", "orig__*"),
+           (("_tainted", "tainted judgments", ("true",)), ("_rejected", "rejected judgments", ()))),
+    Layout("Label Studio", ("annotation_id", "annotator"), (*CONTENT, "id"), ("annotator",), ("*",),
+           ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time", "file_upload", "agreement",
+            "meta*")),
+)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The names of the task's, the worker's and the label's column; worker None where there is none. left_out: ((column,
+    why, values), ...) of the rows that do not count."""
+    task: str
+    worker: str | None
+    label: str
+    tool: str = ""
+    left_out: tuple = ()
+
+    def describe(self):
+        kind = f"{self.tool}'s table" if self.tool else "long table"
+        return f"{kind}: task={self.task}, worker={self.worker or 'the file'}, label={self.label}"
+
+
+def key(column):
+    """A column's name as the layouts have it: in small letters, without spaces."""
+    return column.lower().replace(" ", "_")
+
+
+def find_column(header, names):
+    """The column that has one of the names, the earlier the better; None where there is none."""
+    by_name = {key(column): column for column in reversed(header)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def find_roles(file, header, several=False):
+    """The Roles of a table with an answer in each row, None for one with a column for each annotator.
+
+    several: the file is one of several, which may be one annotator's each. Raises UserError where a column is missing, or
+    more than one may be the label.
+    """
+    names = {key(column) for column in header}
+    for layout in LAYOUTS:
+        if names.issuperset(layout.signs):
+            return _roles_of(layout, file, header)
+    sure = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
+    label = sure[2] or find_column(header, MORE_LABELS)
+    worker = sure[1] or find_column([name for name in header if name != label], MORE_WORKERS)
+    task = sure[0] or find_column([name for name in header if name not in (label, worker)], MORE_TASKS)
+    if task and worker and label:
+        return Roles(task, worker, label)
+    if several and task and label and (sure[2] or len(header) == 2):
+        return Roles(task, None, label)
+    in_rows = not task and not label and key(header[0]) in WORKER  # a row for each annotator
+    if in_rows or not sure[1] and not sure[2]:
+        return None
+    missing = next(kind for kind, column in zip(("task", "worker", "label"), (task, worker, label), strict=True)
+                   if column is None)
+    more = "" if missing != "worker" or several else "; with a file for each annotator: --answers ann.csv bob.csv"
+    raise UserError(f"{file}, line 1: columns {', '.join(header)}, none for the {missing}; expected "
+                    f"task, worker and label, or their names in --columns TASK WORKER LABEL{more}")
+
+
+def _roles_of(layout, file, header):
+    task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
+    if task is None:
+        raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
+                        f"{', '.join(layout.task[:4])}, or the names in --columns TASK WORKER LABEL")
+    others = {task, worker, *_matching(header, (*layout.others, *(name for name, *_ in layout.left_out)))}
+    labels = [name for name in _matching(header, layout.label) if name not in others]
+    with_gold = [name for name in labels if f"{key(name)}_gold" in map(key, header)]
+    labels = with_gold or labels
+    if len(labels) != 1:
+        found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
+        raise UserError(f"{file}: {layout.tool}'s table, where {found}; expected one, or the names in --columns {task} "
+                        f"{worker} LABEL")
+    left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
+                     if find_column(header, (name,)))
+    return Roles(task, worker, labels[0], layout.tool, left_out)
+
+
+def _matching(header, patterns):
+    """The columns that match a pattern, in the patterns' order; those of one pattern, CONTENT first."""
+    found = []
+    for pattern in patterns:
+        columns = [name for name in header if fnmatchcase(key(name), pattern) and name not in found]
+        ends = {name: re.split(r"[:.]", key(name), maxsplit=1)[-1] for name in columns}
+        found += sorted(columns, key=lambda name: CONTENT.index(ends[name]) if ends[name] in CONTENT else len(CONTENT))
+    return found

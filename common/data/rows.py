@@ -1,0 +1,146 @@
+"""Files of answers as rows: who gave which item which label, in any layout."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.data.exports import json_table
+from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key
+from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, normal, read_columns, take
+from common.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """L answers of a file: three Columns; `lines`, int (L,), the line or record of each, None where there is none; `unit`,
+    what the lines are; `layout`, what was taken for what, in a few words."""
+    item: Column
+    annotator: Column
+    label: Column
+    lines: np.ndarray | None
+    unit: str
+    layout: str
+
+
+def open_answers(file, where=()):
+    """The file itself where it is a table with separators, else the Frame of what is in its JSON."""
+    if isinstance(file, Frame):
+        return file
+    start = first_bytes(file)
+    start = start.decode(encoding_of(start), "ignore").lstrip("\ufeff").lstrip()[:1]
+    return json_table(file, where) if start in ("{", "[") else file
+
+
+def read_long(file, roles, where):
+    """The Rows of a table with an answer in each row."""
+    names = list(dict.fromkeys(name for name in (roles.task, roles.worker, roles.label) if name))
+    table, lines = select(file, names, where, roles.left_out)
+    unit = file.unit if isinstance(file, Frame) else "line"
+    item, label = whole(table[roles.task], roles.task, file, lines), whole(table[roles.label], roles.label, file, lines)
+    if roles.worker:
+        annotator = whole(table[roles.worker], roles.worker, file, lines)
+    else:
+        annotator = Column(np.zeros(len(lines), int), [normal(Path(str(file)).name.split(".")[0])])
+    layout = file.layout if isinstance(file, Frame) and file.layout else roles.describe()
+    return Rows(item, annotator, label, lines if unit else None, unit or "", layout)
+
+
+def roles_in(file, columns, several):
+    """The Roles of a file's columns, by the names that --columns gives or by the layouts; None for a table with a column for
+    each annotator."""
+    header = header_of(file)
+    if not columns:
+        return find_roles(file, header, several)
+    missing = [name for name in columns if normal(name) not in header]
+    if missing:
+        raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; it has {', '.join(header)}")
+    try:
+        left_out = find_roles(file, header).left_out
+    except (UserError, AttributeError):  # a layout that is not known
+        left_out = ()
+    return Roles(*map(normal, columns), left_out=left_out)
+
+
+def select(file, names, where=(), left_out=()):
+    """({name: Column}, lines) of a table's columns `names` (None: all), of the rows that count.
+
+    where: words COLUMN=VALUE of --where; of one column's values any will do. left_out: as in Roles, with a notice.
+    """
+    wanted = conditions(file, where)
+    more = [*wanted, *(name for name, *_ in left_out)]
+    names = header_of(file) if names is None else names
+    table, lines = read_columns(file, list(dict.fromkeys([*names, *more])))
+    keep = np.ones(len(lines), bool)
+    for name, values in wanted.items():
+        keep &= _is_one_of(table[name], values)
+        if not keep.any():
+            raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has {_some(table[name].values)}")
+    for why in dict.fromkeys(why for _, why, _ in left_out):
+        out = np.zeros(len(lines), bool)
+        for name, reason, values in left_out:
+            if reason == why:
+                out |= _is_one_of(table[name], values, fold=True) if values else ~_is_one_of(table[name], {""})
+        if (out & keep).any():
+            print(f"notice: {file}: {why} are left out: {(out & keep).sum()} of {keep.sum()} rows")
+        keep &= ~out
+    if not keep.all():
+        table, lines = {name: take(column, keep) for name, column in table.items()}, lines[keep]
+    return {name: table[name] for name in names}, lines
+
+
+def conditions(file, where):
+    """{column: values} of the words COLUMN=VALUE. Raises UserError for a column that the table does not have."""
+    wanted, header = {}, header_of(file) if where else ()
+    for word in where or ():
+        name, equal, value = word.partition("=")
+        if not equal:
+            raise UserError(f"--where {word}: expected COLUMN=VALUE")
+        if normal(name) not in header:
+            raise UserError(f"--where {word}: {file} has no column {name!r}; it has {', '.join(header)}")
+        wanted.setdefault(normal(name), set()).add(normal(value))
+    return wanted
+
+
+def _is_one_of(column, values, fold=False):
+    """bool (N,): whether a cell holds one of the values."""
+    held = np.array([(value.lower() if fold else value) in values for value in column.values], bool)
+    return held[column.codes] if len(held) else np.zeros(len(column.codes), bool)
+
+
+def _some(names):
+    return ", ".join(sorted(names)[:10]) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")
+
+
+def spot(file, lines, row):
+    """Where a row stands: `answers.csv, line 7`."""
+    return f"{file}, {isinstance(file, Frame) and file.unit or 'line'} {lines[row]}"
+
+
+def whole(column, name, file, lines):
+    """The column, after a check that no cell of it is empty."""
+    empty = np.flatnonzero(column.codes == column.values.index("")) if "" in column.values else ()
+    if len(empty):
+        raise UserError(f"{spot(file, lines, empty[0])}: nothing in column {name!r}; expected a value in every row")
+    return column
+
+
+def not_annotators(names):
+    """Those of a wide table's columns that are the truth or a vote, and no annotator's."""
+    return [name for name in names if key(name) in NOT_AN_ANNOTATOR]
+
+
+def concatenate(parts):
+    """The Rows of several files one after another, and int (L,), the file of each."""
+    merged = []
+    for name in ("item", "annotator", "label"):
+        columns = [getattr(part, name) for part in parts]
+        names = [name for column in columns for name in column.values]
+        codes, values = pd.factorize(pd.Index(names, dtype=object))
+        starts = np.cumsum([0, *(len(column.values) for column in columns)])
+        merged.append(Column(np.concatenate([codes[start + column.codes] if len(column.codes) else column.codes
+                                             for start, column in zip(starts, columns, strict=False)]), list(values)))
+    lines = np.concatenate([np.full(len(part.label.codes), -1) if part.lines is None else part.lines for part in parts])
+    layouts = list(dict.fromkeys(part.layout for part in parts))
+    part = np.repeat(np.arange(len(parts)), [len(part.label.codes) for part in parts])
+    return Rows(*merged, lines, "", "; ".join(layouts)), part

@@ -1,0 +1,158 @@
+"""The exports of annotation tools in JSON: how a tool's record is known, and the answers that it holds.
+
+Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. It raises ValueError
+for what one label cannot stand for. EXPORTS, at the end, lists them.
+"""
+from common.data.layouts import CONTENT
+
+SKIP = "left out"  # the key of a row that is none
+
+
+def one(value):
+    """The one label in a value, which may be in lists and objects. Raises ValueError where there are several, or none."""
+    if isinstance(value, list):
+        if len(value) != 1:
+            names = ", ".join(str(each)[:30] for each in value[:4])
+            raise ValueError(f"{len(value)} labels in one answer ({names or 'none'})")
+        return one(value[0])
+    if isinstance(value, dict):
+        chosen = [name for name, each in value.items() if each is True]
+        if value and all(isinstance(each, bool) for each in value.values()):  # {"cat": true, "dog": false}
+            return one(chosen)
+        for name in ("choice", "choices", "label", "value", "rating", "on"):
+            if name in value:
+                return one(value[name])
+        if len(value) != 1:
+            raise ValueError(f"an object of {', '.join(map(str, value))[:80]} where a label should be")
+        return one(*value.values())
+    if value is None or value == "":
+        raise ValueError("nothing where a label should be")
+    return value
+
+
+def item_of(record, *more):
+    """The item's name: the first of the keys `more` and CONTENT that holds text or a number."""
+    for name in (*more, *CONTENT):
+        value = record.get(name)
+        if isinstance(value, str | int | float) and value != "" and not str(value).startswith("data:"):
+            return value
+    texts = [value for value in record.values() if isinstance(value, str) and value and not value.startswith("data:")]
+    return texts[0] if texts else ""
+
+
+def _person(value):
+    """The name of an annotator, who may be an object."""
+    if isinstance(value, dict):
+        return next((value[name] for name in ("email", "username", "name", "id") if value.get(name)), "")
+    return "" if value is None else value
+
+
+# --- Label Studio --------------------------------------------------------------------------------------------------
+
+def _is_label_studio(record):
+    return isinstance(record.get("data"), dict) and isinstance(record.get("annotations", record.get("completions")), list)
+
+
+def _label_studio(record, _):
+    task = item_of(record["data"]) or record["id"]
+    for annotation in record.get("annotations", record.get("completions")):
+        answers = [(each.get("from_name", ""), each["value"]) for each in annotation["result"] if "value" in each]
+        if annotation.get("was_cancelled") or annotation.get("skipped"):
+            yield {SKIP: "cancelled annotations"}
+        elif annotation.get("ground_truth") and annotation.get("completed_by") is None:
+            yield {SKIP: "annotations of the truth"}
+        elif not answers:
+            yield {SKIP: "annotations without a result"}
+        else:
+            for question, value in answers:
+                found = [value[name] for name in ("choices", "rating", "number", "taxonomy") if name in value]
+                if not found:
+                    raise ValueError(f"{question or 'a result'} is a region or a text ({', '.join(value)[:60]}), no class")
+                yield {"task": task, "worker": _person(annotation.get("completed_by")), "label": one(found[0]),
+                       "question": question}
+
+
+# --- Prodigy --------------------------------------------------------------------------------------------------------
+
+def _is_prodigy(record):
+    return "_task_hash" in record or "answer" in record and ("accept" in record or "_session_id" in record)
+
+
+def _prodigy(record, document):
+    row = {"task": item_of(record) or record["_input_hash"],
+           "worker": _person(record.get("_annotator_id") or record.get("_session_id"))}
+    answer = record.get("answer", "accept")
+    if record.get("spans"):
+        raise ValueError("spans of a text or an image, which are not classes")
+    if "accept" not in record and "label" in record and len({str(each.get("label")) for each in document}) == 1:
+        if answer == "ignore":
+            yield {SKIP: "ignored tasks"}
+        else:
+            yield row | {"label": answer}  # one question for all: yes or no
+    elif answer != "accept":
+        yield {SKIP: "rejected and ignored tasks"}
+    elif record.get("accept") == []:
+        yield {SKIP: "tasks without a choice"}
+    else:
+        yield row | {"label": one(record.get("accept", record.get("label")))}
+
+
+# --- Argilla --------------------------------------------------------------------------------------------------------
+
+def _is_argilla(record):
+    return ("responses" in record and "fields" in record) or any(name.endswith(".responses") for name in record)
+
+
+def _argilla(record, _):
+    task = item_of(record, "external_id", "id") if "id" in record else item_of(record.get("fields", record))
+    for question, response in _responses(record):
+        if response.get("status") in ("discarded", "draft"):
+            yield {SKIP: "discarded responses and drafts"}
+        elif response.get("value") is not None:
+            yield {"task": task, "worker": _person(response.get("user_id") or response.get("user")),
+                   "label": one(response["value"]), "question": question}
+
+
+def _responses(record):
+    """Yields (question, {user_id, value, status}) of any of Argilla's three forms."""
+    responses = record.get("responses")
+    if isinstance(responses, dict):  # version 2: {question: [{value, user_id}]}
+        for question, given in responses.items():
+            yield from ((question, each) for each in given)
+    elif isinstance(responses, list):  # version 1: [{user_id, status, values: {question: {value}}}]
+        for each in responses:
+            for question, value in (each.get("values") or {}).items():
+                yield question, value | {"user_id": each.get("user_id"), "status": each.get("status")}
+    for name in record:  # as a data set: question.responses, question.responses.users, .status
+        if name.endswith(".responses"):
+            values = record[name] or []
+            users, status = (record.get(f"{name}.{more}") or [None] * len(values) for more in ("users", "status"))
+            for value, user, state in zip(values, users, status, strict=True):
+                yield name.removesuffix(".responses"), {"value": value, "user_id": user, "status": state}
+
+
+# --- doccano --------------------------------------------------------------------------------------------------------
+
+def _is_doccano(record):
+    labels = record.get("label", record.get("labels", record.get("annotations")))
+    return isinstance(labels, list) and ("text" in record or "filename" in record or "data" in record) and "id" in record
+
+
+def _doccano(record, _):
+    task = item_of(record, "filename", "id")
+    if isinstance(record.get("annotations"), list):  # version 0: [{label, user}]
+        for each in record["annotations"]:
+            yield {"task": task, "worker": _person(each["user"]), "label": one(each["label"])}
+        return
+    labels = record.get("label", record.get("labels"))
+    worker = _person(next((record[name] for name in ("annotator", "user", "username") if record.get(name)), None))
+    if labels and isinstance(labels[0], list):
+        raise ValueError("spans of a text, which are not classes")
+    yield {"task": task, "worker": worker, "label": one(labels)} if labels else {SKIP: "examples without a label"}
+
+
+# (the tool, whether a record is its, the record's reader, what is taken for the task and the worker)
+EXPORTS = (("Label Studio", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
+           ("Prodigy", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
+           ("Argilla", _is_argilla, _argilla, "task=id, worker=user_id"),
+           ("doccano", _is_doccano, _doccano, "task=filename or id, worker=user"))

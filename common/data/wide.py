@@ -1,0 +1,152 @@
+"""Tables of answers with a column for each annotator, or a row for each."""
+import re
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from common.data.class_names import NOTHING, plain
+from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
+from common.data.rows import Rows, not_annotators, select, spot, whole
+from common.data.tables import Column, Frame
+from common.system.errors import UserError
+
+COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
+LONG = 8  # rows from which three columns of pairs that never repeat are no accident
+
+
+def read_wide(file, classes, where=()):
+    """The Rows of a table with a column for each annotator and nothing where there is no answer.
+
+    The items' names are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds
+    what no other does, or running numbers, more than there are labels. Else they are the rows' numbers, from 0.
+    """
+    table, lines = select(file, None, where)
+    names = [name for name in table if name not in {word.partition("=")[0] for word in where or ()}
+             and (name or table[name].values != [""])]  # some programs write an empty one at the end
+    if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
+        names = names[1:]
+    _check_header(file, table, lines)
+    if _is_a_row_for_each_annotator(table, names):
+        return _read_transposed(file, table, names, lines)
+    first = table[names[0]] if names else Column(np.zeros(0, int), [])
+    for name in not_annotators(names[1:]):
+        more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
+        print(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
+        names.remove(name)
+    if len(names) < 2:
+        raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
+                        "annotator")
+    values = [set(table[name].values) - NOTHING for name in names]
+    others = set().union(*values[1:])
+    distinct = len(first.values) == len(first.codes) and "" not in first.values
+    unlike = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
+    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
+    if not named and len(names) == 3:
+        _refuse_long(file, table, names)
+    if named or (distinct and unlike):
+        item, task = whole(first, names[0], file, lines), names[0]
+        if not distinct:
+            again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
+            raise UserError(f"{spot(file, lines, again)}: {item.values[item.codes[again]]!r} a second time; expected a row "
+                            f"for each item, or {COLUMNS}")
+        names, values = names[1:], values[1:]
+    else:
+        item, task = Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number"
+    # one column after another, then sorted by rows
+    labels = pd.Index(sorted(set().union(*values)))
+    codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+    if not classes:
+        _check_annotators(file, table, names, codes, plain(list(labels)))
+    row, annotator = np.nonzero(codes >= 0)
+    _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
+    layout = f"a column for each annotator: task={task or 'the first column'}, {names[0]} to {names[-1]}"
+    return Rows(Column(item.codes[row], item.values), Column(annotator, names),
+                Column(codes[row, annotator], list(labels)), lines[row], _unit(file), layout)
+
+
+def _unit(file):
+    return isinstance(file, Frame) and file.unit or "line"
+
+
+def _check_header(file, table, lines):
+    """Raises UserError where the first line is an answer like those below."""
+    again = [name for name in table if name and not name.isdigit() and name in table[name].values]
+    if len(again) > 1 or (again and len(table) == 3 and len(lines) > 2):
+        raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
+                        "first line with the columns' names: task,worker,label")
+
+
+def _is_a_row_for_each_annotator(table, names):
+    """Whether the first column is named as the annotators' and no other as the items', or the other columns are all named
+    like files of one kind."""
+    if len(names) < 3 or find_column(names[1:], TASK):
+        return False
+    first, ends = table[names[0]], {re.search(r"\.[A-Za-z]\w{1,4}$|$", name).group().lower() for name in names[1:]}
+    distinct = len(first.values) == len(first.codes) and "" not in first.values
+    files = len(ends) == 1 and ends != {""}
+    return distinct and (key(names[0]) in (*WORKER, *MORE_WORKERS) or files and not _like_files(first.values))
+
+
+def _like_files(names):
+    return all(re.search(r"\.[A-Za-z]\w{1,4}$", name) for name in names)
+
+
+def _read_transposed(file, table, names, lines):
+    """The Rows of a table with a row for each annotator and a column for each item."""
+    people, items = table[names[0]], names[1:]
+    print(f"notice: {file}: taken as a row for each of {len(people.values)} annotators and a column for each of "
+          f"{len(items)} items")
+    labels = pd.Index(sorted(set().union(*(table[name].values for name in items)) - NOTHING))
+    codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in items], 1)
+    row, item = np.nonzero(codes >= 0)
+    layout = f"a row for each annotator: worker={names[0] or 'the first column'}, {items[0]} to {items[-1]}"
+    return Rows(Column(item, items), Column(people.codes[row], people.values), Column(codes[row, item], list(labels)),
+                lines[row], _unit(file), layout)
+
+
+def _refuse_long(file, table, names):
+    """Raises UserError for three columns that look like a task, a worker and a label under other names: no pair of the
+    first two comes twice, and each comes in several pairs."""
+    first, second = (table[name] for name in names[:2])
+    rows = len(first.codes)
+    pairs = len(np.unique(first.codes.astype(np.int64) * (len(second.values) + 1) + second.codes))
+    if rows >= LONG and pairs == rows and max(len(first.values), len(second.values)) < rows:
+        raise UserError(f"{file}, line 1: columns {', '.join(names)}, which look like a task, a worker and a label, as no "
+                        f"pair of the first two comes twice; expected them named: --columns {' '.join(names)}")
+
+
+def _check_annotators(file, table, names, codes, written):
+    """Raises UserError for a column that seems to be no annotator's. codes: int (N, M) into `written`, the labels."""
+    odd = _unlike_the_others(codes, [name.lower() for name in written])
+    if odd is not None:
+        raise UserError(f"{file}, line 1: columns {', '.join(table)[:120]}; expected task, worker and label, or their "
+                        "names in --columns TASK WORKER LABEL, or a column of labels for each annotator and no others: "
+                        f"hardly anything in {names[odd]!r} is in another; if it is labels, name all there are in --classes")
+
+
+def _refuse_minus_one(file, names, labels, code, annotator, lines):
+    """Raises UserError where -1 seems to stand for no answer."""
+    written = set(plain(list(labels)))
+    if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
+        cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[code]])[0]
+        raise UserError(f"{spot(file, lines, cell)}: -1 in column {names[annotator[cell]]!r}; expected nothing "
+                        "where there is no answer, or -1 named in a table of task, worker and label")
+
+
+def _ascend(column):
+    """Whether the cells of a column are whole numbers, each larger than the one before."""
+    cells = [column.values[code] for code in column.codes]
+    return all(re.fullmatch(r"\d+", cell) for cell in cells) and bool((np.diff(np.array(cells, float)) > 0).all())
+
+
+def _unlike_the_others(codes, names):
+    """The first column that has hardly a value in common with any other where another has one too, so that it is no
+    annotator's; None where there is none. codes: int (N, M) into names, -1 for nothing."""
+    met = codes[(codes >= 0).sum(1) > 1]
+    values = [{names[code] for code in np.unique(theirs[theirs >= 0])} for theirs in met.T]
+    columns = Counter(value for theirs in values for value in theirs)
+    shared = [sum(columns[value] > 1 for value in theirs) for theirs in values]
+    if not any(shared) and len(columns) > 2:
+        return 0
+    return next((k for k, theirs in enumerate(values) if len(theirs) > 2 and 4 * shared[k] < len(theirs)), None)

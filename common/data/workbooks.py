@@ -1,0 +1,70 @@
+"""Excel's workbooks and Parquet's tables, read by pandas where its reader is installed, as CSV text."""
+import io
+
+import pandas as pd
+
+from common.data.opening import MB, UNPACKED, ZIP, zip_total
+from common.system.errors import UserError
+
+OLD_EXCEL, PARQUET = b"\xd0\xcf\x11\xe0", b"PAR1"
+LARGEST = 256 * MB  # bytes of such a file
+CELLS = 200_000_000  # of a table, which a small file may claim to hold
+
+
+def is_one(start):
+    """Whether a file that begins with these bytes is a workbook or a Parquet table."""
+    return start[:4] in (ZIP, OLD_EXCEL, PARQUET)
+
+
+def as_csv(content, start, name):
+    """BytesIO: the first sheet of a workbook, or a Parquet table, as CSV in UTF-8.
+
+    content: the open file; start: its first bytes. Raises UserError where it cannot be read, or its reader is missing.
+    """
+    kind, package, read = {ZIP: ("an Excel workbook", "openpyxl", _read_sheet),
+                           OLD_EXCEL: ("an old Excel workbook (.xls)", "xlrd", _read_sheet),
+                           PARQUET: ("a Parquet table", "pyarrow", _read_parquet)}[start[:4]]
+    source = content.read(LARGEST + 1)
+    if len(source) > LARGEST:
+        raise UserError(f"{name}: {kind} of more than {LARGEST // MB} MB; expected it saved as CSV")
+    try:
+        table = read(source)
+    except ImportError:
+        raise UserError(f"{name}: {kind}, and its reader is not installed; expected it saved as CSV, or the reader: "
+                        f"pip install {package}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # the readers raise many kinds
+        why = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise UserError(f"{name}: {kind} that cannot be read ({why}); expected it saved as CSV") from None
+    text = as_text(table)
+    return io.BytesIO(text.to_csv(index=False).encode("utf-8", "replace"))
+
+
+def _read_sheet(source):
+    """The DataFrame of a workbook's first sheet; its cells as they are."""
+    if source[:4] == ZIP and zip_total(source) > UNPACKED:
+        raise ValueError(f"more than {UNPACKED // MB} MB when unpacked")
+    return pd.read_excel(io.BytesIO(source), dtype=object, na_filter=False)
+
+
+def _read_parquet(source):
+    """The DataFrame of a Parquet table, with its index if that has a name."""
+    import pyarrow.parquet
+    facts = pyarrow.parquet.read_metadata(io.BytesIO(source))
+    if facts.num_rows * max(1, facts.num_columns) > CELLS:
+        raise ValueError(f"{facts.num_rows} rows of {facts.num_columns} columns")
+    table = pd.read_parquet(io.BytesIO(source))
+    return table.reset_index() if table.index.name is not None else table
+
+
+def as_text(table):
+    """The table with its cells as strings, nothing where there is no value; whole numbers have no decimals."""
+    table = table.reset_index(drop=True)
+    for place in range(table.shape[1]):
+        values = table.iloc[:, place]
+        if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+            values = values.astype("Int64")
+        text = values.astype(object).where(values.notna(), "").map(str)
+        table.isetitem(place, text)
+    return table

@@ -1,0 +1,249 @@
+"""The layouts of answers that tools, spreadsheets and pandas write: each read as the same crowd, or refused."""
+import io
+import json
+import zipfile
+
+import pandas as pd
+import pytest
+
+from common.data import workbooks
+from common.data.answers import read_answers, read_labels
+from common.data.item_names import FILE_NAMES, SEVERAL, find_items
+from common.system.errors import UserError
+
+CROWD = [("a.png", "ann", "cat"), ("a.png", "bob", "dog"), ("b.png", "ann", "dog"), ("c.png", "ann", "cat"),
+         ("c.png", "bob", "cat"), ("b.png", "bob", "dog")]
+TABLE = pd.DataFrame(CROWD, columns=["task", "worker", "label"])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content, name="answers.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return write_file
+
+
+def triples(answers):
+    return sorted((answers.items[i].rpartition("/")[2], answers.annotators[a], answers.classes[c])
+                  for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True))
+
+
+def table(header, row, more=""):
+    """The crowd as CSV: `row` is a format of task, worker and label; `more`, further lines."""
+    return header + "\n" + "".join(row.format(t=t, w=w, c=c) + "\n" for t, w, c in CROWD) + more
+
+
+def by_item():
+    return {task: [(worker, label) for t, worker, label in CROWD if t == task] for task in ("a.png", "b.png", "c.png")}
+
+
+def lines(records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def label_studio():
+    return json.dumps([{"id": k, "data": {"image": f"/data/upload/3/3f2a9b1c-{task}"}, "annotations": [
+        {"id": 1, "completed_by": {"id": 4, "email": worker}, "was_cancelled": False, "result": [
+            {"type": "choices", "from_name": "animal", "to_name": "image", "value": {"choices": [label]}}]}
+        for worker, label in given] + [{"completed_by": 9, "was_cancelled": True, "result": []}]}
+        for k, (task, given) in enumerate(by_item().items())])
+
+
+def zipped(*names):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("__MACOSX/._answers.csv", "")
+        for name in names:
+            archive.writestr(name, TABLE.to_csv(index=False))
+    return content.getvalue()
+
+
+LAYOUTS = {
+    "coder": table("unit,coder,code", "{t},{w},{c}"),
+    "zip": zipped("folder/answers.csv"),
+    "pandas columns": TABLE.to_json(),
+    "pandas records": TABLE.to_json(orient="records"),
+    "pandas split": TABLE.to_json(orient="split"),
+    "pandas index": TABLE.to_json(orient="index"),
+    "pandas table": TABLE.to_json(orient="table", index=False),
+    "pandas lines": TABLE.to_json(orient="records", lines=True),
+    "pandas columns, wide": TABLE.pivot(index="task", columns="worker", values="label").reset_index().to_json(),
+    "one label in a list": lines({"task": t, "worker": w, "label": [c]} for t, w, c in CROWD),
+    "one label in JSON": table("task;worker;label", '{t};{w};"[""{c}""]"'),
+    "people in rows": "annotator,a.png,b.png,c.png\nann,cat,dog,cat\nbob,dog,dog,cat\n",
+    "people in rows without a name": ",a.png,b.png,c.png\nann,cat,dog,cat\nbob,dog,dog,cat\n",
+    "a column of gold": "task,ann,bob,gold,mv\na.png,cat,dog,cat,cat\nb.png,dog,dog,dog,dog\nc.png,cat,cat,cat,cat\n",
+    "Label Studio": label_studio(),
+    "Label Studio's CSV": table("annotation_id,annotator,created_at,id,image,lead_time,animal",
+                                "1,{w},2026-01-01,7,/data/upload/3/3f2a9b1c-{t},1.5,{c}"),
+    "Prodigy": lines([{"image": t, "options": [{"id": "cat"}, {"id": "dog"}], "accept": [c], "answer": "accept",
+                       "_task_hash": 1, "_session_id": w} for t, w, c in CROWD]
+                     + [{"image": "a.png", "accept": [], "answer": "ignore", "_task_hash": 1, "_session_id": "cas"}]),
+    "doccano": lines({"id": t, "text": "words", "label": [c], "username": w} for t, w, c in CROWD),
+    "doccano, version 0": lines({"id": t, "text": "words", "annotations": [{"label": c, "user": w} for w, c in given]}
+                                for t, given in by_item().items()),
+    "Argilla": json.dumps([{"id": t, "fields": {"text": "words"}, "responses": {"animal": [
+        {"value": c, "user_id": w} for w, c in given]}} for t, given in by_item().items()]),
+    "Argilla, version 1": json.dumps([{"id": t, "fields": {"text": "words"}, "responses": [
+        {"user_id": w, "status": "submitted", "values": {"animal": {"value": c}}} for w, c in given]}
+        for t, given in by_item().items()]),
+    "Argilla, as a data set": lines({"id": t, "animal.responses": [c for _, c in given], "animal.responses.users": [
+        w for w, _ in given]} for t, given in by_item().items()),
+    "Mechanical Turk": table('HITId,WorkerId,AssignmentStatus,Input.image_url,Input.size,Answer.animal,Approve,Reject',
+                             "H,{w},Approved,https://e.org/{t},9,{c},x,",
+                             "H,cas,Rejected,https://e.org/a.png,9,dog,,\nH,cas,Submitted,https://e.org/b.png,9,dog,,no\n"),
+    "Toloka": table("INPUT:image,OUTPUT:result,GOLDEN:result,ASSIGNMENT:worker_id,ASSIGNMENT:status",
+                    "https://e.org/{t},{c},,{w},APPROVED\n,,,,",
+                    "https://e.org/a.png,dog,,cas,REJECTED\n").replace(",", "\t"),
+    "Appen": table("_unit_id,_worker_id,_tainted,animal,image_url,animal_gold", "1,{w},false,{c},http://e.org/{t},",
+                   "1,cas,true,dog,http://e.org/a.png,\n"),
+    "Zooniverse": pd.DataFrame([(k, w, 5, json.dumps([{"task": "T0", "value": c}]), json.dumps({"5": {"Filename": t}}))
+                                for k, (t, w, c) in enumerate(CROWD)], columns=[
+        "classification_id", "user_name", "subject_ids", "annotations", "subject_data"]).to_csv(index=False),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_holds_the_same_crowd(write, layout, capsys):
+    answers = read_answers(write(LAYOUTS[layout]))
+    assert triples(answers) == sorted(CROWD) and answers.classes == ["cat", "dog"]
+    said = capsys.readouterr().out
+    assert "warning" not in said
+    if layout in ("Mechanical Turk", "Toloka", "Appen", "Label Studio", "Prodigy", "a column of gold"):
+        assert "left out" in said
+    assert answers.describe().endswith("; 3 items, 2 annotators, 2 classes") and layout.split(",")[0].split("'")[0] in (
+        answers.describe() if layout[0].isupper() else layout)
+
+
+def test_a_wide_table_s_truth(write):
+    names, labels, _ = read_labels(write(LAYOUTS["a column of gold"]), ["cat", "dog"], "no answer has")
+    assert names == ["a.png", "b.png", "c.png"] and labels.tolist() == [0, 1, 0]
+
+
+def test_what_was_taken_for_what(write):
+    answers = read_answers(write(LAYOUTS["coder"]))
+    assert answers.describe() == "long table: task=unit, worker=coder, label=code; 3 items, 2 annotators, 2 classes"
+
+
+def test_a_file_for_each_annotator(write):
+    files = [write("".join(["task,label\n", *(f"{t},{c}\n" for t, w, c in CROWD if w == name)]), f"{name}.csv")
+             for name in ("ann", "bob")]
+    answers = read_answers(files)
+    assert triples(answers) == sorted(CROWD) and answers.place(3).endswith("bob.csv, line 2")
+    doccano = [write(lines({"id": t, "text": "words", "label": [c]} for t, w, c in CROWD if w == name), f"{name}.jsonl")
+               for name in ("ann", "bob")]
+    assert triples(read_answers(doccano)) == sorted(CROWD)
+    halves = [write(TABLE[part].to_csv(index=False), f"{k}.csv") for k, part in enumerate((slice(0, 3), slice(3, 6)))]
+    assert triples(read_answers(halves)) == sorted(CROWD)
+    with pytest.raises(UserError, match="none for the worker; .*a file for each annotator: --answers ann.csv bob.csv"):
+        read_answers(files[:1])
+
+
+def test_some_rows_alone(write):
+    content = table("task,worker,label,round", "{t},{w},{c},2", "a.png,cas,dog,1\nb.png,cas,dog,3\n")
+    assert triples(read_answers(write(content), where=["round=2"])) == sorted(CROWD)
+    assert len(read_answers(write(content), where=["round=2", "round=1", "worker=cas", "worker=ann"])) == 4
+    for words, message in ((["turn=2"], "--where turn=2: .* no column 'turn'; it has task, worker, label, round"),
+                           (["round"], "--where round: expected COLUMN=VALUE"),
+                           (["round=7"], "--where round=7: no row of .*; column 'round' has 1, 2, 3")):
+        with pytest.raises(UserError, match=message):
+            read_answers(write(content), where=words)
+    wide = "task,batch,ann,bob\na,1,cat,dog\nb,1,dog,dog\nc,2,cat,cat\n"
+    assert len(read_answers(write(wide), where=["batch=1"])) == 4
+    two = json.dumps([{"id": 1, "data": {"text": t}, "annotations": [{"completed_by": w, "result": [
+        {"from_name": name, "value": {"choices": [c]}} for name, c in (("animal", c), ("size", "big"))]}]}
+        for t, w, c in CROWD])
+    assert triples(read_answers(write(two), where=["question=animal"])) == sorted(CROWD)
+    with pytest.raises(UserError, match="answers to 2 questions, animal, size; .*: --where question=animal"):
+        read_answers(write(two))
+
+
+def many(label, items=30):
+    return "task,worker,label\n" + "".join(f"i{k},{w},{label(k)}\n" for k in range(items) for w in ("ann", "bob"))
+
+
+@pytest.mark.parametrize("content, message", [
+    ("\n".join(",".join(row) for row in CROWD), "line 1: 'a.png' stands in the rows below too, so there is no header"),
+    ("1,2,1\n1,3,2\n2,2,1\n", "line 1: two columns are named '1'; expected a header: a first line of names"),
+    ("task,worker,label\n1.58292E+18,ann,cat\n", "'1.58292E[+]18' is a number that a spreadsheet has"),
+    ("task,worker,label\na,1.5e+09,cat\n", "worker '1.5e[+]09' is a number that a spreadsheet has shortened"),
+    (table("task;worker;label", '{t};{w};{c}', 'd.png;ann;"cat,dog"\n'), "line 8: 'cat,dog', which are 2 labels in"),
+    (table("task;worker;label", '{t};{w};{c}', 'd.png;ann;"[""cat"", ""dog""]"\n'), "line 8: .* has 2 labels in one answer"),
+    (table("task;worker;label", '{t};{w};{c}', "d.png;ann;['cat', 'dog']\n"), "line 8: .* has 2 labels in one answer"),
+    (many(lambda k: k / 7), "the labels are 2. different numbers with decimals, .*: measurements, not classes"),
+    (many(lambda k: f"text {k}") + "".join(f"i0,c{k},other {k}\n" for k in range(30)),
+     "60 classes of 30 items; expected fewer classes than items"),
+    (json.dumps({"ann": dict.fromkeys("0123", "cat"), "bob": dict.fromkeys("0123", "dog")}), "as pandas' to_json"),
+    ('{"task": "a", "worker": "ann", "label": "cat"}\n{"task": "a", "worker"\n', "line 2: not JSON .* on each line"),
+    (lines({"id": t, "text": "words", "label": [[0, 3, "PER"]]} for t, _, _ in CROWD), "line 1: spans of a text"),
+    (lines({"id": t, "text": "words", "label": ["cat", "dog"]} for t, _, _ in CROWD), "2 labels in one answer .cat, dog"),
+    (table("HITId,WorkerId,Input.image,Answer.animal,Answer.size", "H,{w},{t},{c},big"),
+     "Turk's table, where columns Answer.animal, Answer.size may each be the label; expected one, .*--columns Input"),
+    (zipped("ann.csv", "bob.csv"), "a zip archive of 2 files .ann.csv, bob.csv.; expected one table in it: unpack it"),
+    (b"PK\x03\x04 broken", "a zip archive that cannot be read"),
+    (b"PAR1 broken", "a Parquet table that cannot be read"),
+])
+def test_refused_with_the_reason(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read_answers(write(content))
+
+
+def test_names_that_are_the_same(write, capsys):
+    """Numbers with and without zeros behind the point; one name in two Unicode forms."""
+    answers = read_answers(write("task,worker,label\n1,1,1\n1.0,2,1.0\n2,1.0,1.5\n2,2,2.0\n3,Jose\u0301,2\n3,Jos\u00e9,2\n"),
+                           duplicates="count")
+    assert answers.classes == ["1", "1.5", "2"] and answers.items == ["1", "2", "3"]
+    assert answers.annotators == ["1", "2", "Jos\u00e9"]
+    assert read_answers(write("task,worker,label\na,x,0\nb,x,1\na,y,0\n"), classes=["0.0", "1.0"]).classes == ["0", "1"]
+    capsys.readouterr()
+    read_answers(write(table("task,worker,label", "{t},{w},1\n{t}2,{w},01")))
+    assert "'01' and '1' are two classes; is one of them misspelt?" in capsys.readouterr().out.replace(
+        "'1' and '01'", "'01' and '1'")
+
+
+def test_names_with_zeros_before_them_are_a_warning(write, capsys):
+    read_answers(write(table("task,worker,label", "{t},{w},{c}", "a.png,7,cat\na.png,07,cat\n")))
+    assert "'7' and '07' are two annotators; is one of them miswritten?" in capsys.readouterr().out
+
+
+def test_more_annotators_than_items_are_a_warning(write, capsys):
+    read_answers(write("task,a,b,c\n1,x,y,x\n2,x,y,y\n"))
+    assert "3 annotators of 2 items; are the columns the right ones?" in capsys.readouterr().out
+
+
+def test_excel_and_parquet(write, monkeypatch):
+    content = io.BytesIO()
+    try:
+        TABLE.to_excel(content, index=False)
+        assert triples(read_answers(write(content.getvalue(), "answers.xlsx"))) == sorted(CROWD)
+    except ImportError:
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("xl/workbook.xml", "")
+        with pytest.raises(UserError, match="an Excel workbook, and its reader is not installed; .*pip install openpyxl"):
+            read_answers(write(content.getvalue()))
+    pytest.importorskip("pyarrow")
+    content = io.BytesIO()
+    TABLE.to_parquet(content)
+    file = write(content.getvalue(), "answers.parquet")
+    assert triples(read_answers(file)) == sorted(CROWD)
+    monkeypatch.setattr(workbooks, "CELLS", 10)
+    with pytest.raises(UserError, match="a Parquet table that cannot be read .6 rows of 3 columns"):
+        read_answers(file)
+
+
+@pytest.mark.parametrize("name, item", [
+    ("https://e.org/birds/a.png?size=1", 0), ("C:\\pictures\\birds\\a.png", 0), ("3f2a9b1c-a.png", 0), ("B.PNG", 1),
+    ("b", 1), ("https://e.org/one/x.jpg", 2), ("https://e.org/x.jpg", SEVERAL), ("Caf\u00e9.png", 4),
+    ("https://e.org/Caf%C3%A9.png", 4), ("other.png", -1), ("", -1),
+])
+def test_names_as_exports_change_them(name, item):
+    there = ["birds/a.png", "birds/b.Png", "one/x.jpg", "two/x.jpg", "Cafe\u0301.png"]
+    assert find_items(there, [name], FILE_NAMES) == [item]
+
+
+def test_names_of_what_is_no_file():
+    assert find_items(["https://e.org/a", "https://e.org/b"], ["a", "b", "c"]).tolist() == [0, 1, -1]
+    assert find_items(["a", "b"], ["x/a", "y/a", "b"]).tolist() == [-1, -1, 1]  # either may be another item
+    assert find_items(["a", "b"], ["A", "a"]).tolist() == [-1, 0]
