@@ -24,7 +24,7 @@ from common.system.errors import UserError, first_few
 from common.system.files import replace_file
 
 DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
-COPIES = 3  # of an image of four bytes a pixel, while it is decoded, turned and converted
+COPIES = 2  # of an image of four bytes a pixel, while it is decoded, turned and converted
 
 
 def cache_folder():
@@ -141,6 +141,7 @@ def decode_into(images, readable, checksums, files, size, mode, fit):
         try:
             with open_image(files[index]) as image, budget.of(decoded_bytes(image, size, mode)):
                 images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
+                image.close()  # while its bytes still count
             readable[index] = True
         except NotAnImage:
             readable[index] = False

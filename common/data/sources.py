@@ -310,11 +310,12 @@ def _ready(image, size, mode):
     """An opened image as it is meant: turned as its camera says, of 8 bits, over white where it is transparent. A large
     JPEG is decoded no larger than it is needed."""
     image.draft(mode, (size, size))
-    image = eight_bits(ImageOps.exif_transpose(image))
+    ImageOps.exif_transpose(image, in_place=True)
+    image = eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)  # a copy of a large image is large
 
 
 def crop(image, size, mode):
