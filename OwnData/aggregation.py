@@ -177,6 +177,7 @@ def run(dataset, options, methods):
         found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
         summary = summarise(dataset, estimates, seconds, started) | found
         write_page(folder, summary, dataset, items, estimates[source])
+        summary["seconds"] = round(time.perf_counter() - started, 3)
         folder.write_json("summary.json", summary)
     print(f"\n{console.table(summary)}\n")
     say_crowd(summary, folder)

@@ -53,7 +53,7 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
             assert state["best"]["epoch"] == selected + 1 and state["best"]["score"] == max(score)
     assert summary["best_method"] == max(scores, key=scores.get) == "max-mig"
     assert summary["methods"]["max-mig-forecaster"]["selected_epoch"] == summary["methods"]["max-mig"]["selected_epoch"]
-    table = capsys.readouterr().out.split("best test epoch")[1]
+    table = capsys.readouterr().out.split("best test")[1]
     assert table.index("max-mig") < table.index("majority-vote")  # ranked by score
     assert summary["label_source"] == "label-model" and (
         summary["label_accuracy"] == summary["label_estimates"]["label-model"])

@@ -3,35 +3,43 @@ from tqdm import tqdm
 
 from common.crowd.held_out import HELD_OUT
 from common.names import ENSEMBLE, FORECASTER
-from common.output import console
+
+WIDTH = 80  # columns of a terminal
 
 
 def table(summary):
-    """The summary's methods as text, those with the best held-out log-likelihood first where there is one: last epoch
-    first, the best test epoch beside it and named for what it is."""
-    rows = []
-    for name, method in ranked(summary["methods"]).items():
-        last, best = method["last"] or {}, method["best"] or {}
-        rows.append({
-            "method": name,
-            "held-out LL": f"{method[HELD_OUT]:.4f}" if HELD_OUT in method else "",
-            "last epoch": percent(last.get("test_accuracy")),
-            "last AUC": percent(last.get("test_auc")),
-            "selected epoch": f"{percent(method['selected']['test_accuracy'])} ({method['selected_epoch']})"
-                              if "selected" in method else "",
-            "best test epoch": f"{percent(best.get('test_accuracy'))} ({method['best_epoch']})" if best else "",
-            "its AUC": percent(best.get("test_auc")),
-            "training labels": percent(method["train_label_accuracy"]),
-            "seconds": "" if method["seconds"] is None else f"{method['seconds']:.1f}"})
+    """The summary's methods as a table of at most WIDTH columns: test accuracy of the last, the selected and the best epoch
+    (by the test items: not a result), accuracy of the training labels, in %. Methods stand in the order of `ranked`."""
+    rows = [_row(name, method) for name, method in ranked(summary["methods"]).items()]
     if summary.get("label_accuracy") is not None:
-        rows.append(dict.fromkeys(rows[0] if rows else ("method", "training labels"), "")
-                    | {"method": "labels.csv", "training labels": percent(summary["label_accuracy"])})
-    rows = [row for row in rows if any(list(row.values())[1:])]  # nothing is said of a forecaster without test items
-    header = [heading for heading in rows[0] if any(row[heading] for row in rows)] if rows else ["method"]
-    rows = [header, *([row[heading] for heading in header] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        rows.append({("", "method"): "labels.csv", ("", "labels"): percent(summary["label_accuracy"])})
+    rows = [row for row in rows if any(list(row.values())[1:])]  # a forecaster has no numbers without test items
+    headings = [heading for heading in HEADINGS if any(row.get(heading) for row in rows)] or [HEADINGS[0]]
+    while True:
+        cells = [[heading[0] for heading in headings], [heading[1] for heading in headings],
+                 *([row.get(heading, "") for heading in headings] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        if sum(widths) + 2 * (len(widths) - 1) <= WIDTH or not set(headings) & set(DISPENSABLE):
+            break
+        headings.remove(next(heading for heading in DISPENSABLE if heading in headings))
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
+    return "\n".join([*lines[:2], "-" * max(map(len, lines)), *lines[2:]])
+
+
+HEADINGS = (("", "method"), ("held-out", "log-lik."), ("last", "epoch"), ("last", "AUC"), ("selected", "epoch"),
+            ("best test", "epoch"), ("", "labels"), ("", "seconds"))
+DISPENSABLE = ("", "seconds"), ("last", "AUC"), ("best test", "epoch")  # left out, in this order, for the width
+
+
+def _row(name, method):
+    """{heading: text} of a method's summary."""
+    last, best, selected = method["last"] or {}, method["best"] or {}, method.get("selected")
+    values = (name, f"{method[HELD_OUT]:.4f}" if HELD_OUT in method else "", percent(last.get("test_accuracy")),
+              percent(last.get("test_auc")),
+              f"{percent(selected['test_accuracy'])} ({method['selected_epoch']})" if selected else "",
+              f"{percent(best.get('test_accuracy'))} ({method['best_epoch']})" if best else "",
+              percent(method["train_label_accuracy"]), "" if method["seconds"] is None else f"{method['seconds']:.1f}")
+    return dict(zip(HEADINGS, values, strict=True))
 
 
 def ranked(methods):
@@ -72,24 +80,30 @@ def say_time(seconds, epochs):
 
 
 def say_epoch(epoch, rows, where, first):
-    """A line of test accuracies, of held-out log-likelihoods where nothing is tested on, under a heading the first time."""
+    """A line of test accuracies, or of held-out log-likelihoods where there are no test items, the best methods first, as
+    many as fit; a heading the first time."""
     by_score = all(row["test_accuracy"] is None for row in rows)
     rows = [row for row in rows if not by_score or HELD_OUT in row]
     if not rows:
         return
-    width = max(12, *(len(row["method"]) for row in rows))
     if first:
-        tqdm.write(f"\n{'held-out log-likelihood' if by_score else 'test accuracy'} by epoch{where}\nepoch  "
-                   + "  ".join(row["method"].rjust(width) for row in rows))
-    cells = (f"{row[HELD_OUT]:.4f}" if by_score else console.percent(row["test_accuracy"]) for row in rows)
-    tqdm.write(f"{epoch:5}  " + "  ".join(cell.rjust(width) for cell in cells))
+        tqdm.write(f"\n{'held-out log-likelihood' if by_score else 'test accuracy (%)'} by epoch{where}")
+    line, value = f"{epoch:5}", HELD_OUT if by_score else "test_accuracy"
+    for k, row in enumerate(sorted(rows, key=lambda row: -row[value])):
+        cell = f"  {row['method']} {row[value]:.4f}" if by_score else f"  {row['method']} {percent(row[value])}"
+        more = f"  and {len(rows) - k} more"
+        if len(line + cell) + len(more) * (k < len(rows) - 1) > WIDTH:
+            line += more
+            break
+        line += cell
+    tqdm.write(line)
 
 
 def say_crowd(summary, folder):
     """Prints what a finished run says of its classifier, labels and annotators."""
     if summary.get(ENSEMBLE, {}).get("test_accuracy") is not None:
         print(f"the classifier is an ensemble of {', '.join(summary[ENSEMBLE]['shares'])}: "
-              f"{console.percent(summary[ENSEMBLE]['test_accuracy'])} % test accuracy")
+              f"{percent(summary[ENSEMBLE]['test_accuracy'])} % test accuracy")
     if summary["label_source"]:
         found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
         print(f"{summary['outvoted']} of {summary['items']} labels have fewer votes than another class; annotators flagged: "

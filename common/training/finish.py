@@ -1,4 +1,6 @@
 """The end of a run: the final classifier, the summary, and the files."""
+import time
+
 import torch
 
 from common.crowd.held_out import HELD_OUT
@@ -23,6 +25,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
 
     stages: [[Learner]]; state: of the checkpoint; command: what reproduces the row of the table.
     """
+    started = time.perf_counter()
     final = fold_models([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     succeeded = {name: final[name] for name in options.methods
                  if name in final and not any(learner.failure for learner in final[name])}
@@ -34,8 +37,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     summary = {"methods": summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth),
                "items": len(train), "annotators": train.crowd.annotators, "labels": len(items.crowd.label),
                "best_method": best_method, "label_source": None, "classifier": None, "label_accuracy": None,
-               "calibration_error": None, "seconds": round(state["seconds"], 3),
-               "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+               "calibration_error": None, "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     if succeeded:
         method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
         posterior = estimates.posteriors[source]
@@ -54,6 +56,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         summary["methods"] = {name: method | errors.get(name, {}) for name, method in summary["methods"].items()}
     if succeeded:
         write_page(folder, summary, dataset, items, posterior)
+    summary["seconds"] = round(state["seconds"] + time.perf_counter() - started, 3)
     folder.write_json("summary.json", summary)
     print(f"\n{console.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
     say_crowd(summary, folder)
