@@ -12,6 +12,15 @@ def accuracy(labels, truth):
     return (labels == truth)[known].double().mean().item() if known.any() else None
 
 
+def confusion_counts(labels, truth, classes):
+    """A list (C, C) of lists: how many items of each true class (rows) have each label; None where no truth is known.
+    labels, truth: int64 (N,), -1 where the truth is unknown."""
+    known = truth >= 0
+    if not known.any():
+        return None
+    return torch.bincount(truth[known] * classes + labels[known], minlength=classes ** 2).view(classes, classes).tolist()
+
+
 def scores(probabilities, truth):
     """{"test_accuracy", "test_auc"} of probabilities (N, C); the AUC only with two classes, both in the truth."""
     known = truth >= 0

@@ -66,6 +66,7 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
         "label_source": source, "label_accuracy": metrics.accuracy(posterior.argmax(1), items.truth),
         "calibration_error": metrics.calibration_error(posterior, items.truth),
         "label_estimates": {name: metrics.accuracy(p.argmax(1), items.truth) for name, p in estimates.items()},
+        "label_shares": (torch.bincount(posterior.argmax(1), minlength=posterior.shape[1]) / len(posterior)).tolist(),
         "majority_vote_accuracy": metrics.accuracy(voted, torch.where(voted >= 0, items.truth, -1)),
         "outvoted": int(outvoted(items, posterior).sum()),
         "annotator_correlation": correlations(people, items, estimates),

@@ -9,14 +9,18 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import torch
+from markupsafe import Markup
 from PIL import Image
 
 from common.data.images import ImageSet
 from common.output.console import ranked
+from common.output.plots import shorten
 
-DOUBTS, MATRICES, ANNOTATORS, NEXT = 24, 12, 200, 10  # shown: items, matrices, rows of annotators, items to ask next
+DOUBTS, MATRICES, ANNOTATORS, NEXT = 24, 12, 60, 10  # shown: items, matrices, rows of annotators, items to ask next
+SHARES = 30  # classes whose share is shown
+LOW_ALPHA = .667  # Krippendorff's alpha below which even tentative conclusions are doubtful (Krippendorff 2004)
 LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
-THUMBNAIL, TEXT = 96, 400  # pixels, characters
+THUMBNAIL, TEXT, NAME = 96, 400, 60  # pixels; characters of a text and of a name
 
 
 def write(file, folder, summary, dataset, train, outvoted):
@@ -44,7 +48,8 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "cell": _cell, "title": lambda text: text.replace("_", " ")}
+    environment.filters |= {"percent": _percent, "cell": _cell, "title": lambda text: text.replace("_", " "),
+                            "short": lambda text, most=NAME: shorten(str(text), most), "bdi": _isolated}
     doubts = most_doubtful(labels, outvoted, DOUBTS)
     shown = show([item for item, _ in doubts])
     items = [{"item": row["item"], "confidence": row.get("confidence"), "said": answers, **picture,
@@ -55,14 +60,52 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
     active = np.argsort(-counts, kind="stable")
     small = len(classes) <= LARGEST_MATRIX
     matrices = [(names[m], int(counts[m]), confusion[m]) for m in active[:MATRICES] if counts[m]] if small else []
-    rows = [annotators[m] for m in active[:ANNOTATORS]]
+    rows = [_short_row(row) for row in sorted((annotators[m] for m in active[:ANNOTATORS]),
+                                              key=lambda row: -float(row.get("information_bits") or -1))]
     return environment.get_template("report.html").render(
         title=title, summary=summary, methods=ranked(summary["methods"]), scored=_scored(summary), items=items,
         ranked=any("held_out_log_likelihood" in method for method in summary["methods"].values()), classes=classes,
         annotators=rows, columns=_columns(rows), next=upcoming,
-        agreements=_agreements(summary), hidden=len(annotators) - len(rows), matrices=matrices,
+        agreements=_agreements(summary), todo=what_to_do(summary), test=_test_scores(summary, classes),
+        label_shares=list(zip(classes, summary.get("label_shares", ()), strict=False))[:SHARES],
+        hidden=len(annotators) - len(rows), matrices=matrices,
         curves=_data_uri(curves, "png") if curves else None,
         known=[key for key in ("items", "labels", "annotators") if key in summary])
+
+
+def what_to_do(summary):
+    """Sentences: what a person should do next, by what the summary says of the crowd."""
+    flags = summary.get("flags", {})
+    serious = {flag: count for flag, count in flags.items() if flag not in ("no labels", "too few labels to tell")}
+    lines = []
+    if serious:
+        counts = ", ".join(f"{count} {flag}" for flag, count in serious.items())
+        lines.append(f"Look at the answers of the flagged annotators ({counts}) before you rely on them. A flag is a "
+                     "hint, not a proof.")
+    alpha = (summary.get("agreement") or {}).get("krippendorff_alpha")
+    if alpha and alpha["value"] < LOW_ALPHA:
+        lines.append(f"Agreement is low (Krippendorff's alpha {alpha['value']:.2f}; {LOW_ALPHA} is usually asked for). "
+                     "See below which classes the annotators exchange, and make the instructions clearer there.")
+    if summary.get("outvoted"):
+        lines.append(f"{summary['outvoted']} labels have fewer votes than another class. They come first among the items "
+                     "most worth a look.")
+    lines.append("Ask for one more answer to the first items of next.csv: these answers are worth most.")
+    if summary.get("label_accuracy") is None:
+        lines.append("The accuracy of the labels is not known. Check some fifty random items by hand and give them as "
+                     "--truth.")
+    if summary.get("classifier"):
+        lines.append("Label new items with the classifier: python3 OwnData/predict.py RUN.")
+    return lines
+
+
+def _test_scores(summary, classes):
+    """[{"name", "counts", "recall", "precision"}] of each true class by summary's test_confusion; [] without one."""
+    counts = np.array(summary.get("test_confusion") or np.zeros((0, 0)), int)
+    if not len(counts) or len(counts) > LARGEST_MATRIX:
+        return []
+    hits, items, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    return [{"name": classes[c], "counts": counts[c].tolist(), "recall": hits[c] / items[c] if items[c] else None,
+             "precision": hits[c] / predicted[c] if predicted[c] else None} for c in range(len(counts))]
 
 
 def most_doubtful(rows, outvoted, count):
@@ -135,6 +178,17 @@ def _name(label, classes):
     return classes[int(label)] if label not in classes and (label or "").isdigit() else label
 
 
+def _short_row(row):
+    """A row of annotators.csv with the interval beside the accuracy, and the share beside the most common label."""
+    short = {key: _cell(value, key) for key, value in row.items()}
+    for key, (more, template) in {"estimated_accuracy": (("accuracy_low", "accuracy_high"), "{} ({} to {})"),
+                                  "common_label": (("common_share",), "{} ({})")}.items():
+        others = [short.pop(name, "") for name in more]
+        if short.get(key) and all(others):
+            short[key] = template.format(short[key], *others)
+    return short
+
+
 def _columns(rows):
     """The columns of annotators.csv in which something stands."""
     return [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", None) for row in rows)]
@@ -144,6 +198,11 @@ def _agreements(summary):
     """[(name, {"value", "low", "high"})] of the coefficients of the whole crowd that there are."""
     names = {"krippendorff_alpha": "Krippendorff's alpha", "fleiss_kappa": "Fleiss' kappa"}
     return [(names[key], value) for key, value in summary.get("agreement", {}).items() if value]
+
+
+def _isolated(text):
+    """A short text that does not change the direction of what follows; nothing for no text."""
+    return Markup("<bdi>{}</bdi>").format(shorten(str(text), NAME)) if text not in ("", None) else ""
 
 
 def _percent(share):
@@ -158,4 +217,4 @@ def _cell(value, column=""):
         number = float(value)
     except (TypeError, ValueError):
         return "" if value is None else value
-    return f"{int(number)}" if number == int(number) and "." not in str(value) else f"{number:.2f}"
+    return f"{int(number)}" if number == int(number) and "." not in str(value) else f"{number:.2f}".replace("-0.00", "0.00")

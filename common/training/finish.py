@@ -37,7 +37,8 @@ def finish(stages, options, dataset, plan, folder, state, command):
     summary = {"methods": summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth),
                "items": len(train), "annotators": train.crowd.annotators, "labels": len(items.crowd.label),
                "best_method": best_method, "label_source": None, "classifier": None, "label_accuracy": None,
-               "calibration_error": None, "seconds": round(state["seconds"], 3), "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+               "calibration_error": None, "seconds": round(state["seconds"], 3),
+               "peak_memory_mb": round(state["peak_memory_mb"], 1)}
     if succeeded:
         method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
         posterior = estimates.posteriors[source]
@@ -105,11 +106,11 @@ def leave_classifier(succeeded, method, shares, dataset, folder):
     name = ENSEMBLE if shares else method
     if dataset.finish and not processes.rank():
         dataset.finish(folder, name, [(learner.method, weight) for learner, weight in parts])
-    if not shares:
-        return {"classifier": name}
     predictions = predict_all([learner for learner, _ in parts], dataset.test.inputs)
     mixed = sum(weight * p for (_, weight), p in zip(parts, predictions, strict=True))
-    return {"classifier": name, ENSEMBLE: {"shares": shares, **metrics.scores(mixed, dataset.test.truth)}}
+    confusion = metrics.confusion_counts(mixed.argmax(1), dataset.test.truth, mixed.shape[1])
+    summary = {"classifier": name, "test_confusion": confusion}
+    return summary | ({ENSEMBLE: {"shares": shares, **metrics.scores(mixed, dataset.test.truth)}} if shares else {})
 
 
 def write_page(folder, summary, dataset, items, posterior):
