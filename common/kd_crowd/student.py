@@ -7,13 +7,22 @@ from common.methods.method import Method
 FLOOR = 1e-6  # of a teacher's probability, where its logarithm is taken
 
 
+def class_shares(posterior):
+    """(C,): the shares of the classes in a posterior (N, C), with one pseudo-count for each class: none is zero."""
+    return (posterior.sum(0) + 1) / (len(posterior) + posterior.shape[1])
+
+
 class Student(Method):
-    """A Method that is taught `targets`, a teacher's predictions for all training items, (N, C)."""
+    """A Method that is taught `targets`, a teacher's predictions for all training items, (N, C).
+
+    The prior of its MIG losses is `class_shares` of the targets: with another one, a class that is rare in them would be
+    learnt as a frequent one.
+    """
 
     def __init__(self, setting):
         super().__init__(setting)
         self.register_buffer("targets", setting.distillation.targets, persistent=False)
-        self.register_buffer("kd_log_prior", torch.log(setting.prior), persistent=False)
+        self.register_buffer("kd_log_prior", torch.log(class_shares(self.targets)), persistent=False)
         self.kd_loss, self.kd_divergence = setting.distillation.loss, trainable(setting.constants.divergence)
 
     def distillation(self, log_p, targets):

@@ -22,10 +22,11 @@ class Constants:
 @dataclass(frozen=True)
 class Distillation:
     """What KD-Crowd's students are taught. targets: float32 (N, C), the teacher's predictions; loss: mig or kl; weight: of
-    the distillation beside the crowd model's own loss."""
+    the distillation beside the crowd model's own loss; lambda_u: of DivideMix's guesses beside the used labels."""
     targets: torch.Tensor
     loss: str = "mig"
     weight: float = 1.
+    lambda_u: float = 0.
 
 
 @dataclass(frozen=True)

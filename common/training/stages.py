@@ -58,7 +58,8 @@ def build_method(name, stage, before, setting, inputs, options):
     if source is None:
         return None
     targets = predict_all([source], inputs)[0]
-    setting = replace(setting, distillation=Distillation(targets, options.kd_loss, options.kd_weight))
+    setting = replace(setting, distillation=Distillation(targets, options.kd_loss, options.kd_weight,
+                                                          options.lambda_u))
     if stage == 1:
         return ROBUST[options.robust](setting)
     method = kind(setting)
