@@ -36,7 +36,7 @@ class Setting:
     network: () -> Classifier with new weights; crowd: CrowdLabels of the N training items, without the labels of items that
     are held out; truth: int64 (N,), -1 where unknown; prior: float32 (C,); epochs: of the training; input_size: how many
     numbers an input has; start: float32 (N, C), the posterior from which a model of the annotators starts, the shares of
-    the votes by default.
+    the votes by default; rate: Adam's, for the classifier.
     """
     network: Callable
     crowd: CrowdLabels
@@ -47,6 +47,7 @@ class Setting:
     constants: Constants = Constants()
     distillation: Distillation | None = None
     start: torch.Tensor | None = None
+    rate: float = 1e-3
 
     def posterior(self):
         """float32 (N, C): `start`, zeros for items without labels."""

@@ -42,7 +42,7 @@ def fold_setting(fold, train, protocol, options, device, precision):
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
     return Setting(lambda: protocol.classifier(precision), crowd, train.truth, torch.tensor(protocol.prior, device=device),
-                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants)
+                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants, rate=protocol.classifier_rate)
 
 
 def build_method(name, stage, before, setting, inputs, options):
