@@ -70,3 +70,19 @@ def test_labels_are_enough(tmp_path, capsys):
 def test_true_label_needs_the_truth(tmp_path):
     with pytest.raises(UserError, match="true-label: no training item's true label is known"):
         train(make(known=False)[0], tmp_path, ["true-label"])
+
+
+@pytest.mark.parametrize(("truth", "said"), [([1], True), ([0, 1], False), ([-1], False)])
+def test_an_auc_that_cannot_be_computed_says_why(tmp_path, capsys, truth, said):
+    random = np.random.default_rng(0)
+    items = Items(FeatureSet(torch.from_numpy(random.normal(size=(40, 3)).astype(np.float32))), torch.arange(40) % 2,
+                  list(range(40)), CrowdLabels.from_dense(random.integers(0, 2, (40, 3)), 2))
+    test = Items(items.inputs, torch.tensor(truth).repeat(40 // len(truth)), items.names)
+    protocol = Protocol("own", partial(feature_net, 3, 2), 1, 16, 1e-2, 1e-2, (.5, .5), PAPER_METHODS)
+    options = Options(methods=["majority-vote"], device="cpu", epochs=1, batch_size=16, augment="none",
+                      out=str(tmp_path / "x"))
+    assert run(Dataset(items, test, ["no", "yes"], list("abc")), protocol, options) == 0
+    why = "no AUC: all test items whose truth is known are of class yes; it needs both classes"
+    assert (why in capsys.readouterr().out) == said
+    last = json.loads((tmp_path / "x" / "summary.json").read_text())["methods"]["majority-vote"]["last"]
+    assert (last is not None and last["test_auc"] is not None) == (len(truth) == 2)
