@@ -1,15 +1,11 @@
 """What a student learns of its teacher's predictions."""
 import torch
 
+from common.crowd.labels import class_shares
 from common.losses import label_mig_loss, mig_loss, trainable
 from common.methods.method import Method
 
 FLOOR = 1e-6  # of a teacher's probability, where its logarithm is taken
-
-
-def class_shares(posterior):
-    """(C,): the shares of the classes in a posterior (N, C), with one pseudo-count for each class: none is zero."""
-    return (posterior.sum(0) + 1) / (len(posterior) + posterior.shape[1])
 
 
 class Student(Method):
@@ -35,15 +31,17 @@ class Student(Method):
             return mig_loss(log_p, torch.log(targets.clamp(min=FLOOR)), self.kd_log_prior, self.kd_divergence)
         return self.label_loss(log_p, targets)
 
-    def label_loss(self, log_p, labels, used=None):
+    def label_loss(self, log_p, labels, used=None, log_prior=None):
         """A scalar: what the student loses when the teacher's predictions are taken as noisy labels, labels (B, C):
         -MIG^f between the student and a label drawn from them, or, for --kd-loss kl, the mean of KL(labels || student).
 
         Unlike the distillation it is linear in the labels, and where they are unsure it leaves the student unsure.
-        used: bool (B,), the items that count, all by default.
+        used: bool (B,), the items that count, all by default; log_prior: (C,), of the classes among their labels, by default
+        `kd_log_prior`.
         """
         if self.kd_loss == "mig":
-            return label_mig_loss(log_p, labels, self.kd_log_prior, self.kd_divergence, used)
+            log_prior = self.kd_log_prior if log_prior is None else log_prior
+            return label_mig_loss(log_p, labels, log_prior, self.kd_divergence, used)
         divergence = (labels * (torch.log(labels.clamp(min=FLOOR)) - log_p)).sum(1)
         if used is None:
             return divergence.mean()

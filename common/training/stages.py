@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import torch
 
+from common.crowd.labels import class_shares, vote_shares
 from common.kd_crowd.registry import ROBUST
 from common.methods.method import Constants, Distillation, Setting
 from common.methods.registry import METHODS
@@ -41,7 +42,8 @@ def fold_setting(fold, train, protocol, options, device, precision):
         crowd = crowd.without(torch.nonzero(held_out)[:, 0])
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
-    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, torch.tensor(protocol.prior, device=device),
+    prior = torch.tensor(protocol.prior, device=device) if protocol.prior else class_shares(vote_shares(crowd))
+    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, prior,
                    options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants, rate=protocol.classifier_rate)
 
 
