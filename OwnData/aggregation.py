@@ -26,9 +26,8 @@ from OwnData.own_data import load_answers
 METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
 # flags of training, which answers alone have no use for
 OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graphs", "augment", "train_size", "test_size",
-               "robust", "kd_loss", "kd_weight", "start", "folds",
-               "held_out", "stage_end", "retrain", "size", "fit", "network",
-               "weights", "pretrained")
+               "robust", "kd_loss", "kd_weight", "lambda_u", "start", "folds", "held_out", "stage_end", "retrain", "size",
+               "fit", "network", "weights", "pretrained")
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,7 @@ def load(options):
     finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec, preprocessing=preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
     em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
-    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
-                            prior=(1 / len(answers.classes),) * len(answers.classes))
+    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs)
 
 
 def _wants(options):

@@ -3,8 +3,9 @@
 A new method is a file in common/methods/, a name here and its class in common/methods/registry.py.
 """
 LABEL_MODELS = ("majority-vote", "dawid-skene", "one-coin")  # they know the labels alone; a classifier is trained on theirs
+# with a model of the annotators: KD-Crowd may start from any
 CROWD_MODELS = ("crowd-layer", "doctor-net", "aggnet", "mbem", "trace-reg", "conal", "union-net", "geo-crowd-net-f",
-                "geo-crowd-net-w", "max-mig")  # with a model of the annotators: KD-Crowd may start from any
+                "geo-crowd-net-w", "coinnet", "annot-mix", "max-mig")
 UPPER_BOUND = "true-label"  # no competitor: it is trained on the truth
 FIELD_METHODS = (*LABEL_MODELS, *CROWD_MODELS, UPPER_BOUND)  # --methods field
 PAPER_METHODS = ("majority-vote", "crowd-layer", "doctor-net", "aggnet", "mbem", "max-mig", "true-label")  # LabelMe's table

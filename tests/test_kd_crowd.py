@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.crowd.labels import CrowdLabels
+from common.crowd.labels import CrowdLabels, class_shares
 from common.data import dataset as dataset_module
 from common.data.dataset import Dataset, Items
 from common.data.features import FeatureSet
@@ -37,12 +37,15 @@ TARGETS = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .3, .4], [.05, .05, .9]
 KD = ("kd-crowd-crowd-layer", "kd-crowd-max-mig")
 
 
-def student(kind, kd_loss="mig", kd_weight=1., divergence="kl", **how):
+SHARES = (TARGETS.sum(0) + 1) / 8  # of the classes, as the teacher sees them, with one pseudo-count each
+
+
+def student(kind, kd_loss="mig", kd_weight=1., divergence="kl", lambda_u=0., **how):
     torch.manual_seed(0)
     crowd = CrowdLabels.from_dense(DENSE, CLASSES)
     setting = Setting(lambda: Classifier(torch.nn.Identity(), torch.nn.Linear(4, CLASSES)), crowd, None,
                       torch.full((CLASSES,), 1 / CLASSES), constants=Constants(divergence),
-                      distillation=Distillation(TARGETS, kd_loss, kd_weight), **how)
+                      distillation=Distillation(TARGETS, kd_loss, kd_weight, lambda_u), **how)
     return kind(setting), crowd
 
 
@@ -78,6 +81,7 @@ def test_stages_hand_over():
         before = learner.method.targets.clone()
         train([learner])
         assert torch.equal(learner.method.targets, before)
+    assert [learner.method.lambda_u for learner in build(1, [teachers], robust="dividemix", lambda_u=7.)] == [7., 7.]
     switched = build(2, [teachers, students])
     for learner, taught_by in zip(switched, students, strict=True):
         assert type(learner.method) is METHODS[learner.name]
@@ -108,8 +112,8 @@ def test_distillation():
     log_p = torch.log_softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), 1)
     certain = torch.eye(3)[[0, 1, 2, 0, 1]]
     method, _ = student(ELR)
-    expected = mig_loss(log_p, torch.log(TARGETS), torch.log(torch.full((3,), 1 / 3)))
-    assert method.distillation(log_p, TARGETS).item() == pytest.approx(expected.item(), rel=1e-6)
+    expected = mig_loss(log_p, torch.log(TARGETS), torch.log(SHARES))  # not the setting's prior, which is uniform
+    assert method.distillation(log_p, TARGETS).item() == pytest.approx(expected.item(), rel=1e-4)
     assert np.isfinite(method.distillation(log_p, certain).item())
     method, _ = student(ELR, kd_loss="kl")
     expected = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1).mean()
@@ -122,8 +126,8 @@ def test_label_loss(used):
     log_p = torch.log_softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), 1)
     chosen = slice(None) if used is None else used
     method, _ = student(ELR)
-    expected = label_mig_loss(log_p[chosen], TARGETS[chosen], torch.log(torch.full((3,), 1 / 3)))
-    assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-6)
+    expected = label_mig_loss(log_p[chosen], TARGETS[chosen], torch.log(SHARES))
+    assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-4)
     method, _ = student(ELR, kd_loss="kl")
     expected = (TARGETS * (torch.log(TARGETS) - log_p)).sum(1)[chosen].mean()
     assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -189,7 +193,7 @@ def test_dividemix_each_network_is_told_by_the_other():
     assert (method.clean[0] > .5).tolist() == [True, True, True, True, False]
 
     seen = []
-    method.mix_match = lambda network, inputs, target, used: seen.append((network, target, used)) or torch.tensor(0.)
+    method.mix_match = lambda network, inputs, target, used, _: seen.append((network, target, used)) or torch.tensor(0.)
     method.loss(batch)
     guesses = [torch.softmax(network(INPUTS), 1).detach() for network in method.networks()]
     for k, (network, target, used) in enumerate(seen):
@@ -201,21 +205,27 @@ def test_dividemix_each_network_is_told_by_the_other():
 
 
 @pytest.mark.parametrize("share", [1., .7])
-def test_mix_match_by_hand(monkeypatch, share):
-    """The label loss on what is used, squared error elsewhere, and the balance."""
-    method, _ = student(DivideMix, epochs=10)
+@pytest.mark.parametrize("lambda_u", [0., 25.])
+def test_mix_match_by_hand(monkeypatch, share, lambda_u):
+    """The label loss on what is used, lambda_u times the squared error elsewhere, and the balance; with 0 no error."""
+    method, _ = student(DivideMix, epochs=10, lambda_u=lambda_u)
+    guess_loss, calls = method.guess_loss, []
+    monkeypatch.setattr(method, "guess_loss", lambda *inputs: calls.append(1) or guess_loss(*inputs))
     method.epoch = method.warm_up + 8  # half way up the ramp
     other = torch.tensor([1, 2, 3, 4, 0])
     monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(1 - share))
     monkeypatch.setattr(torch, "randperm", lambda count: other)
     used = torch.tensor([True, True, False, True, False])
-    loss = method.mix_match(method.classifier, INPUTS, TARGETS, used)
+    log_prior = torch.log(torch.tensor([.5, .3, .2]))
+    loss = method.mix_match(method.classifier, INPUTS, TARGETS, used, log_prior)
     log_p = torch.log_softmax(method.classifier(share * INPUTS + (1 - share) * INPUTS[other]), 1)
     p, mixed = log_p.exp().detach().numpy(), share * TARGETS + (1 - share) * TARGETS[other]
     error = ((p - mixed.numpy()) ** 2).mean(1)[~used.numpy()].mean()
-    balance = (np.log(1 / 3 / p.mean(0)) / 3).sum()
-    labelled = method.label_loss(log_p, mixed, used).item()
-    assert loss.item() == pytest.approx(labelled + 25 * .5 * error + balance, rel=1e-4)
+    shares = np.array([3, 2, 3]) / 8  # of the hard labels 0, 1, 2, 2, 0, with one pseudo-count each
+    balance = (shares * np.log(shares / p.mean(0))).sum()
+    labelled = label_mig_loss(log_p[used], mixed[used], log_prior).item()
+    assert loss.item() == pytest.approx(labelled + lambda_u * .5 * error + balance, rel=1e-4)
+    assert bool(calls) == (lambda_u > 0)
 
 
 def test_dividemix_resumes_after_the_warm_up():
@@ -224,6 +234,16 @@ def test_dividemix_resumes_after_the_warm_up():
     other, _ = student(DivideMix, epochs=5)
     other.load_state_dict(method.state_dict())
     assert other.epoch == 1 and torch.equal(other.clean, method.clean)
+    assert torch.equal(other.used_log_prior, method.used_log_prior)
+
+
+def test_dividemix_takes_the_shares_of_the_labels_that_each_network_uses(monkeypatch):
+    method, _ = student(DivideMix, epochs=5)
+    # by network 0 for network 1, and the other way round
+    clean = iter([torch.tensor([1., 1., 0., 0., 1.]), torch.tensor([0., 1., 1., 1., 0.])])
+    monkeypatch.setattr("common.kd_crowd.dividemix.clean_probability", lambda losses: next(clean))
+    method.end_epoch(lambda function: torch.stack([TARGETS, TARGETS], 1))  # the hard labels are 0, 1, 2, 2, 0
+    torch.testing.assert_close(method.used_log_prior.exp(), torch.tensor([[1, 2, 3], [3, 2, 1]]) / 6)
 
 
 def test_memorized_by_hand():
@@ -255,6 +275,31 @@ def run(tmp_path, name, *arguments):
 def read_csv(file):
     with open(file, newline="") as rows:
         return list(csv.DictReader(rows))
+
+
+def test_a_rare_class_of_the_teacher_is_no_frequent_one_of_the_student():
+    """The best student of a teacher that knows nothing but the shares predicts them; with a uniform prior it would predict
+    every class as often."""
+    shares = torch.tensor([.9, .07, .03])
+    targets = shares.repeat(1000, 1)
+    setting = Setting(lambda: Classifier(torch.nn.Identity(), torch.nn.Linear(4, CLASSES)), None, None,
+                      torch.full((CLASSES,), 1 / CLASSES), distillation=Distillation(targets))
+    method, logits = ELR(setting), torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], .05)
+    for _ in range(400):
+        loss = method.label_loss(torch.log_softmax(logits, 0).repeat(64, 1), targets[:64])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(torch.softmax(logits, 0).detach(), shares, atol=.01, rtol=0)
+
+
+def test_a_class_that_the_teacher_never_sees_has_a_finite_loss():
+    targets = torch.eye(3)[[0, 1] * 20]
+    assert class_shares(targets).tolist() == pytest.approx([21 / 43, 21 / 43, 1 / 43])
+    method, _ = student(ELR)
+    method.kd_log_prior = torch.log(class_shares(targets))
+    assert np.isfinite(method.label_loss(torch.log_softmax(torch.zeros(40, 3), 1), targets).item())
 
 
 def test_the_command_and_its_figures(command, tmp_path):

@@ -1,6 +1,7 @@
 """A data set of one's own, as the README describes it."""
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,12 +11,16 @@ import torch
 from common.crowd.labels import CrowdLabels
 from common.data.dataset import Dataset, Items
 from common.data.features import FeatureSet
+from common.methods.max_mig import MaxMIG
 from common.names import PAPER_METHODS
 from common.networks.papers import feature_net
 from common.system.errors import UserError
 from common.training.options import Options
 from common.training.protocol import Protocol
 from common.training.run import run
+from common.training.selection import Fold
+from common.training.stages import fold_setting
+from OwnData.options import PROTOCOL
 
 NAMES = ["ann", "bob", "cas", "always 0"]
 
@@ -70,3 +75,31 @@ def test_labels_are_enough(tmp_path, capsys):
 def test_true_label_needs_the_truth(tmp_path):
     with pytest.raises(UserError, match="true-label: no training item's true label is known"):
         train(make(known=False)[0], tmp_path, ["true-label"])
+
+
+@pytest.mark.parametrize(("truth", "said"), [([1], True), ([0, 1], False), ([-1], False)])
+def test_an_auc_that_cannot_be_computed_says_why(tmp_path, capsys, truth, said):
+    random = np.random.default_rng(0)
+    items = Items(FeatureSet(torch.from_numpy(random.normal(size=(40, 3)).astype(np.float32))), torch.arange(40) % 2,
+                  list(range(40)), CrowdLabels.from_dense(random.integers(0, 2, (40, 3)), 2))
+    test = Items(items.inputs, torch.tensor(truth).repeat(40 // len(truth)), items.names)
+    protocol = Protocol("own", partial(feature_net, 3, 2), 1, 16, 1e-2, 1e-2, (.5, .5), PAPER_METHODS)
+    options = Options(methods=["majority-vote"], device="cpu", epochs=1, batch_size=16, augment="none",
+                      out=str(tmp_path / "x"))
+    assert run(Dataset(items, test, ["no", "yes"], list("abc")), protocol, options) == 0
+    why = "no AUC: all test items whose truth is known are of class yes; it needs both classes"
+    assert (why in capsys.readouterr().out) == said
+    last = json.loads((tmp_path / "x" / "summary.json").read_text())["methods"]["majority-vote"]["last"]
+    assert (last is not None and last["test_auc"] is not None) == (len(truth) == 2)
+
+
+def test_the_prior_of_own_data_starts_at_the_vote_shares_of_the_fold():
+    """With one pseudo-count for each class; the labels of held-out items have no part in it."""
+    dense = np.array([[0, 0, -1], [0, 1, 0], [1, -1, -1], [-1, -1, -1], [2, 2, 2]])
+    items = Items(FeatureSet(torch.zeros(5, 3)), torch.full((5,), -1), list(range(5)), CrowdLabels.from_dense(dense, 3))
+    protocol = replace(PROTOCOL, network=lambda precision: feature_net(3, 3, precision))
+    everything = torch.arange(5)
+    for train_items, counts in ((everything, [5 / 3 + 1, 4 / 3 + 1, 2]), (everything[:4], [5 / 3 + 1, 4 / 3 + 1, 1])):
+        fold = Fold(0, train_items, everything)
+        setting = fold_setting(fold, items, protocol, Options(epochs=1), torch.device("cpu"), "float32")
+        np.testing.assert_allclose(MaxMIG(setting).report()["prior"], np.array(counts) / np.sum(counts), rtol=1e-5)

@@ -306,6 +306,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     (("--batch-size", 1), "--batch-size: expected a whole number from 2 on, not '1'"),
     (("--batch-size", 301), "--batch-size 301: larger than the training set of 300 items"),
     (("--kd-weight", 0), "--kd-weight: expected a number above 0, not '0'"),
+    (("--lambda-u", -1), "--lambda-u: expected a number from 0 on, not '-1'"),
+    (("--lambda-u", "inf"), "--lambda-u: expected a number from 0 on, not 'inf'"),
     (("--seed", -1), "--seed: expected a whole number from 0 on, not '-1'"),
     (("--train-size", 9), "--train-size 9: there are 1297 items of 10 classes; give a number from 10 to 1297"),
     (("--labels-per-item", 6), "--labels-per-item 6: this crowd has 5 annotators"),

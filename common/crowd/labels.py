@@ -160,6 +160,12 @@ def vote_shares(crowd):
     return votes / votes.sum(1, keepdim=True).clamp(min=1)
 
 
+def class_shares(posterior):
+    """(C,): the shares of the classes in a posterior (N, C), with one pseudo-count for each class: none is zero."""
+    counts = posterior.sum(0) + 1
+    return counts / counts.sum()
+
+
 def majority_vote(crowd):
     """int64 (N,): each item's most frequent label, ties to the lowest class, -1 for an item without labels."""
     return torch.where(crowd.counts > 0, crowd.votes().argmax(1), -1)

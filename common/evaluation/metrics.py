@@ -21,6 +21,12 @@ def confusion_counts(labels, truth, classes):
     return torch.bincount(truth[known] * classes + labels[known], minlength=classes ** 2).view(classes, classes).tolist()
 
 
+def only_class(truth):
+    """The one class of the items whose truth (N,) is known; None where there are several, or none is known."""
+    classes = truth[truth >= 0].unique().tolist()
+    return classes[0] if len(classes) == 1 else None
+
+
 def scores(probabilities, truth):
     """{"test_accuracy", "test_auc"} of probabilities (N, C); the AUC only with two classes, both in the truth."""
     known = truth >= 0

@@ -3,6 +3,7 @@ each other's guesses."""
 import torch
 from torch.nn import functional
 
+from common.crowd.labels import class_shares
 from common.kd_crowd.student import Student
 from common.methods.method import one_hot
 
@@ -12,7 +13,7 @@ CLEAN = .5  # probability from which a label is used
 
 TEMPERATURE, ALPHA = .5, 4.  # of the sharpening, of MixMatch's Beta distribution
 
-UNLABELLED, RAMP_UP = 25., 16  # weight of the guesses' squared error, the epochs in which it comes up
+RAMP_UP = 16  # epochs in which the weight of the guesses' squared error rises to lambda_u
 
 
 def clean_probability(losses):
@@ -45,9 +46,12 @@ class DivideMix(Student):
     def __init__(self, setting):
         super().__init__(setting)
         self.second = setting.network()
+        self.lambda_u = setting.distillation.lambda_u
         self.warm_up = max(1, setting.epochs // WARM_UP)
         self.register_buffer("hard", one_hot(self.targets.argmax(1), self.targets.shape[1]), persistent=False)
         self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of the labels, as network k is told
+        self.register_buffer("hard_log_prior", torch.log(class_shares(self.hard)), persistent=False)
+        self.register_buffer("used_log_prior", self.hard_log_prior.repeat(2, 1))  # of the labels that network k uses
         self.register_buffer("epochs", torch.tensor(0))
         self.epoch = 0  # the same, on the host
 
@@ -70,23 +74,33 @@ class DivideMix(Student):
             weight = self.clean[k, batch.items][:, None]
             used = weight[:, 0] > CLEAN
             target = sharpen(torch.where(used[:, None], weight * hard + (1 - weight) * guesses[k], both))
-            loss = loss + self.mix_match(network, torch.cat(views), target.repeat(2, 1), used.repeat(2))
+            log_prior = self.used_log_prior[k]
+            loss = loss + self.mix_match(network, torch.cat(views), target.repeat(2, 1), used.repeat(2), log_prior)
         return loss
 
-    def mix_match(self, network, inputs, target, used):
-        """The loss of one network on mixed items: the label_loss where the label is used, the squared error of the
-        guess elsewhere, and the divergence of the mean prediction from the prior."""
+    def mix_match(self, network, inputs, target, used, log_prior):
+        """The loss of one network on mixed items: the label_loss where the label is used, lambda_u times the squared error
+        of the guess elsewhere, and the divergence of the mean prediction from the hard labels' class shares.
+
+        log_prior: (C,), of the labels that are used. A rare class has a smaller share of them than of all labels: its labels
+        are harder to fit, and so less often taken for clean.
+        """
         # drawn on the CPU; without its checks of ALPHA and with non_blocking nobody waits for the device
         share = torch.distributions.Beta(ALPHA, ALPHA, validate_args=False).sample().double()
         share = torch.maximum(share, 1 - share)
         other = torch.randperm(len(inputs)).to(inputs.device, non_blocking=True)
         log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
         mixed = share * target + (1 - share) * target[other]
-        guessed = torch.where(used, 0, ((log_p.exp() - mixed) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)
         mean = log_p.exp().mean(0)
-        balance = functional.kl_div(torch.log(mean), self.kd_log_prior, log_target=True, reduction="sum")
-        ramp = min(1., (self.epoch - self.warm_up) / RAMP_UP)
-        return self.label_loss(log_p, mixed, used) + UNLABELLED * ramp * guessed + balance
+        balance = functional.kl_div(torch.log(mean), self.hard_log_prior, log_target=True, reduction="sum")
+        loss = self.label_loss(log_p, mixed, used, log_prior) + balance
+        weight = self.lambda_u * min(1., (self.epoch - self.warm_up) / RAMP_UP)
+        return loss + weight * self.guess_loss(log_p.exp(), mixed, used) if weight else loss
+
+    @staticmethod
+    def guess_loss(p, guesses, used):
+        """The mean squared error of p (B, C) on the items whose label is not `used`, bool (B,); guesses: (B, C)."""
+        return torch.where(used, 0, ((p - guesses) ** 2).mean(1)).sum() / (~used).sum().clamp(min=1)
 
     def predict(self, inputs):
         return sum(torch.softmax(network(inputs), 1) for network in self.networks()) / 2
@@ -100,6 +114,7 @@ class DivideMix(Student):
         losses = -torch.log((p * self.hard[:, None]).sum(2).clamp(min=1e-12))  # (N, 2)
         for k in range(2):
             self.clean[1 - k] = clean_probability(losses[:, k])
+            self.used_log_prior[1 - k] = torch.log(class_shares(self.hard * (self.clean[1 - k] > CLEAN)[:, None]))
 
     def load_state_dict(self, state, *arguments, **named):
         super().load_state_dict(state, *arguments, **named)

@@ -14,6 +14,9 @@ class KDCrowd(Student):
         super().__init__(setting)
         self.kd_weight = setting.distillation.weight
 
+    def loss(self, batch):
+        return self.loss_from(self.classifier(batch.inputs), batch)  # also where the base has no use for the logits
+
     def loss_from(self, logits, batch):
         distillation = self.distillation(self.log_probabilities(logits), self.targets[batch.items])
         return super().loss_from(logits, batch) + self.kd_weight * distillation

@@ -22,10 +22,11 @@ class Constants:
 @dataclass(frozen=True)
 class Distillation:
     """What KD-Crowd's students are taught. targets: float32 (N, C), the teacher's predictions; loss: mig or kl; weight: of
-    the distillation beside the crowd model's own loss."""
+    the distillation beside the crowd model's own loss; lambda_u: of DivideMix's guesses beside the used labels."""
     targets: torch.Tensor
     loss: str = "mig"
     weight: float = 1.
+    lambda_u: float = 0.
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Setting:
     network: () -> Classifier with new weights; crowd: CrowdLabels of the N training items, without the labels of items that
     are held out; truth: int64 (N,), -1 where unknown; prior: float32 (C,); epochs: of the training; input_size: how many
     numbers an input has; start: float32 (N, C), the posterior from which a model of the annotators starts, the shares of
-    the votes by default.
+    the votes by default; rate: Adam's, for the classifier.
     """
     network: Callable
     crowd: CrowdLabels
@@ -46,6 +47,7 @@ class Setting:
     constants: Constants = Constants()
     distillation: Distillation | None = None
     start: torch.Tensor | None = None
+    rate: float = 1e-3
 
     def posterior(self):
         """float32 (N, C): `start`, zeros for items without labels."""

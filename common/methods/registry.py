@@ -2,6 +2,8 @@
 from common import names
 from common.kd_crowd.kd_crowd import kd_crowd
 from common.methods.aggnet import AggNet
+from common.methods.annot_mix import AnnotMix
+from common.methods.coin_net import COINNet
 from common.methods.conal import CoNAL
 from common.methods.crowd_layer import CrowdLayer
 from common.methods.doctor_net import DoctorNet
@@ -15,6 +17,6 @@ from common.methods.union_net import UnionNet
 
 _classes = {kind.name: kind for kind in (
     MajorityVote, DawidSkene, OneCoin, CrowdLayer, DoctorNet, AggNet, MBEM, TraceReg, CoNAL, UnionNet, GeoCrowdNetF,
-    GeoCrowdNetW, MaxMIG, TrueLabel)}
+    GeoCrowdNetW, COINNet, AnnotMix, MaxMIG, TrueLabel)}
 METHODS = {name: kd_crowd(_classes[names.TEACHERS[name]]) if name in names.TEACHERS else _classes[name]
            for name in names.METHODS}

@@ -2,6 +2,7 @@
 from tqdm import tqdm
 
 from common.crowd.held_out import HELD_OUT
+from common.evaluation import metrics
 from common.names import ENSEMBLE, FORECASTER
 
 WIDTH = 80  # columns of a terminal
@@ -68,6 +69,9 @@ def say_start(dataset, options, device, precision, folder, state, executor):
               "f(t) = t - 2 arctan t + pi/2 - 1")
     if options.robust == "dividemix" and not train.inputs.augmentation:
         print("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
+    only = metrics.only_class(dataset.test.truth)
+    if len(dataset.class_names) == 2 and only is not None:
+        print(f"no AUC: all test items whose truth is known are of class {dataset.class_names[only]}; it needs both classes")
     stage = f"stage {state['stage']}, " if state["stage"] else ""
     print(f"results go to {folder.path}" + (f"; going on after {stage}epoch {state['epoch']}" if state["epoch"] else ""))
 

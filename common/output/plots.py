@@ -17,8 +17,8 @@ LONGEST_TICK = 14  # characters of a class's name beside a matrix
 # distinguishable with colour blindness; black is true-label's
 PALETTE = {"majority-vote": "#0072b2", "dawid-skene": "#7f7f7f", "one-coin": "#bdb76b", "crowd-layer": "#e69f00",
            "doctor-net": "#56b4e9", "aggnet": "#cc79a7", "mbem": "#8c6bb1", "trace-reg": "#a0522d", "conal": "#17a2b8",
-           "union-net": "#d4a5a5", "geo-crowd-net-f": "#7cae00", "geo-crowd-net-w": "#3f6f00", "max-mig": "#009e73",
-           "true-label": "#000000"}
+           "union-net": "#d4a5a5", "geo-crowd-net-f": "#7cae00", "geo-crowd-net-w": "#3f6f00", "coinnet": "#b22222",
+           "annot-mix": "#483d8b", "max-mig": "#009e73", "true-label": "#000000"}
 KD_PALETTE = {"crowd-layer": "#6b4200", "max-mig": "#d55e00"}  # KD-Crowd on a crowd model, else a shade of the model's own
 
 

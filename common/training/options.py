@@ -27,6 +27,17 @@ def whole(least, most=10**18):
     return number
 
 
+def not_negative(text):
+    """An argparse type: a number that is zero or above."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on, not {text!r}")
+    return number
+
+
 def positive(text):
     """An argparse type: a number above zero."""
     try:
@@ -81,6 +92,9 @@ class Options:
     kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
                         choices=("mig", "kl"))
     kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
+    lambda_u: float = flag(0., "of KD-Crowd's dividemix: the weight of the guesses for items whose label it does not use; "
+                           "its paper has 0 for 20 %% symmetric and 40 %% asymmetric noise, 25 and more for other noise",
+                           type=not_negative)
     select: str = flag("none", "keep the weights of the last epoch, or of the one that predicts held-out crowd labels best",
                        choices=("none", "crowd"))
     folds: int = flag(None, "of --select crowd: so many classifiers a method, each trained without the labels of its part "

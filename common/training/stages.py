@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import torch
 
+from common.crowd.labels import class_shares
 from common.crowd.start import start_posterior
 from common.kd_crowd.registry import ROBUST
 from common.methods.method import Constants, Distillation, Setting
@@ -42,9 +43,10 @@ def fold_setting(fold, train, protocol, options, device, precision):
         crowd = crowd.without(torch.nonzero(held_out)[:, 0])
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
-    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, torch.tensor(protocol.prior, device=device),
-                   options.epochs, train.inputs.batch(slice(0, 1)).numel(), constants,
-                   start=start_posterior(options.start, crowd))
+    start = start_posterior(options.start, crowd)
+    prior = torch.tensor(protocol.prior, device=device) if protocol.prior else class_shares(start)
+    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, prior, options.epochs,
+                   train.inputs.batch(slice(0, 1)).numel(), constants, start=start, rate=protocol.classifier_rate)
 
 
 def build_method(name, stage, before, setting, inputs, options):
@@ -60,7 +62,8 @@ def build_method(name, stage, before, setting, inputs, options):
     if source is None:
         return None
     targets = predict_all([source], inputs)[0]
-    setting = replace(setting, distillation=Distillation(targets, options.kd_loss, options.kd_weight))
+    setting = replace(setting, distillation=Distillation(targets, options.kd_loss, options.kd_weight,
+                                                          options.lambda_u))
     if stage == 1:
         return ROBUST[options.robust](setting)
     method = kind(setting)
