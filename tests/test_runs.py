@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
+from common.data import dataset as dataset_module
 from common.methods.label_model import MajorityVote
 from common.names import SYNTHESIZED_METHODS
 from common.output.run_folder import RunFolder
@@ -207,13 +208,13 @@ def test_seed_and_companions(run_in_process):
 
 def test_nothing_of_the_truth_reaches_training(run_in_process, monkeypatch):
     _, honest = run_in_process("--epochs", 1)
-    make = digits_main.synthesized
+    make = dataset_module.synthesized
 
     def lied_to(*arguments):
         dataset = make(*arguments)
         dataset.train.truth.copy_(dataset.train.truth.flip(0))
         return dataset
-    monkeypatch.setattr(digits_main, "synthesized", lied_to)
+    monkeypatch.setattr(dataset_module, "synthesized", lied_to)
     _, lied = run_in_process("--epochs", 1)
     for a, b in zip(numbers(honest), numbers(lied), strict=True):
         assert (a == b) == (a["method"] != "true-label")

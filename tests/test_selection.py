@@ -9,6 +9,8 @@ import torch
 
 import digits
 from common.crowd.labels import CrowdLabels
+from common.data import dataset as dataset_module
+from common.data.dataset import synthesized
 from common.system.errors import UserError
 from common.training import loop
 from common.training.learner import fold_models
@@ -84,14 +86,14 @@ def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
     """Other truths, the same weights, epochs, scores, labels and flags, bit for bit."""
     arguments = ("--case", 2, "--epochs", 3, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
     _, honest, rows = run(tmp_path / "honest", *arguments)
-    make = digits_main.synthesized
+    make = dataset_module.synthesized
 
     def lied_to(*arguments):
         dataset = make(*arguments)
         for items in (dataset.train, dataset.test):
             items.truth.copy_(items.truth.flip(0))
         return dataset
-    monkeypatch.setattr(digits_main, "synthesized", lied_to)
+    monkeypatch.setattr(dataset_module, "synthesized", lied_to)
     _, lied, other = run(tmp_path / "lied", *arguments)
     assert [row["held_out_log_likelihood"] for row in rows] == [row["held_out_log_likelihood"] for row in other]
     assert honest["best_method"] == lied["best_method"] and honest["label_accuracy"] != lied["label_accuracy"]
@@ -114,7 +116,7 @@ def test_held_out_labels_reach_no_gradient(share):
     options = replace(options, epochs=1, **share)
     train, test = digits.load()
     keep = torch.arange(240)
-    dataset = digits_main.synthesized(train.select(keep), test.select(keep), list("0123456789"),
+    dataset = synthesized(train.select(keep), test.select(keep), list("0123456789"),
                                       digits.EXPERTS[0], options)
     plan = make_plan(dataset.train, options)
     held_out = torch.ones(240, dtype=torch.bool)
