@@ -15,7 +15,7 @@ METHODS = tuple(each for name in FIELD_METHODS for each in (name, f"kd-crowd-{na
 FORECASTER = "-forecaster"  # behind a method's name: the name of its forecaster
 STUDENTS = ("elr", "dividemix")  # KD-Crowd's robust learners
 
-STARTS = ("votes", "dawid-skene", "label-model", "auto")  # the posterior from which the annotators' models start
+STARTS = ("votes", "dawid-skene", "label-model")  # the posterior from which the annotators' models start
 
 AGGREGATORS = ("glad", "mace", "ebcc")  # further label models for answers alone
 LABEL_MODEL = "label-model"  # the label estimate of common/crowd/bayes.py

@@ -1,4 +1,4 @@
-"""The posterior from which a model of the annotators starts."""
+"""The posterior from which the models of the annotators start."""
 import torch
 
 from common.crowd.bayes import LabelModel
@@ -7,23 +7,9 @@ from common.crowd.labels import vote_shares
 
 
 def start_posterior(start, crowd):
-    """float32 (N, C), zeros for items without labels. start: one of names.STARTS; crowd: CrowdLabels.
-
-    `auto` takes the posterior whose confusion matrices predict each label best from the other labels of its item
-    (LabelModel.temper). The truth and the classifier have no part in it.
-    """
+    """float32 (N, C), zeros for items without labels. start: one of names.STARTS; crowd: CrowdLabels."""
     if start == "votes":
         return vote_shares(crowd)
-    model = LabelModel(crowd)
-    posteriors = {"votes": vote_shares, "dawid-skene": dawid_skene,
-                  "label-model": lambda _: torch.from_numpy(model.posterior().posterior).float().to(crowd.label.device)}
-    if start == "auto":
-        losses = {name: predictive_loss(model, posterior(crowd)) for name, posterior in posteriors.items()}
-        start = min(losses, key=losses.get)
-    return posteriors[start](crowd) * (crowd.counts > 0)[:, None]
-
-
-def predictive_loss(model, posterior):
-    """The mean of -log P(label | other labels of its item) by matrices counted from a posterior (N, C)."""
-    posterior = posterior.double().cpu().numpy()
-    return model.temper(posterior, model.settle(posterior)).loss
+    posterior = (dawid_skene(crowd) if start == "dawid-skene"
+                 else torch.from_numpy(LabelModel(crowd).posterior().posterior).float().to(crowd.label.device))
+    return posterior * (crowd.counts > 0)[:, None]

@@ -87,7 +87,7 @@ class Options:
     train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
     test_size: int = flag(None, "so many test items: the first of a fixed shuffle", type=whole(1))
     start: str = flag("votes", "the posterior from which the models of the annotators start: the shares of the votes, as in "
-                      "the papers, that of a label model, or the best one of these", choices=STARTS)
+                      "the papers, or that of a label model", choices=STARTS)
     robust: str = flag("elr", "KD-Crowd's student in stage 1", choices=STUDENTS)
     kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
                         choices=("mig", "kl"))
