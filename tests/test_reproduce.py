@@ -281,7 +281,8 @@ def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
                                                         "\"case 1, high\",max-mig,99.0,the best epoch,a paper\n")
     (tmp_path / "README.md").write_text(
         "# Here\n\n<!-- results/digits: last_accuracy, published -->\nold\n<!-- end -->\nmore\n")
-    (tmp_path / "RESULTS.md").write_text("<!-- results/other: last_accuracy -->\nold\n<!-- end -->\n")
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "docs" / "results" / "other.md").write_text("<!-- results/other: last_accuracy -->\nold\n<!-- end -->\n")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     monkeypatch.setattr(reproduce, "load_script", lambda dataset: load_script("Digits"))
     assert reproduce.main([*flags[:-1], str(kept), "--tables-only"]) == 0
@@ -290,7 +291,7 @@ def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
         "# Here\n\n<!-- results/digits: last_accuracy, published -->\n\n**last epoch, test accuracy (%)**")
     assert filled.endswith("<!-- end -->\nmore\n") and "\nold\n" not in filled
     assert "| max-mig | 99.0 | the best epoch | a paper |" in filled and "best test epoch, test accuracy" not in filled
-    assert "\nold\n" in (tmp_path / "RESULTS.md").read_text()
+    assert "\nold\n" in (tmp_path / "docs" / "results" / "other.md").read_text()
     first = (out / "table.md").read_text()
     assert (kept / "table.md").read_text().startswith(first[:first.index("**published")] if "published" in first else first)
 

@@ -232,10 +232,10 @@ def provenance(parts):
 
 
 def fill(root, folder, table, choices, how, published):
-    """Writes the tables of a folder under results/ into README.md and RESULTS.md, between the lines
+    """Writes the tables of a folder under results/ into README.md and docs/results/*.md, between the lines
     `<!-- results/digits: last_accuracy, choices -->` and `<!-- end -->` that name it. Returns the documents changed."""
     changed = []
-    for name in ("README.md", "RESULTS.md"):
+    for name in ["README.md", *sorted(path.relative_to(root).as_posix() for path in root.glob("docs/results/*.md"))]:
         def filled(block):
             if (root / block[2]).resolve() != folder.resolve():
                 return block[0]
