@@ -12,9 +12,13 @@ from common.system.errors import UserError, warnings
 OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download")
 
 
-def flag(default, text, same_run=True, **how):
-    """A field that is a flag. `how` goes to argparse; a run may be resumed with another value if not same_run."""
-    return field(default=default, metadata={"help": text, "same_run": same_run, "how": how})
+GROUPS = ("data", "results", "training", "choosing without the truth", "KD-Crowd", "computation")  # of --help
+
+
+def flag(default, text, group="data", same_run=True, **how):
+    """A field that is a flag, in a group of --help. `how` goes to argparse; a run may be resumed with another value if not
+    same_run."""
+    return field(default=default, metadata={"help": text, "group": group, "same_run": same_run, "how": how})
 
 
 def whole(least, most=10**18):
@@ -68,49 +72,46 @@ def expertise(text):
 class Options:
     """The flags that every script has. A default of None stands for the data set's own."""
     path: str = flag(None, "folder of the data", same_run=False, metavar="DIR")
-    device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 where there is one", same_run=False)
-    methods: list = flag(("all",), "names, with spaces or commas between them; all: the data set's table; field: every "
-                         "method but KD-Crowd", nargs="+", metavar="METHOD")
-    divergence: str = flag("kl", "f-divergence of the Max-MIG loss", choices=DIVERGENCES)
-    epochs: int = flag(None, "passes over the training items, in each stage of KD-Crowd", type=whole(1))
-    batch_size: int = flag(None, "items in a batch", type=whole(2))
-    seed: int = flag(0, "of the weights, the batches and the augmentation; the crowd has its own", type=whole(0))
-    precision: str = flag("auto", "auto is bfloat16 where the hardware has it, else float32",
-                          choices=("auto", "bfloat16", "float32"))
-    keep: str = flag("auto", "decoded image files: in the device's memory, or in a file on disk that is read ahead of the "
-                     "training; auto: on a GPU by size, on a CPU the file", same_run=False,
-                     choices=("auto", "device", "disk"))
-    graphs: str = flag("auto", "on a GPU, small steps are recorded as CUDA graphs, which are launched as a whole; off: each "
-                       "kernel by itself, with the same numbers", same_run=False, choices=("auto", "off"))
-    augment: str = flag(None, "flip and turn training images: not at all, once for all, or afresh each epoch",
+    train_size: int = flag(None, "use so many training items", type=whole(1), metavar="N")
+    test_size: int = flag(None, "use so many test items", type=whole(1), metavar="N")
+
+    out: str = flag(None, "folder for the results; by default under runs/", "results", same_run=False, metavar="DIR")
+    fresh: bool = flag(False, "start over in a folder with an existing run, which is kept until the first epoch is done",
+                       "results", same_run=False, action="store_true")
+    label_source: str = flag(None, "label estimate that labels.csv follows", "results", metavar="NAME")
+
+    methods: list = flag(("all",), "names; all: the data set's table; field: all without KD-Crowd", "training",
+                         nargs="+", metavar="METHOD")
+    epochs: int = flag(None, "passes over the training items, in each stage", "training", type=whole(1), metavar="N")
+    batch_size: int = flag(None, "items in a batch", "training", type=whole(2), metavar="N")
+    seed: int = flag(0, "of weights, batches and augmentation", "training", type=whole(0), metavar="N")
+    augment: str = flag(None, "flip and turn images: never, once, or each epoch", "training",
                         choices=("none", "once", "fresh"))
-    train_size: int = flag(None, "so many training items: the first of a fixed shuffle", type=whole(1))
-    test_size: int = flag(None, "so many test items: the first of a fixed shuffle", type=whole(1))
-    start: str = flag("votes", "the posterior from which the models of the annotators start: the shares of the votes, as in "
-                      "the papers, or that of a label model", choices=STARTS)
-    robust: str = flag("elr", "KD-Crowd's student in stage 1", choices=STUDENTS)
-    kd_loss: str = flag("mig", "KD-Crowd's distillation: the MIG loss, or the Kullback-Leibler divergence",
-                        choices=("mig", "kl"))
-    kd_weight: float = flag(3., "of the student's labels beside the crowd's in stage 2", type=positive)
-    lambda_u: float = flag(0., "of KD-Crowd's dividemix: the weight of the guesses for items whose label it does not use; "
-                           "its paper has 0 for 20 %% symmetric and 40 %% asymmetric noise, 25 and more for other noise",
-                           type=not_negative)
-    select: str = flag("none", "keep the weights of the last epoch, or of the one that predicts held-out crowd labels best",
-                       choices=("none", "crowd"))
-    folds: int = flag(None, "of --select crowd: so many classifiers a method, each trained without the labels of its part "
-                      "of the items, which takes the time of so many runs but one; by default 5, and 2 from 5,001 items on",
-                      type=whole(2))
-    held_out: float = flag(None, "of --select crowd: hold out this share of the items once, instead of folds: quicker, but "
-                           "labels of the other items rest on what was trained on them", type=share)
-    stage_end: str = flag("last", "KD-Crowd with a --select: the weights with which a stage hands over to the next",
-                          choices=("last", "selected"))
-    retrain: bool = flag(False, "KD-Crowd's stage 2 trains a crowd model anew, in place of going on with that of stage 0",
-                         action="store_true")
-    label_source: str = flag(None, "the label estimate that labels.csv follows; by default the label model's, or the last "
-                            "method's without --select", metavar="NAME")
-    out: str = flag(None, "folder for the results; by default one under runs/, named by data, case and seed",
-                    same_run=False, metavar="DIR")
-    fresh: bool = flag(False, "begin anew in a folder that holds another run", same_run=False, action="store_true")
+    divergence: str = flag("kl", "f-divergence of the MIG loss: kl, reverse-kl, pearson, jensen-shannon, hellinger, "
+                           "total-variation", "training", choices=DIVERGENCES, metavar="NAME")
+    start: str = flag("votes", "posterior from which annotators' models start: votes (the papers'), dawid-skene, "
+                      "label-model", "training", choices=STARTS, metavar="NAME")
+
+    select: str = flag("none", "epoch whose weights are kept: the last, or the one that predicts held-out labels best",
+                       "choosing without the truth", choices=("none", "crowd"))
+    folds: int = flag(None, "with --select crowd: number of folds (5; 2 from 5,001 items on)",
+                      "choosing without the truth", type=whole(2), metavar="K")
+    held_out: float = flag(None, "with --select crowd: hold out this share once, which is quicker than folds",
+                           "choosing without the truth", type=share, metavar="SHARE")
+
+    robust: str = flag("elr", "student of stage 1", "KD-Crowd", choices=STUDENTS)
+    lambda_u: float = flag(0., "DivideMix's weight of unlabelled items", "KD-Crowd", type=not_negative, metavar="W")
+    kd_loss: str = flag("mig", "distillation", "KD-Crowd", choices=("mig", "kl"))
+    kd_weight: float = flag(3., "weight of the distillation in stage 2", "KD-Crowd", type=positive, metavar="W")
+    stage_end: str = flag("last", "weights that a stage hands over", "KD-Crowd", choices=("last", "selected"))
+    retrain: bool = flag(False, "stage 2 starts from new weights", "KD-Crowd", action="store_true")
+
+    device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 if there is one", "computation", same_run=False)
+    precision: str = flag("auto", "auto: bfloat16 if the hardware has it", "computation",
+                          choices=("auto", "bfloat16", "float32"))
+    keep: str = flag("auto", "where decoded images are", "computation", same_run=False, choices=("auto", "device", "disk"))
+    graphs: str = flag("auto", "CUDA graphs for small steps on a GPU", "computation", same_run=False,
+                       choices=("auto", "off"))
 
     def run_name(self, dataset):
         """The name of the run's folder."""
@@ -153,13 +154,20 @@ class SynthesizedOptions(Options):
     case: int = flag(1, "1 independent mistakes, 2 naive majority, 3 correlated mistakes", type=int, choices=(1, 2, 3))
     expertise: int = flag(1, "of the annotators: 1 high, 0 low", type=expertise,
                           metavar="{0,1}")
-    labels_per_item: int = flag(None, "keep the labels of so many random annotators for each item", type=whole(1))
+    labels_per_item: int = flag(None, "keep the labels of N random annotators for each item", type=whole(1), metavar="N")
 
     def run_name(self, dataset):
         return f"{dataset}-case{self.case}-{'high' if self.expertise else 'low'}-seed{self.seed}"
 
     def row(self):
         return {"cases": self.case, "expertise": self.expertise}
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Flags with their values' names, not all their choices, in a column of thirty characters."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=30, width=100)
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,12 +183,13 @@ def parse(kind, protocol, description, arguments=None):
     Raises UserError for a wrong flag.
     """
     warnings.clear()
-    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=description, formatter_class=Help, allow_abbrev=False, usage="%(prog)s [flags]")
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
         shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"
-        parser.add_argument("--" + f.name.replace("_", "-"), default=default, help=f.metadata["help"] + shown,
-                            **f.metadata["how"])
+        groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default,
+                                                 help=f.metadata["help"] + shown, **f.metadata["how"])
     options = kind(**vars(parser.parse_args(arguments)))
     options.methods = options.choose_methods(protocol.methods)
     return options
