@@ -8,7 +8,7 @@ from common.data.images import Augmentation, ImageSet
 
 TEST = 500
 # Digits that look alike: of all ways to make five pairs, the one with most confusions between the two of a pair.
-# tests/test_crowd.py counts them, on the training items.
+# tests/crowd/test_labels.py counts them, on the training items.
 PAIRS = ((5, 9), (1, 8), (2, 3), (4, 7), (0, 6))
 EXPERTS = pair_experts(PAIRS)
 

@@ -16,9 +16,9 @@ import torch  # noqa: E402
 from common.system.errors import launch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "Digits", ROOT / "Cifar10", ROOT / "labelme", ROOT / "DogsVsCats", ROOT / "LUNA16",
-               ROOT / "OwnData",
-               ROOT / "benchmarks", ROOT):
+for folder in (*(path for path in sorted((ROOT / "tests").iterdir()) if path.is_dir()),  # tests share what they make
+               *(ROOT / name for name in ("Digits", "Cifar10", "labelme", "DogsVsCats", "LUNA16", "OwnData", "benchmarks")),
+               ROOT):
     sys.path.insert(0, str(folder))
 
 

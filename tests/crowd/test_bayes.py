@@ -4,16 +4,8 @@ import pytest
 import torch
 from scipy.special import digamma, gammaln
 
-from common.crowd.bayes import (
-    PSEUDO_ANNOTATORS,
-    PSEUDO_LABELS,
-    SPAMMERS,
-    START,
-    LabelModel,
-    Labels,
-    log,
-    softmax,
-)
+from common.crowd.bayes import LabelModel, Labels, log, softmax
+from common.crowd.confusion_counts import PSEUDO_ANNOTATORS, PSEUDO_LABELS, SPAMMERS, START
 from common.crowd.held_out import combine, score
 from common.crowd.labels import CrowdLabels
 

@@ -22,7 +22,7 @@ from conftest import ROOT, load_script
 
 PROGRAM = f"""
 import sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests")]!r}
+sys.path[:0] = {[str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "system")]!r}
 import test_processes
 sys.exit(test_processes.{{what}})
 """
