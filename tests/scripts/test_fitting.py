@@ -1,0 +1,51 @@
+"""From Python: fit, predict, save, load."""
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.system.errors import UserError
+from OwnData import fit, load
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """(answers, features): DataFrames of 60 items of two classes and four annotators, 50 of them answered."""
+    random = np.random.default_rng(0)
+    truth = random.integers(2, size=60)
+    features = pd.DataFrame(random.normal(size=(60, 3)) + 2 * truth[:, None], columns=["a", "b", "c"],
+                            index=pd.Index([f"item{i}" for i in range(60)], name="task"))
+    answers = pd.DataFrame([(f"item{i}", f"worker{m}", "cat" if truth[i] ^ (random.random() < .2) else "dog")
+                            for i in range(50) for m in range(4)], columns=["task", "worker", "label"])
+    return answers, features
+
+
+@pytest.fixture(scope="module")
+def fitted(tables):
+    answers, features = tables
+    return fit(answers, features=features, methods=["majority-vote", "max-mig"], epochs=4, folds=2, device="cpu")
+
+
+def test_fit_gives_tables_and_a_classifier(tables, fitted):
+    answers, features = tables
+    assert set(fitted.labels["item"]) == set(answers["task"]) and set(fitted.labels["label"]) == {"cat", "dog"}
+    assert list(fitted.annotators["annotator"]) == [f"worker{m}" for m in range(4)]
+    assert fitted.report.read_text().startswith("<!doctype html>") and fitted.summary["items"] == 50
+    predicted = fitted.predict(features=features)
+    assert list(predicted.columns) == ["item", "label", "confidence", "cat", "dog"] and len(predicted) == 60
+    np.testing.assert_allclose(predicted[["cat", "dog"]].sum(1), 1, atol=1e-5)
+
+
+def test_a_saved_classifier_predicts_the_same(tables, fitted, tmp_path):
+    fitted.save(tmp_path / "model.pt")
+    features = tables[1]
+    for classifier in (load(tmp_path / "model.pt"), load(fitted.folder)):
+        pd.testing.assert_frame_equal(classifier.predict(features=features), fitted.predict(features=features))
+    array = fitted.predict(features=features.to_numpy(), items=list(features.index))
+    pd.testing.assert_frame_equal(array, fitted.predict(features=features))
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(UserError, match="no such file"):
+        load("nowhere")
+    with pytest.raises(UserError, match="answers: a dict; expected"):
+        fit({"task": []}, features="f.csv")
