@@ -28,7 +28,7 @@ METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
 OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graphs", "augment", "train_size", "test_size",
                "robust", "kd_loss", "kd_weight", "start", "folds",
                "held_out", "stage_end", "retrain", "size", "fit", "network",
-               "weights", "pretrained")
+               "weights", "pretrained", "backbone", "finetune", "groups", "window", "slice", "cache")
 
 
 @dataclass(frozen=True)

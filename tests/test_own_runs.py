@@ -407,7 +407,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--images", "."], "--images and --features: expected one"),
     (["--path", "x"], "--path x: your own data come by"),
     (["--size", "32"], "--size is for images; expected none with features"),
-    (["--fit", "pad"], "--fit is for images; expected none with features"),
+    (["--fit", "crop"], "--fit is for images; expected none with features"),
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--label-source", "true-label"], "--label-source true-label: there is no such estimate; choose from majority-vote"),

@@ -25,9 +25,11 @@ import labelme
 import reproduce
 from common.data import decoding, opening
 from common.data.answers import read_answers
+from common.data.cache import cache_folder
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
-from common.data.sources import apply, fit, read_source
+from common.data.preprocessing import apply, fit
+from common.data.sources import read_source
 from common.data.tensors import load_tensors, save_tensors
 from common.output.model import load_model
 from common.output.records import read_summary
@@ -233,7 +235,7 @@ def test_caches_that_are_none(tmp_path, monkeypatch):
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(tmp_path / "a.png")
     whole, _ = decoding.decode([tmp_path / "a.png"], 8, "L")
     whole = whole.images.clone()
-    cache, = decoding.cache_folder().iterdir()
+    cache, = cache_folder().iterdir()
     content = cache.read_bytes()
     flipped = (content[:place] + bytes([content[place] ^ 4]) + content[place + 1:] for place in range(64, len(content)))
     for broken in (content[:50], b"", b"x", content + b"x", b"\xff" * len(content), *flipped):  # of its pixels nobody asks
