@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.tensors import load_tensors, save_tensors
 from common.output.model import load_model
+from common.output.model_file import read_model, write_model
 from common.system.errors import UserError
 from common.training import finish
 from conftest import ROOT, load_script
@@ -480,16 +480,16 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
         PREDICT.main(["run", "--features", "f.csv"])
     with pytest.raises(UserError, match="nowhere: no such file; a finished run of OwnData/main.py leaves it"):
         PREDICT.main(["nowhere", "--images", "new"])
-    saved = load_tensors("run/model.pt")
+    saved = read_model("run/model.pt")
     with open("odd.pt", "wb") as file:
-        save_tensors(saved | {"preprocessing": saved["preprocessing"] | {"size": 32}}, file)
+        write_model(saved | {"preprocessing": saved["preprocessing"] | {"size": 32}}, file)
     with pytest.raises(UserError, match="odd.pt: not a whole model"):
         PREDICT.main(["odd.pt", "--images", "new"])
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="bad.pt: not a model"):
         PREDICT.main(["bad.pt", "--images", "new"])
     with open("other.pt", "wb") as file:
-        save_tensors({"a": 1}, file)
+        write_model({"a": 1}, file)
     with pytest.raises(UserError, match="other.pt: not a classifier learnt from a crowd"):
         PREDICT.main(["other.pt", "--images", "new"])
 

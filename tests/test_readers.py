@@ -32,6 +32,7 @@ from common.data.preprocessing import apply, fit
 from common.data.sources import read_source
 from common.data.tensors import load_tensors, save_tensors
 from common.output.model import load_model
+from common.output.model_file import write_model
 from common.output.records import read_summary
 from common.system import errors
 from common.system.errors import UserError, launch
@@ -311,7 +312,7 @@ def test_models_that_are_none(tmp_path):
              "preprocessing": {}, "precision": "float32", "networks": []}
     for changes in ({}, {"networks": [1]}, {"network": 3}, {"classes": 7}, {"networks": None}):
         with open(tmp_path / "model.pt", "wb") as file:
-            save_tensors(saved | changes, file)
+            write_model(saved | changes, file)
         with pytest.raises(UserError, match="not a whole model; expected model.pt of a run"):
             load_model(tmp_path / "model.pt")
     content = bytearray((tmp_path / "model.pt").read_bytes())
