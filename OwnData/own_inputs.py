@@ -1,4 +1,5 @@
 """The network's inputs from anybody's items: which backbone images have, what is done to them, their features."""
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,7 @@ def prepare(source, train, options):
         preprocessing = fit(source, train)
         inputs, _ = apply(source, preprocessing)
         return Inputs(inputs, preprocessing, Choice(), inputs.features.shape[1])
+    _check_window(options.window)
     survey = survey_images(source, train, options.slice)
     choice = choose(options, survey.side or 0)
     ours = choice.pretrained is None
@@ -84,6 +86,11 @@ def _refuse_flags_of_images(source, options):
     for name, value, without in (("network", options.network, "small"), ("backbone", options.backbone, "auto")):
         if value not in (without, "none"):
             raise UserError(f"--{name} {value} is for images; {source.kind} have a small one")
+
+
+def _check_window(window):
+    if window and not -math.inf < window[0] < window[1] < math.inf:
+        raise UserError(f"--window {window[0]:g} {window[1]:g}: expected two numbers, the lower one first")
 
 
 def choose(options, side):

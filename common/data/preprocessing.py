@@ -52,7 +52,7 @@ def survey_images(source, train, plane=None):
     sizes, modes, values = [], set(), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
-        for item in _sample(train):
+        for item in np.sort(_sample(train)):
             try:
                 with open_image(source.raw[item], plane) as image:
                     if is_wide(image):
