@@ -27,7 +27,7 @@ METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
 # flags of training, which answers alone have no use for
 OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graphs", "augment", "train_size", "test_size",
                "robust", "kd_loss", "kd_weight", "lambda_u", "start", "folds", "held_out", "stage_end", "retrain", "size",
-               "fit", "network", "weights", "pretrained")
+               "fit", "network", "weights", "pretrained", "backbone", "finetune", "groups", "window", "slice", "cache")
 
 
 @dataclass(frozen=True)

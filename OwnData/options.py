@@ -30,12 +30,25 @@ class OwnOptions(Options):
                          metavar="NAME")
     duplicates: str = flag("last", "which of a worker's answers to one item counts: the last, the first, each; or refuse "
                            "them", choices=DUPLICATES)
-    size: int = flag(None, "side of the images in pixels; by default theirs, at most 64", type=whole(8, 2048))
-    fit: str = flag("crop", "how an image becomes a square", choices=FITS)
+    groups: str = flag(None, "a table item,group: items of one group, as of one patient, are never on both sides of a fold",
+                       same_run=False, metavar="FILE")
+    size: int = flag(None, "side of the images in pixels; by default theirs, at most 128 for a backbone, else 64",
+                     type=whole(8, 2048))
+    fit: str = flag("pad", "how an image becomes a square", choices=FITS)
+    window: list = flag(None, "the values that become black and white in images of more than 8 bits a pixel; by default "
+                        "from the training images", nargs=2, type=float, metavar=("LOW", "HIGH"))
+    slice: int = flag(None, "of volumes (NIfTI, MetaImage, DICOM, .npy): the number of the slice, from 0", type=whole(0),
+                      metavar="K")
+    cache: str = flag(None, "folder of decoded images and features; none: keep nothing on disk; by default "
+                      "~/.cache/learning-from-crowds", same_run=False, metavar="DIR|none")
+    backbone: str = flag("auto", "a frozen pretrained network whose features are learnt from: efficientnet-lite0, "
+                         "timm/NAME, one of torchvision's, or none; auto: efficientnet-lite0 for images of 64 pixels "
+                         "or more", metavar="NAME")
+    finetune: bool = flag(False, "train all of the backbone from its pretrained weights", action="store_true")
     network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
                         metavar="NAME")
-    weights: str = flag(None, "a state dict that the network starts from, but for its last layer", same_run=False,
-                        metavar="FILE")
+    weights: str = flag(None, "a state dict that the network or backbone starts from, without its last layer",
+                        same_run=False, metavar="FILE")
     pretrained: bool = flag(False, "start from torchvision's own weights, which are fetched", action="store_true")
     select: str = flag("crowd", "keep the weights of the epoch that predicts held-out answers best, or of the last one",
                        choices=("crowd", "none"))

@@ -8,14 +8,15 @@ import torch
 from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import read_answers, read_labels
 from common.data.dataset import Dataset, Items, cut
+from common.data.groups import read_groups
 from common.data.item_names import SEVERAL
-from common.data.sources import Source, apply, fit, read_source
-from common.data.tensors import load_tensors
+from common.data.sources import Source, read_source
 from common.names import OWN_NETWORKS
-from common.networks.own import AUXILIARY, build, load_weights, network_names, pretrained
+from common.networks.own import AUXILIARY, build, load_weights
 from common.output.model import Model, states_of, write_predictions
 from common.system.errors import UserError, warnings
-from OwnData.options import PROTOCOL, OwnOptions, name_of
+from OwnData.options import PROTOCOL, name_of
+from OwnData.own_inputs import prepare, read_weights
 
 GOLD = "gold"
 
@@ -70,6 +71,7 @@ def load(options):
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, answers.place_of_item)
     truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
+    groups = read_groups(options.groups, source)
     answered = np.bincount(index[answers.item], minlength=len(source)) > 0
     train = np.flatnonzero(answered | (gold >= 0))
     rest = np.flatnonzero(~answered & (gold < 0))
@@ -78,31 +80,23 @@ def load(options):
     source = source.call(index[there], [answers.items[k] for k in there])
 
     truth[gold >= 0] = -1  # what was learnt from scores nobody
-    preprocessing = fit(source, train, options.size, options.fit, *_wants(options))
-    inputs, readable = apply(source, preprocessing)
-    if not readable.all():
-        raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
-                        f"{source.names[np.flatnonzero(~readable)[0]]}; expected whole ones, or their answers left out")
+    made = prepare(source, train, options)
     crowd, annotators = _with_gold(answers, index, train, gold)
     known = torch.from_numpy(gold[train]) if options.gold else None
-    everything = Items(inputs, torch.from_numpy(truth), source.names)
+    everything = Items(made.inputs, torch.from_numpy(truth), source.names, groups=groups)
     unanswered = everything.select(torch.from_numpy(rest))
     test = unanswered.select(torch.nonzero(unanswered.truth >= 0)[:, 0])
     train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
     train, test = cut(replace(train, crowd=crowd, gold=known), test, len(answers.classes), options)
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
-    options.epochs = options.epochs or int(np.clip(round(ROWS[source.kind] / len(train)), *EPOCHS[source.kind]))
-    network, spec = _network(options, preprocessing, inputs, len(answers.classes))
-    finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec, preprocessing=preprocessing)
+    kind = "features" if made.choice.backbone else source.kind
+    options.epochs = options.epochs or int(np.clip(round(ROWS[kind] / len(train)), *EPOCHS[kind]))
+    network, spec = _network(options, made, len(answers.classes))
+    finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec,
+                     preprocessing=made.preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
     em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
     return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs)
-
-
-def _wants(options):
-    """(color, imagenet) of sources.fit: what the network needs."""
-    loaded = bool(options.weights or options.pretrained)
-    return loaded or options.network not in OWN_NETWORKS, loaded
 
 
 def _locate(source, names, place, given="answers to"):
@@ -157,27 +151,20 @@ def _with_gold(answers, index, train, gold):
     return CrowdLabels.from_triples(item, annotator, label, len(train), len(names), len(answers.classes)), names
 
 
-def _network(options, preprocessing, inputs, classes):
-    """(precision -> Classifier, its spec)."""
-    if preprocessing["kind"] != "images":
-        for flag_name in ("size", "weights", "pretrained", "fit"):
-            if getattr(options, flag_name) != getattr(OwnOptions, flag_name):
-                raise UserError(f"--{flag_name} is for images; expected none with {preprocessing['kind']}")
-        if options.network != "small":
-            raise UserError(f"--network {options.network} is for images; {preprocessing['kind']} have a small one")
-        spec = {"name": "small", "features": inputs.features.shape[1], "classes": classes}
+def _network(options, made, classes):
+    """(precision -> Classifier, its spec). made: the Inputs."""
+    if made.width:
+        spec = {"name": "small", "features": made.width, "classes": classes}
         return partial(build, spec), spec
-    if options.network not in network_names():
-        raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
-    spec = {"name": options.network, "channels": preprocessing["channels"], "size": preprocessing["size"],
-            "classes": classes}
-    if options.network in AUXILIARY and (options.weights or options.pretrained):
+    name, preprocessing = made.choice.network, made.preprocessing
+    spec = {"name": name, "channels": preprocessing["channels"], "size": preprocessing["size"], "classes": classes}
+    if name in AUXILIARY and (options.weights or options.pretrained or options.finetune):
         spec["transform_input"] = True  # what torchvision's own weights of these are for
     try:
         built = build(spec)
     except ValueError as error:
-        raise UserError(f"--network {options.network}: {error}; expected another network, or another --size") from None
-    start = _start(options, built)
+        raise UserError(f"--network {name}: {error}; expected another network, or another --size") from None
+    start = _start(options, name, built)
 
     def network(precision):
         classifier = build(spec, precision)
@@ -187,29 +174,20 @@ def _network(options, preprocessing, inputs, classes):
     return network, spec
 
 
-def _start(options, built):
+def _start(options, name, built):
     """The state dict that the network's body starts from, or None."""
     if options.weights and options.pretrained:
         raise UserError("--weights and --pretrained: both say what the network starts from; expected one of them")
-    if options.pretrained and options.network in OWN_NETWORKS:
-        raise UserError(f"--pretrained: there are no weights for --network {options.network}, which is the project's own; "
-                        "expected one of torchvision's, as resnet18")
-    if not options.weights and not options.pretrained:
+    if options.pretrained and name in OWN_NETWORKS:
+        raise UserError(f"--pretrained: there are no weights for --network {name}, which is the project's own; expected one "
+                        "of torchvision's, as resnet18")
+    if not (options.weights or options.pretrained or options.finetune):
         return None
-    try:
-        state = load_tensors(options.weights) if options.weights else pretrained(options.network)
-    except UserError as error:
-        if isinstance(error, ValueError):
-            error = f"{options.weights}: damaged, or not a file that torch saved; expected a state dict"
-        raise UserError(f"--weights {error}") from None
-    except Exception as error:  # torchvision raises many kinds
-        reason = str(error).splitlines()[0][:150] or type(error).__name__
-        raise UserError(f"--pretrained: no weights could be had ({reason}); expected a network that torchvision has "
-                        "weights for, and a way to fetch them") from None
-    count, total = load_weights(built.body, state) if isinstance(state, dict) else (0, 0)
+    state = read_weights(options, name)
+    count, total = load_weights(built.body, state)
     if not count:
-        raise UserError(f"--weights {options.weights}: not a state dict of {options.network}; expected one")
-    print(f"{count} of the {total} tensors of {options.network} start from {options.weights or 'torchvision'}")
+        raise UserError(f"--weights {options.weights}: not a state dict of {name}; expected one")
+    print(f"{count} of the {total} tensors of {name} start from {options.weights or 'pretrained weights'}")
     return state
 
 

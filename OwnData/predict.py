@@ -15,7 +15,8 @@ import argparse
 import numpy as np
 import torch
 
-from common.data.sources import apply, read_source
+from common.data.sources import read_source
+from common.networks.frozen import inputs_of
 from common.output.model import load_model, write_predictions
 from common.system.device import choose_device, settle
 from common.system.files import replace_file
@@ -30,6 +31,7 @@ def main(arguments=None):
     parser.add_argument("--texts", metavar="FILE", help="table task,text")
     parser.add_argument("--items", metavar="FILE", help="the names of the rows of --features FILE.npy, one on a line")
     parser.add_argument("--out", metavar="FILE", default="predictions.csv", help="the table to write (default: %(default)s)")
+    parser.add_argument("--cache", metavar="DIR|none", help="folder of decoded images and features; none: keep nothing")
     parser.add_argument("--device", help="number of a GPU, or cpu; by default GPU 0 where there is one")
     options = parser.parse_args(arguments)
     file = Path(options.run) / "model.pt" if Path(options.run).is_dir() else Path(options.run)
@@ -40,14 +42,14 @@ def main(arguments=None):
         raise UserError(f"--out {options.out}: a folder; expected the name of a table to write")
     model = load_model(file)
     source = read_source(options.images, options.features, options.texts, options.items)
-    inputs, readable = apply(source, model.preprocessing)
+    device = choose_device(options.device)
+    settle(device)
+    inputs, readable = inputs_of(source, model.preprocessing, device, options.cache)
     succeeded = np.flatnonzero(readable)
     if len(succeeded) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
         print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
         inputs = inputs.select(torch.from_numpy(succeeded))
-    device = choose_device(options.device)
-    settle(device)
     probabilities = model.predict(inputs, device)
     names = [source.names[i] for i in succeeded]
     try:

@@ -25,6 +25,7 @@ ENSEMBLE = "ensemble"  # the mean of the best methods' classifiers
 DIVERGENCES = ("kl", "reverse-kl", "pearson", "jensen-shannon", "hellinger", "total-variation")
 DUPLICATES = ("last", "first", "count", "error")  # which of an annotator's labels of one item counts
 FITS = ("crop", "stretch", "pad")  # how an image becomes a square
+LITE0, TIMM = "efficientnet-lite0", "timm/"  # --backbone: the project's own, and what stands before a name of timm's
 OWN_NETWORKS = ("small", "four-conv", "vgg16")  # what --network may be besides torchvision's
 
 

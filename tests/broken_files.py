@@ -21,7 +21,8 @@ from common.data import decoding
 from common.data.answers import read_answers, read_labels
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
-from common.data.sources import apply, fit, read_source
+from common.data.preprocessing import apply, fit
+from common.data.sources import read_source
 from common.output.files import CHECKPOINT, CONFIG, SUMMARY
 from common.output.model import load_model
 from common.output.records import read_record, read_summary
@@ -208,11 +209,12 @@ def run_of_own_data(folder):
     import own_data
     from common.training.options import parse
     from common.training.run import run
+    from OwnData.options import PROTOCOL, OwnOptions
     random = np.random.default_rng(0)
     rows = random.integers(0, 2, 24)
     (folder / "a.csv").write_text("task,worker,label\n" + "".join(f"{k},{w},{rows[k]}\n" for k in range(24) for w in "abc"))
     np.save(folder / "f.npy", random.normal(size=(24, 3)) + rows[:, None])
-    options = parse(own_data.OwnOptions, own_data.PROTOCOL, "", [
+    options = parse(OwnOptions, PROTOCOL, "", [
         "--answers", str(folder / "a.csv"), "--features", str(folder / "f.npy"), "--epochs", "1", "--methods",
         "majority-vote", "--select", "none", "--device", "cpu", "--out", str(folder / "run")])
     with redirect_stdout(io.StringIO()):

@@ -23,13 +23,14 @@ class Items:
     """N items: `inputs` (an ImageSet or FeatureSet, or None), `truth` int64 (N,) with -1 where it is unknown, their own
     `names`, and what the crowd says of them, or None. `copies` items in turn are one image: results count them once.
     gold: int64 (N,), the true labels that are known to all, in training too, -1 for the others; None where nobody knows
-    any."""
+    any. groups: int64 (N,), the items' groups, which no fold divides, or None."""
     inputs: object
     truth: torch.Tensor
     names: list
     crowd: CrowdLabels | None = None
     copies: int = 1
     gold: torch.Tensor | None = None
+    groups: torch.Tensor | None = None
 
     def __len__(self):
         return len(self.truth)
@@ -40,7 +41,8 @@ class Items:
         names = [self.names[i] for i in items.tolist()]
         gold = None if self.gold is None else self.gold[items]
         inputs = None if self.inputs is None else self.inputs.select(items)
-        return replace(self, inputs=inputs, truth=self.truth[items], names=names, crowd=crowd, gold=gold)
+        groups = None if self.groups is None else self.groups[items]
+        return replace(self, inputs=inputs, truth=self.truth[items], names=names, crowd=crowd, gold=gold, groups=groups)
 
     def without_copies(self):
         """The first of each image's copies."""
@@ -60,7 +62,9 @@ class Items:
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
         gold = None if self.gold is None else self.gold.to(device)
-        return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd, gold=gold)
+        groups = None if self.groups is None else self.groups.to(device)
+        return replace(self, inputs=self.inputs.to(device, keep), truth=self.truth.to(device), crowd=crowd, gold=gold,
+                       groups=groups)
 
 
 def prediction_batch(inputs):
@@ -105,10 +109,11 @@ class Dataset:
         crowd = self.train.crowd
         answers = zlib.crc32(crowd.offsets.numpy(), zlib.crc32(torch.stack([crowd.annotator, crowd.label]).numpy()))
         valid = {"valid": len(self.valid)} if self.valid else {}
+        groups = {} if self.train.groups is None else {"groups_crc32": zlib.crc32(self.train.groups.numpy())}
         return {"train": len(self.train), "test": len(self.test), **valid, "classes": list(self.class_names),
                 "annotators": crowd.annotators, "labels": len(crowd.label),
                 "training_items_crc32": checksum(self.train), "test_items_crc32": checksum(self.test),
-                "answers_crc32": answers}
+                "answers_crc32": answers, **groups}
 
 
 def subset(items, size, classes, flag):

@@ -1,7 +1,6 @@
 """From image files to image sets: decoded once, on all cores, into a file that is mapped from then on."""
 import contextlib
 import csv
-import hashlib
 import io
 import math
 import os
@@ -10,39 +9,38 @@ import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
+from common.data.cache import cache_file, keep
 from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
+from common.data.scans import Volume, is_scan, open_scan
 from common.system.errors import UserError, first_few
-from common.system.files import replace_file
 
 DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
 COPIES = 2  # of an image of four bytes a pixel, while it is decoded, turned and converted
 
 
-def cache_folder():
-    """Where decoded image sets are kept between runs; None for a user without a home."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learning-from-crowds"
-    except RuntimeError:
-        return None
+def is_wide(image):
+    """Whether an opened image has more than 8 bits a pixel."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def eight_bits(image):
-    """An opened image; one of more than 8 bits a pixel with its range, of 16 bits or more, scaled to 8."""
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+def eight_bits(image, window=None):
+    """An opened image; one of more than 8 bits a pixel scaled to 8: the range `window` (low, high), or by default its own
+    range, of 16 bits or more."""
+    if not is_wide(image):
         return image
     values = np.array(image, np.float32)
     np.nan_to_num(values, copy=False)
-    top = 255 if values.max() <= 255 else max(65535, values.max())
-    values *= 255 / top
+    low, high = window or (0, 255 if values.max() <= 255 else max(65535, values.max()))
+    values -= low
+    values *= 255 / (high - low)
     return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8))
 
 
@@ -52,17 +50,16 @@ def resize(image, size, mode):
     return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def decode(files, size, mode="RGB", fit=resize):
+def decode(files, size, mode="RGB", fit=resize, cache=None):
     """Decodes image files on all cores: Pixels (N, size, size, K) and bool (N,), which of them could be read.
 
-    fit(image, size, mode) makes an opened image one of `size`. What comes out is the map of a file in cache_folder(), named
-    by the list of files with their sizes and times, which is there the next time: the pixels, for each image whether it
-    could be read and its checksum, and a checksum of these.
+    fit(image, size, mode) makes an opened image one of `size`; fit.open(file), where there is one, opens it. What comes
+    out is the map of a file in cache_folder(cache), named by the list of files with their sizes and times, which is there
+    the next time: the pixels, for each image whether it could be read and its checksum, and a checksum of these.
     """
     shape = len(files), size, size, len(mode)
-    key = repr(([_stamp(file) for file in files], size, mode, fit.__name__)).encode()
-    folder = cache_folder()
-    cache = folder / f"{hashlib.sha256(key).hexdigest()[:24]}.pixels" if folder else None
+    key = [_stamp(file) for file in files], size, mode, getattr(fit, "__name__", fit)
+    cache = cache_file(cache, key, "pixels")
     end = math.prod(shape)
     total = end + 5 * len(files) + 4
 
@@ -92,15 +89,11 @@ def decode(files, size, mode="RGB", fit=resize):
         images, readable, checksums = parts(raw)
         return pixels(images, checksums, mapped=True), np.array(readable)
 
-    if folder:
+    if cache:
         with contextlib.suppress(OSError, ValueError, UserError):  # not there yet, or broken: decode
             return read()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            replace_file(cache, fill, "w+b")
+        if keep(cache, fill, "w+b", "decoded images"):
             return read()
-        except OSError as error:
-            print(f"the decoded images could not be kept in {cache}: {error.strerror}")
     checksums = np.zeros(len(files), np.uint32)
     images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), checksums, files, size, mode, fit)
     return pixels(images, checksums, mapped=False), readable
@@ -137,9 +130,11 @@ def decoded_bytes(image, size, mode):
 def decode_into(images, readable, checksums, files, size, mode, fit):
     """Decodes files on all cores into images, uint8 (N, size, size, K), and readable, bool (N,); where it is not None also
     each image's checksum, uint32 (N,). Returns the first two."""
+    open_file = getattr(fit, "open", open_image)
+
     def read(index):
         try:
-            with open_image(files[index]) as image, budget.of(decoded_bytes(image, size, mode)):
+            with open_file(files[index]) as image, budget.of(decoded_bytes(image, size, mode)):
                 images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
                 image.close()  # while its bytes still count
             readable[index] = True
@@ -170,13 +165,20 @@ class NotAnImage(Exception):
 
 
 @contextlib.contextmanager
-def open_image(file):
-    """An opened image, in a `with`; raises NotAnImage if it cannot be opened or read, then or inside the `with`."""
+def open_image(file, plane=None):
+    """An opened image, in a `with`; raises NotAnImage if it cannot be opened or read, then or inside the `with`. plane:
+    which slice of a volume, from 0; raises Volume where it is missing."""
     try:
+        if is_scan(file):
+            with open_scan(file, plane) as image:
+                yield image
+            return
         with opened(file) as content, Image.open(content) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
                 raise NotAnImage(f"{image.width} x {image.height} pixels")
             yield image
+    except Volume:
+        raise
     except Exception as error:  # a broken file can make Pillow raise nearly anything
         raise NotAnImage(str(error)) from None
 

@@ -6,22 +6,27 @@ import torch
 
 
 class FeatureSet:
-    """N rows of features, float32 (N, F) on the device. There is nothing to augment."""
+    """N rows of features, float32 (N, F) on the device. There is nothing to augment. pictures: the ImageSet that they are
+    features of, in the CPU's memory or a file, or None."""
     augmentation = None
 
-    def __init__(self, features):
-        self.features = features
+    def __init__(self, features, pictures=None):
+        self.features, self.pictures = features, pictures
 
     def __len__(self):
         return len(self.features)
 
     def select(self, items):
-        return FeatureSet(self.features[items])
+        pictures = None if self.pictures is None else self.pictures.select(items.cpu())
+        return FeatureSet(self.features[items], pictures)
 
     def to(self, device, keep=None):
-        return FeatureSet(self.features.to(device))
+        return FeatureSet(self.features.to(device), self.pictures)
 
     def checksum(self, start=0):
+        """That of the pictures, where there are any: their features differ in the last digits by machine."""
+        if self.pictures is not None:
+            return self.pictures.checksum(start)
         return zlib.crc32(self.features.contiguous().numpy(), start)
 
     def batch(self, items, maps=None):

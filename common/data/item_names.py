@@ -7,9 +7,16 @@ from urllib.parse import unquote
 import numpy as np
 
 SEVERAL = -2
+
+
+def stem_of(name):
+    """A file's name without folders and ending, that of name.nii.gz too."""
+    return PurePosixPath(name.removesuffix(".gz")).stem
+
+
 # what a file may go by: its path, its name, that without the ending, or what is behind the last hyphen of that (peerannot's)
-FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem,
-              lambda name: PurePosixPath(name).stem.rpartition("-")[2])
+FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, stem_of,
+              lambda name: stem_of(name).rpartition("-")[2])
 HASH = r"^[0-9a-f]{8,40}[-_]"  # before a file's name, as Label Studio writes it
 
 
@@ -82,4 +89,4 @@ def _without_hash(path):
 
 
 def _stem(path):
-    return PurePosixPath(_without_hash(path)).stem.casefold()
+    return stem_of(_without_hash(path)).casefold()

@@ -1,30 +1,20 @@
-"""Users' items: a folder of images, a table or array of features, a table of texts; and what turns them into a network's
-inputs, kept with the model as plain containers and tensors."""
+"""Users' items: a folder of images, a table or array of features, a table of texts."""
 import os
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from common.data.decoding import NotAnImage, decode, decode_into, eight_bits, open_image
-from common.data.features import FeatureSet
-from common.data.images import IMAGENET, Augmentation, ImageSet
 from common.data.item_names import FILE_NAMES, find_items
 from common.data.layouts import ROWS, TASK, find_column
 from common.data.opening import MB, folder_at, read_array, read_bytes
+from common.data.scans import ENDINGS
 from common.data.tables import header_of, read_columns, read_numbers
-from common.names import FITS
-from common.system.errors import UserError, warn
+from common.system.errors import UserError
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
-LARGEST = 64  # pixels: larger images are made as small by default: the cost goes with the square
-SAMPLE = 500  # images that their size, mode, mean and deviation are chosen by
-WORDS, TOPICS = 20_000, 128  # of texts: the words and pairs of words counted, the numbers made of them
 RUN_PICTURES = ("curves.png", "confusion.png", "memorization.png", "annotator_error.png")
-GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,8 @@ def read_source(images=None, features=None, texts=None, items=None):
 def _images(folder):
     root = folder_at(folder, "--images", "; expected image files")
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(path for path in _files(root) if path.suffix.lower() in endings and path.is_file())
+    files = sorted(path for path in _files(root)
+                   if (path.suffix.lower() in endings or path.name.lower().endswith(ENDINGS)) and path.is_file())
     if not files:
         raise UserError(f"--images {folder}: no image files in it")
     return Source("images", folder, [path.relative_to(root).as_posix() for path in files], files, [])
@@ -162,175 +153,3 @@ def _texts(file):
 
 
 # --- from items to a network's inputs -------------------------------------------------------------------------------
-
-def fit(source, train, size=None, how="crop", color=False, imagenet=False):
-    """The preprocessing, a dictionary of plain containers and tensors, chosen by the training items (int array) of the
-    Source. size: an image's side in pixels; how: crop, stretch or pad; color: three channels even of grey images;
-    imagenet: normalised as torchvision's weights expect."""
-    if source.kind == "images":
-        return _fit_images(source, train, size, how, color, imagenet)
-    return _fit_features(source, source.raw[train]) if source.kind == "features" else _fit_texts(source, train)
-
-
-def apply(source, preprocessing):
-    """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read."""
-    source = _as_trained(source, preprocessing)
-    if source.kind == "images":
-        mode = "RGB" if preprocessing["channels"] == 3 else "L"
-        pixels, readable = decode(source.raw, preprocessing["size"], mode, FITTERS[preprocessing["fit"]])
-        return ImageSet(pixels, tuple(preprocessing["mean"]), tuple(preprocessing["deviation"]),
-                        Augmentation(flip=True, rotation=10)), readable
-    if source.kind == "features":
-        mean, deviation = preprocessing["mean"].numpy(), preprocessing["deviation"].numpy()
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = ((source.raw - mean) / deviation).astype(np.float32)
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            row, column = bad[0]
-            raise UserError(f"{source.origin}: feature {source.columns[column] if source.columns else column} of item "
-                            f"{source.names[row]!r} is {source.raw[row, column]}, too far from the others for float32; "
-                            "expected numbers like those that the model is trained on")
-    else:
-        values = _topics(source.raw, preprocessing)
-    return FeatureSet(torch.from_numpy(values)), np.ones(len(source), bool)
-
-
-def _as_trained(source, preprocessing):
-    """The Source with its features in the order that the preprocessing has them in. Raises UserError where the items are not
-    of its kind, or the features others."""
-    if source.kind != preprocessing["kind"]:
-        raise UserError(f"--{source.kind} {source.origin}: the model is for {preprocessing['kind']}")
-    if source.kind != "features":
-        return source
-    width = len(preprocessing["mean"])
-    if source.raw.shape[1] != width:
-        raise UserError(f"{source.origin}: {source.raw.shape[1]} features; expected {width}, as the model was trained on")
-    expected = preprocessing["columns"]
-    if not source.columns or not expected or source.columns == expected:
-        return source
-    place = {name: k for k, name in enumerate(source.columns)}
-    missing = [name for name in expected if name not in place]
-    if missing:
-        other = next(name for name in source.columns if name not in expected)
-        raise UserError(f"{source.origin}: there is a feature {other!r}, and no {missing[0]!r}, which the model was trained "
-                        "on")
-    return replace(source, raw=source.raw[:, [place[name] for name in expected]], columns=expected)
-
-
-def _sample(items):
-    return np.random.default_rng(0).permutation(items)[:SAMPLE]
-
-
-def _fit_images(source, train, size, how, color, imagenet):
-    sample = [source.raw[i] for i in _sample(train)]
-    sides, modes = [], set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
-        for path in sample:
-            try:
-                with open_image(path) as image:
-                    sides.append(min(image.size))
-                    modes.add(image.mode)
-            except NotAnImage:
-                continue  # told of when all are decoded
-    size = size or int(min(np.median(sides), LARGEST)) if sides else LARGEST
-    channels = 1 if modes and modes <= set(GREY) and not color else 3
-    if imagenet:
-        mean, deviation = IMAGENET
-    else:
-        pixels, readable = decode_into(np.zeros((len(sample), size, size, channels), np.uint8), np.zeros(len(sample), bool),
-                                       None, sample, size, "RGB" if channels == 3 else "L", FITTERS[how])
-        mean, deviation = _moments(pixels[readable]) if readable.any() else ([.5] * channels, [.25] * channels)
-    return {"kind": "images", "size": size, "channels": channels, "fit": how, "mean": [float(m) for m in mean],
-            "deviation": [max(float(d), 1e-3) for d in deviation]}
-
-
-def _moments(pixels):
-    """(mean, deviation) of the channels, float64 (K,), of uint8 images (N, H, W, K) in parts of 255: exact, of how often
-    there is each of the 256 values."""
-    counts = np.zeros((pixels.shape[3], 256))
-    for image in pixels:
-        counts += [np.bincount(channel.ravel(), minlength=256) for channel in image.transpose(2, 0, 1)]
-    values = np.arange(256) / 255
-    share = counts / counts.sum(1, keepdims=True)
-    mean = share @ values
-    return mean, np.sqrt((share * (values - mean[:, None]) ** 2).sum(1))
-
-
-def _fit_features(source, values):
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = values.mean(0), values.std(0)
-    far = np.flatnonzero(~np.isfinite(mean + deviation))
-    if len(far):
-        raise UserError(f"{source.origin}: feature {source.columns[far[0]] if source.columns else far[0]} goes up to "
-                        f"{np.abs(values[:, far[0]]).max()}; expected numbers whose squares can be summed")
-    constant = np.flatnonzero(deviation <= 1e-12 * np.maximum(1, np.abs(mean)))
-    if len(constant) == values.shape[1]:
-        raise UserError(f"{source.origin}: every feature is constant over the items with answers; "
-                        "expected features that vary")
-    if len(constant):
-        name = source.columns[constant[0]] if source.columns else constant[0]
-        warn(f"{source.origin}: {len(constant)} features are constant, {name} the first of them; they say nothing")
-    return {"kind": "features", "columns": source.columns, "mean": torch.from_numpy(mean),
-            "deviation": torch.from_numpy(np.where(np.isin(np.arange(len(mean)), constant), 1., deviation))}
-
-
-def _vectorizer(**how):
-    from sklearn.feature_extraction.text import TfidfVectorizer  # a second that only texts need
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **how)
-
-
-def _fit_texts(source, train):
-    from sklearn.decomposition import TruncatedSVD
-    texts = [source.raw[i] for i in train]
-    vectorizer = _vectorizer(max_features=WORDS, min_df=2 if len(texts) >= 200 else 1)
-    try:
-        counts = vectorizer.fit_transform(texts)
-    except ValueError:
-        raise UserError(f"{source.origin}: the texts hold no words; expected text to learn from") from None
-    topics = min(TOPICS, counts.shape[1] - 1, counts.shape[0] - 1)
-    if topics < 1:
-        raise UserError(f"{source.origin}: {counts.shape[1]} words in {counts.shape[0]} texts; expected more to learn from")
-    svd = TruncatedSVD(topics, random_state=0).fit(counts)
-    return {"kind": "texts", "vocabulary": vectorizer.get_feature_names_out().tolist(),
-            "idf": torch.from_numpy(vectorizer.idf_), "components": torch.from_numpy(svd.components_)}
-
-
-def _topics(texts, preprocessing):
-    """float32 (N, K): the texts' topics, of length sqrt(K), so that a number is about one in size; 0 without a known
-    word."""
-    vectorizer = _vectorizer(vocabulary=preprocessing["vocabulary"])
-    vectorizer.idf_ = preprocessing["idf"].numpy()
-    values = vectorizer.transform(texts) @ preprocessing["components"].numpy().T
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.maximum(length, 1e-9) * np.sqrt(values.shape[1])).astype(np.float32)
-
-
-def _ready(image, size, mode):
-    """An opened image as it is meant: turned as its camera says, of 8 bits, over white where it is transparent. A large
-    JPEG is decoded no larger than it is needed."""
-    image.draft(mode, (size, size))
-    ImageOps.exif_transpose(image, in_place=True)
-    image = eight_bits(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)  # a copy of a large image is large
-
-
-def crop(image, size, mode):
-    """The middle of an image, as large a square as there is, as a square of `size` pixels."""
-    return ImageOps.fit(_ready(image, size, mode), (size, size), Image.Resampling.BILINEAR)
-
-
-def stretch(image, size, mode):
-    """All of an image, stretched to a square."""
-    return _ready(image, size, mode).resize((size, size), Image.Resampling.BILINEAR)
-
-
-def pad(image, size, mode):
-    """All of an image in its own proportions, black beside it."""
-    return ImageOps.pad(_ready(image, size, mode), (size, size), Image.Resampling.BILINEAR)
-
-
-FITTERS = dict(zip(FITS, (crop, stretch, pad), strict=True))

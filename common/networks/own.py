@@ -2,7 +2,8 @@
 import torch
 from torch import nn
 
-from common.names import OWN_NETWORKS
+from common.names import LITE0, OWN_NETWORKS, TIMM
+from common.networks.backbones import EfficientNetLite0, lite0_weights, timm_body
 from common.networks.classifier import Classifier, Dropout
 from common.networks.papers import _convolution, feature_net, four_conv, vgg16
 
@@ -73,12 +74,19 @@ def build(spec, precision="float32"):
             body[0] = nn.Conv2d(1, first.out_channels, first.kernel_size, padding=first.padding, bias=first.bias is not None)
         if name == "vgg16":
             body.insert(len(body) - 1, nn.AdaptiveAvgPool2d(1))
-            return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision)
+            return Classifier(body, nn.Linear(width_of(body, channels, size), classes), precision)
         flatten = next(k for k, layer in enumerate(body) if isinstance(layer, nn.Flatten))
-        body[flatten + 1] = nn.Linear(_width(body[:flatten + 1], channels, size), 128)
+        body[flatten + 1] = nn.Linear(width_of(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)
-    body = _headless(name, transform_input=spec.get("transform_input", False))
-    return Classifier(body, nn.Linear(_width(body, channels, size), classes), precision, ours=False)
+    body = body_of(name, spec.get("transform_input", False))
+    return Classifier(body, nn.Linear(width_of(body, channels, size), classes), precision, ours=name == LITE0)
+
+
+def body_of(name, transform_input=False):
+    """A network without its last linear layer: efficientnet-lite0, timm's as timm/NAME, or torchvision's."""
+    if name == LITE0:
+        return EfficientNetLite0()
+    return timm_body(name.removeprefix(TIMM)) if name.startswith(TIMM) else _headless(name, None, transform_input)
 
 
 def _headless(name, weights=None, transform_input=False):
@@ -94,7 +102,7 @@ def _headless(name, weights=None, transform_input=False):
     return body
 
 
-def _width(body, channels, size):
+def width_of(body, channels, size):
     """How many features a body makes of an image."""
     training = body.training
     body.eval()
@@ -118,5 +126,10 @@ def load_weights(body, state):
 
 
 def pretrained(name):
-    """The state dict of torchvision's own weights for a network; it fetches them where they are not there yet."""
+    """The state dict of a body with its own pretrained weights; torchvision and timm fetch them where they are not there
+    yet."""
+    if name == LITE0:
+        return lite0_weights()
+    if name.startswith(TIMM):
+        return timm_body(name.removeprefix(TIMM), pretrained=True).state_dict()
     return _headless(name, "DEFAULT").state_dict()

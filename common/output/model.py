@@ -7,9 +7,10 @@ import torch
 from tqdm import tqdm
 
 from common.data.dataset import prediction_batch
-from common.data.tensors import load_tensors, save_tensors
 from common.networks.own import build
 from common.output.crowd import class_columns
+from common.output.model_checks import check_model
+from common.output.model_file import read_model, write_model
 from common.system.errors import UserError
 
 KIND = "a classifier learnt from a crowd"
@@ -23,12 +24,12 @@ class Model:
     method: str
     classes: list
     network: dict  # networks.build's spec
-    preprocessing: dict  # sources.fit's
+    preprocessing: dict  # preprocessing.fit's
     precision: str
     networks: list
 
     def save(self, file):
-        save_tensors({"kind": KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, file)
+        write_model({"kind": KIND, **{name: getattr(self, name) for name in self.__dataclass_fields__}}, file)
 
     @torch.no_grad()
     def predict(self, inputs, device, title="predicting"):
@@ -45,29 +46,6 @@ class Model:
                 shares = torch.softmax(logits.unflatten(1, (len(heads), -1)), 2)
                 total[place] += network["weight"] * torch.einsum("bmc,m->bc", shares, heads).cpu()
         return total
-
-    def check(self):
-        """Raises some Exception where the parts are not those of a model."""
-        for network in self.networks:
-            self._classifier(network)
-            heads = network["heads"]
-            if heads.ndim != 1 or len(network["classifier"]["head.weight"]) != len(heads) * len(self.classes):
-                raise ValueError("heads")
-        if abs(sum(network["weight"] for network in self.networks) - 1) > 1e-6:
-            raise ValueError("weights")
-        if not all(isinstance(name, str) for name in (self.method, *self.classes)):
-            raise ValueError("names")
-        made, taken = self.preprocessing, self.network
-        if made["kind"] == "images":
-            fits = (made["channels"], made["size"]) == (taken["channels"], taken["size"])
-            fits &= len(made["mean"]) == len(made["deviation"]) == made["channels"]
-        elif made["kind"] == "features":
-            fits = len(made["mean"]) == len(made["deviation"]) == taken["features"]
-        else:
-            fits = made["components"].shape == (taken["features"], len(made["vocabulary"])) == (
-                taken["features"], len(made["idf"]))
-        if not fits:
-            raise ValueError("preprocessing")
 
     def _classifier(self, network):
         classifier = build(self.network, self.precision)
@@ -91,15 +69,12 @@ def load_model(file):
     if not os.path.exists(file):
         raise UserError(f"{file}: no such file; a finished run of OwnData/main.py leaves it, unless it "
                         "had answers alone")
-    try:
-        saved = load_tensors(file, sealed=True)
-    except ValueError:
-        raise UserError(f"{file}: not a model that can be read; expected model.pt of a run") from None
+    saved = read_model(file)
     if not isinstance(saved, dict) or saved.pop("kind", None) != KIND or set(saved) != set(Model.__dataclass_fields__):
         raise UserError(f"{file}: not {KIND}; expected model.pt of a run")
     model = Model(**saved)
     try:
-        model.check()
+        check_model(model)
     except Exception:  # a file of another structure can raise anything
         raise UserError(f"{file}: not a whole model; expected model.pt of a run") from None
     return model

@@ -133,9 +133,11 @@ def who_said_what(crowd, items, classes, names):
 
 def thumbnails(inputs, texts, names):
     """page's `show` of items (ImageSet or FeatureSet) under their names; texts: {name: text}, where they are texts."""
+    pictures = inputs if isinstance(inputs, ImageSet) else getattr(inputs, "pictures", None)
+
     def show(items):
-        if isinstance(inputs, ImageSet):
-            images = inputs.raw(torch.tensor(items, dtype=torch.int64)).cpu().numpy()
+        if pictures is not None:
+            images = pictures.raw(torch.tensor(items, dtype=torch.int64)).cpu().numpy()
             return [{"picture": picture(image)} for image in images]
         return [{"text": _cut(texts[names[item]])} if names[item] in texts else {} for item in items]
     return show

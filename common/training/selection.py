@@ -93,13 +93,10 @@ def _crowd_plan(train, seed, parts, held_out=None):
     share = f"--held-out {held_out}" if held_out else f"--folds {parts}"
     if parts > images:
         raise UserError(f"{share}: there are {images} training items")
-    shuffled = torch.randperm(images, generator=generator(seed, "folds")).to(device)
-    part = torch.full((images,), -1, device=device)
-    if held_out:
-        part[shuffled[:round(held_out * images)]] = 0
-    else:
-        part[shuffled] = torch.arange(images, device=device) % parts
-    images = train.without_copies()
+    images, groups = train.without_copies(), None
+    if images.groups is not None:
+        _, groups = images.groups.cpu().unique(return_inverse=True)
+    part = assign_parts(len(images), groups, parts, held_out, generator(seed, "folds"), share).to(device)
     of_item = part.repeat_interleave(train.copies)
     folds = []
     for number in range(parts):
@@ -110,6 +107,32 @@ def _crowd_plan(train, seed, parts, held_out=None):
     held_out_images, gold = (part >= 0).cpu().numpy(), _gold(train)
     model = LabelModel(images.unique_labels()[0].crowd, gold, held_out_images)
     return Plan("crowd", folds, gold, held_out_images, model)
+
+
+def assign_parts(count, groups, parts, held_out, random, share):
+    """int64 (count,): the part of each image, or 0 for the held-out share of them and -1 for the others.
+
+    groups: int64 (count,) from 0, or None: a group is in one part. In random order each goes to the smallest part, or into
+    the held-out share until that is full. share: the flag and its value, for errors.
+    """
+    part = torch.full((count,), -1)
+    if groups is None:
+        shuffled = torch.randperm(count, generator=random)
+        if held_out:
+            part[shuffled[:round(held_out * count)]] = 0
+        else:
+            part[shuffled] = torch.arange(count) % parts
+        return part
+    sizes = groups.bincount()
+    if len(sizes) < max(parts, 2):
+        raise UserError(f"{share}: there are {len(sizes)} groups of training items (--groups)")
+    of_group, filled = torch.full((len(sizes),), -1), [0] * parts
+    for group in torch.randperm(len(sizes), generator=random).tolist():
+        smallest = min(range(parts), key=filled.__getitem__)
+        if not held_out or filled[0] < round(held_out * count):
+            of_group[group] = smallest
+            filled[smallest] += int(sizes[group])
+    return of_group[groups]
 
 
 def _check_side(crowd, images, side, share):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import sources
+from common.data.images import IMAGENET
 from common.data.item_names import SEVERAL
-from common.data.sources import apply, fit, read_source
+from common.data.preprocessing import apply, fit, moments
+from common.data.sources import read_source
 from common.names import FITS
 from common.networks.own import build, load_weights, network_names
 from common.system.errors import UserError
@@ -67,7 +68,8 @@ def test_images_of_any_mode(folder, how):
     inputs, readable = apply(source, preprocessing)
     assert readable.all() and inputs.raw(slice(None)).shape == (9, 20, 20, 3)
     for name, image in zip(source.names, inputs.raw(slice(None)).float(), strict=True):
-        dark, bright = (0, 255) if name in ("bits.png", "more/clear.png") else (50, 200)
+        # the range of values in deep.png, the one of 16 bits, becomes 0 to 255
+        dark, bright = (0, 255) if name in ("bits.png", "more/clear.png", "deep.png") else (50, 200)
         middle = image[8:12].mean((0, 2))
         assert abs(middle[4] - dark) < 12 and abs(middle[-5] - bright) < 12, name
         assert (image[0].max() < 30) == (how == "pad"), name
@@ -81,7 +83,7 @@ def test_grey_images_stay_grey(folder):
     preprocessing = fit(source, everything(source), size=16)
     inputs, _ = apply(source, preprocessing)
     assert preprocessing["channels"] == 1 and inputs.batch(slice(0, 3)).shape == (3, 1, 16, 16)
-    assert fit(source, everything(source), color=True, imagenet=True)["mean"] == [.485, .456, .406]
+    assert fit(source, everything(source), color=True, scale=IMAGENET)["mean"] == [.485, .456, .406]
     pixels = inputs.batch(slice(0, 3))
     assert pixels.mean().abs() < 1e-3 and abs(pixels.std() - 1) < 1e-2
 
@@ -267,7 +269,7 @@ def test_moments_are_exact_for_many_pixels():
     """Added up in float32 a row after the other, as NumPy does, they are not."""
     images = np.full((60, 600, 600, 3), 178, np.uint8)
     images[:30, :, :, 0] = 78
-    mean, deviation = sources._moments(images)
+    mean, deviation = moments(images)
     np.testing.assert_allclose(mean * 255, [128, 178, 178], rtol=1e-12)
     np.testing.assert_allclose(deviation * 255, [50, 0, 0], atol=1e-9)
 

@@ -25,11 +25,14 @@ import labelme
 import reproduce
 from common.data import decoding, opening
 from common.data.answers import read_answers
+from common.data.cache import cache_folder
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
-from common.data.sources import apply, fit, read_source
+from common.data.preprocessing import apply, fit
+from common.data.sources import read_source
 from common.data.tensors import load_tensors, save_tensors
 from common.output.model import load_model
+from common.output.model_file import write_model
 from common.output.records import read_summary
 from common.system import errors
 from common.system.errors import UserError, launch
@@ -233,7 +236,7 @@ def test_caches_that_are_none(tmp_path, monkeypatch):
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(tmp_path / "a.png")
     whole, _ = decoding.decode([tmp_path / "a.png"], 8, "L")
     whole = whole.images.clone()
-    cache, = decoding.cache_folder().iterdir()
+    cache, = cache_folder().iterdir()
     content = cache.read_bytes()
     flipped = (content[:place] + bytes([content[place] ^ 4]) + content[place + 1:] for place in range(64, len(content)))
     for broken in (content[:50], b"", b"x", content + b"x", b"\xff" * len(content), *flipped):  # of its pixels nobody asks
@@ -309,7 +312,7 @@ def test_models_that_are_none(tmp_path):
              "preprocessing": {}, "precision": "float32", "networks": []}
     for changes in ({}, {"networks": [1]}, {"network": 3}, {"classes": 7}, {"networks": None}):
         with open(tmp_path / "model.pt", "wb") as file:
-            save_tensors(saved | changes, file)
+            write_model(saved | changes, file)
         with pytest.raises(UserError, match="not a whole model; expected model.pt of a run"):
             load_model(tmp_path / "model.pt")
     content = bytearray((tmp_path / "model.pt").read_bytes())

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.tensors import load_tensors, save_tensors
 from common.output.model import load_model
+from common.output.model_file import read_model, write_model
 from common.system.errors import UserError
 from common.training import finish
 from conftest import ROOT, load_script
@@ -407,7 +407,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--images", "."], "--images and --features: expected one"),
     (["--path", "x"], "--path x: your own data come by"),
     (["--size", "32"], "--size is for images; expected none with features"),
-    (["--fit", "pad"], "--fit is for images; expected none with features"),
+    (["--fit", "crop"], "--fit is for images; expected none with features"),
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--label-source", "true-label"], "--label-source true-label: there is no such estimate; choose from majority-vote"),
@@ -480,16 +480,16 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
         PREDICT.main(["run", "--features", "f.csv"])
     with pytest.raises(UserError, match="nowhere: no such file; a finished run of OwnData/main.py leaves it"):
         PREDICT.main(["nowhere", "--images", "new"])
-    saved = load_tensors("run/model.pt")
+    saved = read_model("run/model.pt")
     with open("odd.pt", "wb") as file:
-        save_tensors(saved | {"preprocessing": saved["preprocessing"] | {"size": 32}}, file)
+        write_model(saved | {"preprocessing": saved["preprocessing"] | {"size": 32}}, file)
     with pytest.raises(UserError, match="odd.pt: not a whole model"):
         PREDICT.main(["odd.pt", "--images", "new"])
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="bad.pt: not a model"):
         PREDICT.main(["bad.pt", "--images", "new"])
     with open("other.pt", "wb") as file:
-        save_tensors({"a": 1}, file)
+        write_model({"a": 1}, file)
     with pytest.raises(UserError, match="other.pt: not a classifier learnt from a crowd"):
         PREDICT.main(["other.pt", "--images", "new"])
 

@@ -1,0 +1,170 @@
+"""The network's inputs from anybody's items: which backbone images have, what is done to them, their features."""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.data.preprocessing import LARGEST, apply, fit, survey_images
+from common.data.tensors import load_tensors
+from common.names import LITE0, OWN_NETWORKS, TIMM
+from common.networks.backbones import scale_of
+from common.networks.frozen import features_of, fit_backbone, load_backbone, standardised
+from common.networks.own import network_names, pretrained
+from common.system.device import choose_device, settle
+from common.system.errors import UserError
+from OwnData.options import OwnOptions
+
+SMALLEST = 64  # pixels of the median shorter side from which on images have a backbone by default: smaller ones gain nothing
+SIDE = 128  # pixels: larger images are made as small for a backbone by default
+
+OF_IMAGES = ("size", "weights", "pretrained", "finetune", "fit", "window", "slice")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the images' classifier is. backbone: the frozen network whose features are learnt from, or None; network: the
+    network that is trained on pixels, or None."""
+    backbone: str | None = None
+    network: str | None = None
+
+    @property
+    def pretrained(self):
+        """The network of torchvision's, timm's or the project's own pretrained ones, or None."""
+        name = self.backbone or self.network
+        return None if name in OWN_NETWORKS else name
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of all items, the preprocessing that makes them, and the Choice of their classifier. width: the number of
+    features, None for images. With --check features are not computed yet: the inputs are the images."""
+    inputs: object
+    preprocessing: dict
+    choice: Choice
+    width: int | None
+
+
+def prepare(source, train, options):
+    """The Inputs of a Source; train: the training items (int array). Raises UserError for flags that do not go together or
+    with the items, and for images that cannot be decoded."""
+    device = choose_device(options.device)
+    if source.kind != "images":
+        _refuse_flags_of_images(source, options)
+        preprocessing = fit(source, train)
+        inputs, _ = apply(source, preprocessing)
+        return Inputs(inputs, preprocessing, Choice(), inputs.features.shape[1])
+    _check_window(options.window)
+    survey = survey_images(source, train, options.slice)
+    choice = choose(options, survey.side or 0)
+    ours = choice.pretrained is None
+    loaded = choice.backbone or options.finetune or options.weights or options.pretrained
+    preprocessing = fit(source, train, survey=survey, size=options.size, largest=LARGEST if not options.finetune and
+                        not choice.backbone else SIDE, how=options.fit, color=bool(loaded) or not ours,
+                        scale=scale_of(choice.pretrained or "") if loaded else None, window=options.window,
+                        plane=options.slice)
+    print(survey.describe(preprocessing))
+    images, readable = apply(source, preprocessing, options.cache)
+    if not readable.all():
+        raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
+                        f"{source.names[np.flatnonzero(~readable)[0]]}; expected whole ones, or their answers left out")
+    if not choice.backbone:
+        return Inputs(images, preprocessing, choice, None)
+    backbone = _backbone(options, choice.backbone, preprocessing["size"])
+    if options.check:
+        return Inputs(images, preprocessing, choice, backbone.width)
+    settle(device)
+    features = features_of(images, backbone, device, options.cache)
+    fitted = fit_backbone(backbone, features[torch.from_numpy(train)])
+    return Inputs(standardised(features, fitted, images), preprocessing | {"backbone": fitted}, choice, backbone.width)
+
+
+def _refuse_flags_of_images(source, options):
+    for name in OF_IMAGES:
+        if getattr(options, name) != getattr(OwnOptions, name):
+            raise UserError(f"--{name} is for images; expected none with {source.kind}")
+    for name, value, without in (("network", options.network, "small"), ("backbone", options.backbone, "auto")):
+        if value not in (without, "none"):
+            raise UserError(f"--{name} {value} is for images; {source.kind} have a small one")
+
+
+def _check_window(window):
+    if window and not -math.inf < window[0] < window[1] < math.inf:
+        raise UserError(f"--window {window[0]:g} {window[1]:g}: expected two numbers, the lower one first")
+
+
+def choose(options, side):
+    """The Choice of the flags for images whose median shorter side is `side` pixels; prints what was decided."""
+    trained = options.network != OwnOptions.network or options.pretrained
+    name = options.backbone
+    if name == "auto":
+        name = _automatic(options, trained, side)
+    elif name != "none":
+        _check_name(name)
+        if trained:
+            flag = "--pretrained" if options.pretrained else f"--network {options.network}"
+            raise UserError(f"--backbone {name} and {flag}: expected one of them; --finetune trains a backbone from its own "
+                            "weights")
+    if options.finetune:
+        if name == "none" or trained:
+            raise UserError("--finetune: trains a pretrained --backbone; expected one, and neither --network nor "
+                            "--pretrained")
+        print(f"all of {name} is trained, from pretrained weights")
+        return Choice(network=name)
+    if name == "none" and options.network not in network_names():
+        raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
+    return Choice(network=options.network) if name == "none" else Choice(backbone=name)
+
+
+def _automatic(options, trained, side):
+    """The name that --backbone auto stands for."""
+    if options.finetune:
+        return LITE0
+    if trained or options.weights:
+        return "none"
+    if side < SMALLEST:
+        print(f"a network is trained from scratch: the median shorter side is {side} pixels, less than {SMALLEST} "
+              f"(--backbone {LITE0} learns from its features)")
+        return "none"
+    print(f"{LITE0}'s features are learnt from: the median shorter side is {side} pixels, not less than {SMALLEST} "
+          "(--backbone none learns from scratch)")
+    return LITE0
+
+
+def _check_name(name):
+    """Raises UserError where there is no backbone of that name."""
+    if name == LITE0 or name.startswith(TIMM):
+        return
+    names = [other for other in network_names() if other not in OWN_NETWORKS]
+    if name not in names:
+        raise UserError(f"--backbone {name}: there is no such network; choose from none, {LITE0}, timm/NAME, "
+                        f"{', '.join(names)}")
+
+
+def _backbone(options, name, size):
+    """The frozen Backbone of that name."""
+    try:
+        return load_backbone(name, size, None if name == LITE0 and not options.weights else read_weights(options, name))
+    except ValueError as error:
+        flag = f"--weights {options.weights}" if options.weights else f"--backbone {name}"
+        raise UserError(f"{flag}: {error}; expected another network, other weights, or another --size") from None
+
+
+def read_weights(options, name):
+    """The state dict of --weights, or else of a network's own pretrained weights."""
+    try:
+        state = load_tensors(options.weights) if options.weights else pretrained(name)
+    except UserError as error:
+        if not options.weights:
+            raise
+        if isinstance(error, ValueError):
+            error = f"{options.weights}: damaged, or not a file that torch saved; expected a state dict"
+        raise UserError(f"--weights {error}") from None
+    except Exception as error:  # torchvision and timm raise many kinds
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        raise UserError(f"--{'pretrained' if options.pretrained else f'backbone {name}'}: no weights could be had "
+                        f"({reason}); expected a network that has weights, and a way to fetch them, or --weights FILE"
+                        ) from None
+    if not isinstance(state, dict):
+        raise UserError(f"--weights {options.weights}: not a state dict of {name}; expected one")
+    return state

@@ -1,0 +1,52 @@
+"""How an image file becomes a square of 8 bits a pixel."""
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from common.data.decoding import eight_bits, open_image
+from common.names import FITS
+
+
+@dataclass(frozen=True)
+class Squaring:
+    """An opened image to a square, for decoding.decode. how: crop, stretch or pad; window: the range (low, high) that
+    becomes 0 to 255 in images of more than 8 bits a pixel; plane: the number of the slice, of volumes."""
+    how: str
+    window: tuple | None = None
+    plane: int | None = None
+
+    def open(self, file):
+        return open_image(file, self.plane)
+
+    def __call__(self, image, size, mode):
+        return FITTERS[self.how](_ready(image, size, mode, self.window), size)
+
+
+def _ready(image, size, mode, window):
+    """An opened image as it is meant: turned as its camera says, of 8 bits, over white where it is transparent. A large
+    JPEG is decoded no larger than it is needed."""
+    image.draft(mode, (size, size))
+    ImageOps.exif_transpose(image, in_place=True)
+    image = eight_bits(image, window)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)  # a copy of a large image is large
+
+
+def crop(image, size):
+    """The middle of an image, as large a square as there is, as a square of `size` pixels."""
+    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+
+
+def stretch(image, size):
+    """All of an image, stretched to a square."""
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def pad(image, size):
+    """All of an image in its own proportions, black beside it."""
+    return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
+
+
+FITTERS = dict(zip(FITS, (crop, stretch, pad), strict=True))

@@ -1,0 +1,177 @@
+"""Images as they are: medical images and arrays, slices of volumes, one range for all, what is said of them."""
+import csv
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from common.data.decoding import NotAnImage, open_image
+from common.data.preprocessing import apply, fit, survey_images
+from common.data.scans import Volume
+from common.data.sources import read_source
+from common.system.errors import UserError
+from conftest import load_script
+
+MAIN, PREDICT = load_script("OwnData"), load_script("OwnData", "predict.py")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def ramp(low, high, shape=(20, 20)):
+    return np.linspace(low, high, shape[0] * shape[1]).reshape(shape)
+
+
+def write_scan(path, values):
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(path))
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.nii", "a.nii.gz", "a.mha", "a.mhd", "a.nrrd", "a.npy"])
+def test_every_format_is_an_image(tmp_path, name):
+    """A twelve-bit ramp: one range, from the data, becomes black to white."""
+    values = ramp(0, 4000).astype(np.int16)
+    root = tmp_path / "images"
+    root.mkdir()
+    if name == "a.npy":
+        np.save(root / name, values)
+    else:
+        write_scan(root / name, values[None] if name == "a.dcm" else values)
+    source = read_source(images=str(root))
+    assert source.names == [name]
+    preprocessing = fit(source, np.arange(1))
+    assert preprocessing["channels"] == 1 and preprocessing["size"] == 20
+    low, high = preprocessing["window"]
+    assert 0 <= low < 40 and 3960 < high <= 4000
+    inputs, readable = apply(source, preprocessing)
+    pixels = inputs.raw(slice(None))[0, :, :, 0].numpy()
+    assert readable.all() and pixels[0, 0] == 0 and pixels[-1, -1] == 255
+    assert (abs(pixels - ramp(0, 255)) <= 4).all()
+
+
+def test_one_range_for_all(tmp_path):
+    """Each by its own range, or by that of 16 bits, would look alike, or black."""
+    root = tmp_path / "images"
+    root.mkdir()
+    for name, value in (("a", 100), ("b", 2000), ("c", 4000)):
+        values = np.full((16, 16), value, np.uint16)
+        values[0] += np.arange(16, dtype=np.uint16)
+        Image.fromarray(values).save(root / f"{name}.png")
+    source = read_source(images=str(root))
+    inputs, _ = apply(source, fit(source, np.arange(3)))
+    a, b, c = inputs.raw(slice(None)).numpy()[:, 8, 8, 0].astype(int)
+    assert a < 5 and abs(b - 124) < 4 and c > 250
+    inputs, _ = apply(source, fit(source, np.arange(3), window=(0, 8000)))
+    assert (abs(inputs.raw(slice(None)).numpy()[:, 8, 8, 0] - np.array([3, 64, 127.5])) <= 1).all()
+    only, _ = apply(source.select(np.array([1])), fit(source, np.arange(3)))  # as beside the others
+    assert abs(int(only.raw(slice(None))[0, 8, 8, 0]) - b) == 0
+
+
+def test_floats_are_not_black(tmp_path):
+    np.save(tmp_path / "a.npy", ramp(-.5, .5).astype(np.float32))
+    source = read_source(images=str(tmp_path))
+    inputs, _ = apply(source, fit(source, np.arange(1)))
+    assert abs(int(inputs.raw(slice(None))[0, 10, 10, 0]) - 128) < 10
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha", "a.npy"])
+def test_slices_of_volumes(tmp_path, name):
+    volume = np.stack([np.full((16, 16), k * 100.) for k in range(5)])
+    if name == "a.npy":
+        np.save(tmp_path / name, volume)
+    else:
+        write_scan(tmp_path / name, volume)
+    with pytest.raises(Volume, match=f"{name}: a volume of 5 slices; expected --slice K, from 0 to 4"), open_image(
+            tmp_path / name):
+        pass
+    with open_image(tmp_path / name, 3) as image:
+        assert np.asarray(image).shape == (16, 16) and (np.asarray(image) == 300).all()
+    with pytest.raises(Volume, match="5 slices; expected --slice from 0 to 4"), open_image(tmp_path / name, 5):
+        pass
+
+
+def test_scans_that_are_none(tmp_path):
+    for name in ("a.dcm", "a.nii", "a.mha", "a.npy"):
+        (tmp_path / name).write_bytes(b"nothing")
+        with pytest.raises(NotAnImage), open_image(tmp_path / name):
+            pass
+    np.save(tmp_path / "line.npy", np.zeros(3))
+    with pytest.raises(NotAnImage, match="1 dimensions"), open_image(tmp_path / "line.npy"):
+        pass
+
+
+def test_colours_of_an_array(tmp_path):
+    values = np.zeros((8, 9, 3), np.uint8)
+    values[..., 1] = 77
+    np.save(tmp_path / "a.npy", values)
+    with open_image(tmp_path / "a.npy") as image:
+        assert image.size == (9, 8) and image.getpixel((1, 1)) == (0, 77, 0)
+
+
+@pytest.mark.parametrize(("how", "said"), [("pad", "edges kept, black beside"), ("crop", "cut to the middle square"),
+                                           ("stretch", "edges kept, stretched")])
+def test_what_is_done_is_said(tmp_path, how, said):
+    for k in range(3):
+        Image.fromarray(np.full((76, 51), k, np.uint8)).save(tmp_path / f"{k}.png")
+    source = read_source(images=str(tmp_path))
+    survey = survey_images(source, np.arange(3))
+    made = fit(source, np.arange(3), survey=survey, how=how, size=32)
+    assert survey.describe(made) == f"images: 51 x 76 -> 32 x 32, {said}"
+    Image.fromarray(np.full((9, 9), 5000, np.uint16)).save(tmp_path / "3.png")
+    source = read_source(images=str(tmp_path))
+    survey = survey_images(source, np.arange(4))
+    assert survey.describe(fit(source, np.arange(4), survey=survey, window=(0, 4095))).endswith(
+        "; of more than 8 bits a pixel, 0 to 4095 become black to white (--window LOW HIGH)")
+
+
+def test_nothing_is_cut_by_default(tmp_path):
+    """What is at the edge of a long image is there: today's crop loses it."""
+    values = np.full((20, 60), 10, np.uint8)
+    values[:, :8] = 250
+    Image.fromarray(values).save(tmp_path / "a.png")
+    source = read_source(images=str(tmp_path))
+    inputs, _ = apply(source, fit(source, np.arange(1), size=60))
+    assert inputs.raw(slice(None)).max() > 240
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Flags for 24 volumes of two kinds, 20 of them answered; --slice 1 tells them apart."""
+    (tmp_path / "images").mkdir()
+    random, lines = np.random.default_rng(0), ["task,worker,label"]
+    for k in range(24):
+        values = random.normal(0, 20, (3, 24, 20))
+        values[1] += 1000 * (k % 2)
+        write_scan(tmp_path / "images" / f"p{k:02}.nii.gz", values.astype(np.float32))
+        lines += [f"p{k:02},{worker},{'yes' if k % 2 else 'no'}" for worker in "abc" if k < 20]
+    (tmp_path / "answers.csv").write_text("\n".join(lines) + "\n")
+    return ["--answers", "answers.csv", "--images", "images", "--device", "cpu", "--epochs", "8", "--methods",
+            "majority-vote", "--folds", "2", "--out", "run", "--cache", "none"]
+
+
+def predictions(file):
+    with open(file, newline="") as opened:
+        return {row["item"]: row for row in csv.DictReader(opened)}
+
+
+def test_a_run_on_slices(tmp_path, volumes, capsys):
+    with pytest.raises(UserError, match="p00.nii.gz: a volume of 3 slices; expected --slice K, from 0 to 2"):
+        MAIN.main([*volumes, "--check"])
+    assert MAIN.main([*volumes, "--slice", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "images: 20 x 24 -> 20 x 20, edges kept, black beside; of more than 8 bits a pixel, -" in text
+    assert "a network is trained from scratch: the median shorter side is 20 pixels, less than 64" in text
+    run = predictions("run/predictions.csv")
+    assert PREDICT.main(["run", "--images", "images", "--device", "cpu", "--cache", "none"]) == 0
+    again = predictions("predictions.csv")
+    assert len(run) == 4 and all(again[f"{name}.nii.gz"] == row | {"item": f"{name}.nii.gz"} for name, row in run.items())
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("flags", [["--window", "5", "5"], ["--window", "nan", "5"], ["--window", "9", "5"]])
+def test_windows_that_are_none(volumes, flags):
+    with pytest.raises(UserError, match=f"--window {flags[1]} {flags[2]}: expected two numbers, the lower one first"):
+        MAIN.main([*volumes, "--slice", "1", *flags])
