@@ -13,46 +13,43 @@ METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABE
 
 @dataclass
 class OwnOptions(Options):
-    answers: list = flag(None, "who answered what: a table task,worker,label, one with a column for each worker, the export "
-                         "of an annotation tool, or a file for each worker", same_run=False, nargs="+", metavar="FILE")
-    images: str = flag(None, "folder of the items, as image files", same_run=False, metavar="DIR")
-    features: str = flag(None, "the items as a table with numbers beside their names, or as a .npy", same_run=False,
+    # what --help only names: groups of flags, and flags
+    brief = ("training", "KD-Crowd", "computation", "path", "train_size", "test_size", "window", "slice", "network",
+             "weights", "pretrained")
+
+    answers: list = flag(None, "who answered what: a table, a tool's export, or a file each", same_run=False, nargs="+",
                          metavar="FILE")
+    images: str = flag(None, "folder of the items, as image files", same_run=False, metavar="DIR")
+    features: str = flag(None, "the items as a table of numbers, or a .npy", same_run=False, metavar="FILE")
     texts: str = flag(None, "the items as a table task,text", same_run=False, metavar="FILE")
-    items: str = flag(None, "the names of the rows of --features FILE.npy, one on a line", same_run=False, metavar="FILE")
-    truth: str = flag(None, "a table task,label that scores, and is never trained on", same_run=False, metavar="FILE")
-    gold: str = flag(None, "a table task,label of what is known and shall be learnt from", same_run=False, metavar="FILE")
-    columns: list = flag(None, "of the table of answers: which name the task, the worker and the label", nargs=3,
-                         metavar=("TASK", "WORKER", "LABEL"))
-    where: list = flag(None, "only the rows of --answers with this value in this column", nargs="+", action="extend",
-                       metavar="COLUMN=VALUE")
-    classes: list = flag(None, "the classes' names, in their order; by default the labels that occur", nargs="+",
-                         metavar="NAME")
-    duplicates: str = flag("last", "which of a worker's answers to one item counts: the last, the first, each; or refuse "
-                           "them", choices=DUPLICATES)
-    groups: str = flag(None, "a table item,group: items of one group, as of one patient, are never on both sides of a fold",
-                       same_run=False, metavar="FILE")
-    size: int = flag(None, "side of the images in pixels; by default theirs, at most 128 for a backbone, else 64",
-                     type=whole(8, 2048))
-    fit: str = flag("pad", "how an image becomes a square", choices=FITS)
-    window: list = flag(None, "the values that become black and white in images of more than 8 bits a pixel; by default "
-                        "from the training images", nargs=2, type=float, metavar=("LOW", "HIGH"))
-    slice: int = flag(None, "of volumes (NIfTI, MetaImage, DICOM, .npy): the number of the slice, from 0", type=whole(0),
-                      metavar="K")
-    cache: str = flag(None, "folder of decoded images and features; none: keep nothing on disk; by default "
-                      "~/.cache/learning-from-crowds", same_run=False, metavar="DIR|none")
-    backbone: str = flag("auto", "a frozen pretrained network whose features are learnt from: efficientnet-lite0, "
-                         "timm/NAME, one of torchvision's, or none; auto: efficientnet-lite0 for images of 64 pixels "
-                         "or more", metavar="NAME")
-    finetune: bool = flag(False, "train all of the backbone from its pretrained weights", action="store_true")
-    network: str = flag("small", "for images: small, four-conv, vgg16, or one of torchvision's by name, as resnet18",
-                        metavar="NAME")
-    weights: str = flag(None, "a state dict that the network or backbone starts from, without its last layer",
-                        same_run=False, metavar="FILE")
-    pretrained: bool = flag(False, "start from torchvision's own weights, which are fetched", action="store_true")
-    select: str = flag("crowd", "keep the weights of the epoch that predicts held-out answers best, or of the last one",
-                       choices=("crowd", "none"))
-    check: bool = flag(False, "check everything, say what there is, and stop", same_run=False, action="store_true")
+    items: str = flag(None, "names of the rows of --features FILE.npy, one on a line", same_run=False, metavar="FILE")
+    truth: str = flag(None, "a table task,label: only for the printed accuracies", same_run=False, metavar="FILE")
+    gold: str = flag(None, "a table task,label: known labels, used in training", same_run=False, metavar="FILE")
+    columns: list = flag(None, "names of the columns of --answers", nargs=3, metavar=("TASK", "WORKER", "LABEL"))
+    where: list = flag(None, "use only these rows of --answers", nargs="+", action="extend", metavar="COLUMN=VALUE")
+    classes: list = flag(None, "the classes and their order", nargs="+", metavar="NAME")
+    duplicates: str = flag("last", "which of an annotator's answers to an item counts", choices=DUPLICATES)
+    check: bool = flag(False, "check everything, print what there is, and stop", same_run=False, action="store_true")
+    groups: str = flag(None, "a table item,group: a group is never on both sides of a fold", "data", same_run=False,
+                       metavar="FILE")
+
+    size: int = flag(None, "side in pixels (default: at most 128, 64 without backbone)", "images", type=whole(8, 2048),
+                     metavar="N")
+    fit: str = flag("pad", "how an image becomes a square", "images", choices=FITS)
+    window: list = flag(None, "values that become black and white, above 8 bits", "images", nargs=2, type=float,
+                        metavar=("LOW", "HIGH"))
+    slice: int = flag(None, "slice of volumes (NIfTI, MetaImage, DICOM, .npy)", "images", type=whole(0), metavar="K")
+    cache: str = flag(None, "folder of decoded images and features", "images", same_run=False,
+                      metavar="DIR|none")
+    backbone: str = flag("auto", "frozen pretrained network (docs/own-data.md)", "images", metavar="NAME")
+    finetune: bool = flag(False, "train all of the backbone", "images", action="store_true")
+    network: str = flag("small", "without backbone: small, four-conv, vgg16, a torchvision name", "images", metavar="NAME")
+    weights: str = flag(None, "a state dict that the network or backbone starts from", "images", same_run=False,
+                        metavar="FILE")
+    pretrained: bool = flag(False, "start --network from torchvision's weights", "images", action="store_true")
+
+    select: str = flag("crowd", "epoch that is kept: best, or last",
+                       "choosing without the truth", choices=("crowd", "none"))
 
     def answers_alone(self):
         return not (self.images or self.features or self.texts or self.items)

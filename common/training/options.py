@@ -3,6 +3,7 @@ import argparse
 import difflib
 import re
 import shlex
+import textwrap
 from dataclasses import dataclass, field, fields
 
 from common.names import DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STARTS, STUDENTS, TEACHERS
@@ -12,7 +13,7 @@ from common.system.errors import UserError, warnings
 OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download")
 
 
-GROUPS = ("data", "results", "training", "choosing without the truth", "KD-Crowd", "computation")  # of --help
+GROUPS = ("data", "images", "results", "training", "choosing without the truth", "KD-Crowd", "computation")  # of --help
 
 
 def flag(default, text, group="data", same_run=True, **how):
@@ -71,13 +72,14 @@ def expertise(text):
 @dataclass
 class Options:
     """The flags that every script has. A default of None stands for the data set's own."""
+    brief = ()  # groups of flags, and flags, that --help only names
+
     path: str = flag(None, "folder of the data", same_run=False, metavar="DIR")
     train_size: int = flag(None, "use so many training items", type=whole(1), metavar="N")
     test_size: int = flag(None, "use so many test items", type=whole(1), metavar="N")
 
     out: str = flag(None, "folder for the results; by default under runs/", "results", same_run=False, metavar="DIR")
-    fresh: bool = flag(False, "start over in a folder with an existing run, which is kept until the first epoch is done",
-                       "results", same_run=False, action="store_true")
+    fresh: bool = flag(False, "start over in a folder with an existing run", "results", same_run=False, action="store_true")
     label_source: str = flag(None, "label estimate that labels.csv follows", "results", metavar="NAME")
 
     methods: list = flag(("all",), "names; all: the data set's table; field: all without KD-Crowd", "training",
@@ -96,7 +98,7 @@ class Options:
                        "choosing without the truth", choices=("none", "crowd"))
     folds: int = flag(None, "with --select crowd: number of folds (5; 2 from 5,001 items on)",
                       "choosing without the truth", type=whole(2), metavar="K")
-    held_out: float = flag(None, "with --select crowd: hold out this share once, which is quicker than folds",
+    held_out: float = flag(None, "with --select crowd: hold out this share, instead of folds",
                            "choosing without the truth", type=share, metavar="SHARE")
 
     robust: str = flag("elr", "student of stage 1", "KD-Crowd", choices=STUDENTS)
@@ -164,10 +166,10 @@ class SynthesizedOptions(Options):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Flags with their values' names, not all their choices, in a column of thirty characters."""
+    """Flags with their values' names, not all their choices, in a column of 32 characters."""
 
     def __init__(self, prog):
-        super().__init__(prog, max_help_position=30, width=100)
+        super().__init__(prog, max_help_position=32, width=100)
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,6 +177,11 @@ class Parser(argparse.ArgumentParser):
         unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message, re.DOTALL)
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else ()
         raise UserError(message.removeprefix("argument ") + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _is_brief(f, kind):
+    """Whether --help of a kind of Options only names the field's flag."""
+    return (f.metadata["group"] in kind.brief or f.name in kind.brief) and f.name not in ("methods", "epochs", "seed")
 
 
 def parse(kind, protocol, description, arguments=None):
@@ -188,8 +195,12 @@ def parse(kind, protocol, description, arguments=None):
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
         shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"
-        groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default,
-                                                 help=f.metadata["help"] + shown, **f.metadata["how"])
+        brief = _is_brief(f, kind)
+        groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default, help=(
+            argparse.SUPPRESS if brief else f.metadata["help"] + shown), **f.metadata["how"])
+    if kind.brief:
+        names = ["--" + f.name.replace("_", "-") for f in fields(kind) if _is_brief(f, kind)]
+        parser.epilog = "\n".join(textwrap.wrap("Further flags (docs/): " + " ".join(names), 96, break_on_hyphens=False))
     options = kind(**vars(parser.parse_args(arguments)))
     options.methods = options.choose_methods(protocol.methods)
     return options
