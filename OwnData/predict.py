@@ -23,6 +23,23 @@ from common.system.files import replace_file
 from common.training.options import Parser
 
 
+def predict(model, given, device=None, cache=None):
+    """(names, float32 (N, C)): the items that can be read, and the Model's probabilities of their classes.
+
+    given: {"images", "features", "texts", "items": path or None}; device, cache: as --device and --cache.
+    """
+    source = read_source(**given)
+    device = choose_device(device)
+    settle(device)
+    inputs, readable = inputs_of(source, model.preprocessing, device, cache)
+    whole = np.flatnonzero(readable)
+    if len(whole) < len(source):
+        broken = [source.names[i] for i in np.flatnonzero(~readable)]
+        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
+        inputs = inputs.select(torch.from_numpy(whole))
+    return [source.names[i] for i in whole], model.predict(inputs, device)
+
+
 def main(arguments=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN", help="the run's folder, or its model.pt")
@@ -41,17 +58,8 @@ def main(arguments=None):
     if Path(options.out).is_dir():
         raise UserError(f"--out {options.out}: a folder; expected the name of a table to write")
     model = load_model(file)
-    source = read_source(options.images, options.features, options.texts, options.items)
-    device = choose_device(options.device)
-    settle(device)
-    inputs, readable = inputs_of(source, model.preprocessing, device, options.cache)
-    succeeded = np.flatnonzero(readable)
-    if len(succeeded) < len(source):
-        broken = [source.names[i] for i in np.flatnonzero(~readable)]
-        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
-        inputs = inputs.select(torch.from_numpy(succeeded))
-    probabilities = model.predict(inputs, device)
-    names = [source.names[i] for i in succeeded]
+    given = {name: getattr(options, name) for name in ("images", "features", "texts", "items")}
+    names, probabilities = predict(model, given, options.device, options.cache)
     try:
         replace_file(Path(options.out), lambda file: write_predictions(file, names, probabilities, model.classes), "w",
                      newline="", encoding="utf-8")
