@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.system.errors import UserError, first_few, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, echo, first_few, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -44,7 +44,7 @@ def main(arguments=None):
     succeeded = np.flatnonzero(readable)
     if len(succeeded) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
-        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
+        echo(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
         inputs = inputs.select(torch.from_numpy(succeeded))
     device = choose_device(options.device)
     settle(device)
@@ -55,7 +55,7 @@ def main(arguments=None):
                      newline="", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {options.out}: cannot be written to ({error.strerror or error})") from None
-    print(f"{len(names)} items, by {model.method}: {options.out}")
+    echo(f"{len(names)} items, by {model.method}: {options.out}")
     return 0 if names else 1
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
-from common.system.errors import UserError, first_few
+from common.system.errors import UserError, echo, first_few
 from common.system.files import replace_file
 
 DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
@@ -100,7 +100,7 @@ def decode(files, size, mode="RGB", fit=resize):
             replace_file(cache, fill, "w+b")
             return read()
         except OSError as error:
-            print(f"the decoded images could not be kept in {cache}: {error.strerror}")
+            echo(f"the decoded images could not be kept in {cache}: {error.strerror}")
     checksums = np.zeros(len(files), np.uint32)
     images, readable = decode_into(np.zeros(shape, np.uint8), np.zeros(len(files), bool), checksums, files, size, mode, fit)
     return pixels(images, checksums, mapped=False), readable
@@ -191,7 +191,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
     truth = np.asarray(truth, np.int64)
     left_out = [name for name, succeeded in zip(names, readable, strict=True) if not succeeded]
     if left_out:
-        print(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
+        echo(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
         gone = set(truth) - set(truth[readable])
         if gone:
             first = names[int(np.flatnonzero(truth == min(gone))[0])]

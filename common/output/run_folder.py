@@ -18,7 +18,7 @@ from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
 from common.output.files import CHECKPOINT, CONFIG, FILES, SUMMARY
 from common.output.records import read_record, read_summary
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from common.system.files import claim, holder, remove_leftovers, replace_file
 
 STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
@@ -101,8 +101,8 @@ class RunFolder:
             return None, None
         self.refuse_another(config)
         if config.get("threads") not in (None, self.config["threads"]):
-            print(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
-                  "last digits will differ from those of a run that was not stopped")
+            echo(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
+                 "last digits will differ from those of a run that was not stopped")
         self.config = config  # what the run began with
         return state, read_summary(self.path)
 

@@ -10,6 +10,7 @@ from common.names import FORECASTER, TEACHERS
 from common.output import csv_files
 from common.output.console import say_epoch, say_start, say_time
 from common.system.device import peak_memory_mb
+from common.system.errors import echo
 from common.training.learner import fail, fold_models, generator, random_seed
 from common.training.predictions import mean, predict_all, predict_models
 from common.training.selection import SCORES, keep_best, make_plan, restore_best
@@ -143,7 +144,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     staged = any(name in TEACHERS for name in options.methods)
     truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
     if staged and not truth_known:
-        print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
+        echo("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages, last_stage = [], STAGES - 1 if staged else 0
     for stage in range(last_stage + 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor)
