@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from common.data.sources import apply, read_source
+from common.output.csv_files import notice_formulas
 from common.output.model import load_model, write_predictions
 from common.system.device import choose_device, settle
 from common.system.files import replace_file
@@ -55,6 +56,7 @@ def main(arguments=None):
                      newline="", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {options.out}: cannot be written to ({error.strerror or error})") from None
+    notice_formulas(names)
     echo(f"{len(names)} items, by {model.method}: {options.out}")
     return 0 if names else 1
 

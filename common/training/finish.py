@@ -6,7 +6,7 @@ import torch
 from common.crowd.held_out import HELD_OUT
 from common.crowd.labels import confusion_from
 from common.evaluation import metrics
-from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, STAGES, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.output import console, csv_files, page, plots
 from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
@@ -16,7 +16,6 @@ from common.training.estimates import choose_labels, estimate, model_confusion, 
 from common.training.learner import fold_models
 from common.training.predictions import predict_all
 from common.training.selection import reported_epochs
-from common.training.stages import STAGES
 
 LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods
 
