@@ -8,7 +8,7 @@ Finished cells are never run again and a killed one goes on at its last epoch. S
 may work in one folder: each cell is claimed by a lock that ends with the process which works on it. Flags that are not
 listed here go to the script as they are.
 """
-from common.system.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, launch, printable  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -382,7 +382,7 @@ def launch_cells(cells, options, script, check):
     write_tables(cells, options, script)
     failed = [cell for cell in cells if cell.failed and not cell.done]
     for cell in failed:
-        print(f"{cell.folder.name} failed: {last_line(cell.folder / ERROR)}", file=sys.stderr)
+        print(printable(f"{cell.folder.name} failed: {last_line(cell.folder / ERROR)}"), file=sys.stderr)
     return 1 if failed else 0
 
 

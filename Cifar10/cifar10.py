@@ -14,7 +14,7 @@ from common.data.decoding import left_out_file, read_items
 from common.data.images import Augmentation, ImageSet
 from common.data.opening import BROKEN, GZIP, MB, Bounded, folder_at, opened, read_bytes
 from common.data.pickles import load_arrays
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 # classes that are hard to tell apart: airplane and bird, automobile and truck, cat and dog, deer and horse, frog and ship
@@ -95,7 +95,7 @@ def _from_batches(read, where):
 
     splits = *(load_split(*split) for split in ((CIFAR10.train_list, "train"), (CIFAR10.test_list, "test"))), {}
     if changed:
-        print(f"notice: {where}: not the published md5, used all the same: {', '.join(changed)}")
+        echo(f"notice: {where}: not the published md5, used all the same: {', '.join(changed)}")
     return splits
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.system.errors import UserError, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, echo, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import numpy as np
@@ -222,7 +222,7 @@ def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
     for name, rows in lists.items():
         replace_file(out / name, lambda file, rows=rows: file.writelines(rows), "w")
     replace_file(out / "left_out.csv", lambda file: csv.writer(file).writerows([("name", "why"), *wrong]), "w", newline="")
-    print(f"{len(lists['train_file.csv'])} crops to train and {len(lists['val_file.csv'])} to test are in {out}")
+    echo(f"{len(lists['train_file.csv'])} crops to train and {len(lists['val_file.csv'])} to test are in {out}")
     return wrong
 
 
@@ -241,8 +241,8 @@ def main(arguments=None):
     except OSError as error:
         raise UserError(f"--out {options.out}: cannot be written to ({error.strerror})") from None
     if wrong:
-        print(f"{len(wrong)} scans or candidates are missing or broken, all in {options.out / 'left_out.csv'}:")
-        print("\n".join(f"  {name}: {why}" for name, why in wrong[:5]) + ("\n  ..." if len(wrong) > 5 else ""))
+        echo(f"{len(wrong)} scans or candidates are missing or broken, all in {options.out / 'left_out.csv'}:",
+             *(f"  {name}: {why}" for name, why in wrong[:5]), *["  ..."] * (len(wrong) > 5))
 
 
 if __name__ == "__main__":

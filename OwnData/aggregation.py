@@ -17,7 +17,7 @@ from common.output import console
 from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
 from common.output.run_folder import RunFolder
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from common.training.estimates import label_models
 from common.training.finish import write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
@@ -162,12 +162,12 @@ def run(dataset, options, methods):
     with folder.claimed():
         _, summary = folder.load()
         if summary:
-            print(f"this run is done; --fresh does it again\n\n{console.table(summary)}\n")
+            echo("this run is done; --fresh does it again", "", *console.table(summary), "")
             say_crowd(summary, folder)
             return 0
         train = dataset.train
-        print(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "
-              f"{len(train.crowd.label)} answers")
+        echo(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "
+             f"{len(train.crowd.label)} answers")
         estimates, seconds, crowd = estimate(dataset, methods)
         if source != LABEL_MODEL:
             crowd = crowd.by(estimates[source].double().numpy())
@@ -178,6 +178,6 @@ def run(dataset, options, methods):
         write_page(folder, summary, dataset, items, estimates[source])
         summary["seconds"] = round(time.perf_counter() - started, 3)
         folder.write_json("summary.json", summary)
-    print(f"\n{console.table(summary)}\n")
+    echo("", *console.table(summary), "")
     say_crowd(summary, folder)
     return 0

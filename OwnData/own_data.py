@@ -14,7 +14,7 @@ from common.data.sources import Source, read_source
 from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights
 from common.output.model import Model, states_of, write_predictions
-from common.system.errors import UserError, warnings
+from common.system.errors import UserError, echo, warnings
 from OwnData.options import PROTOCOL, name_of
 from OwnData.own_inputs import prepare, read_weights
 
@@ -48,7 +48,7 @@ def load_answers(files, truth=None, gold=None, columns=None, classes=None, dupli
     what was taken for what."""
     answers = read_crowd(files, columns, classes, duplicates, where)
     if say:
-        print(answers.describe())
+        echo(answers.describe())
     source = Source("answers", answers.file, answers.items, answers.items, [])
     known_by = "is not among --classes" if classes else "no answer has"
     truth, gold = (_labels(table, source, answers.classes, known_by) for table in (truth, gold))
@@ -66,7 +66,7 @@ def load(options):
     if not options.answers:
         raise UserError("--answers: missing; expected the table of who answered what")
     answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates, options.where)
-    print(answers.describe())
+    echo(answers.describe())
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, answers.place_of_item)
@@ -127,7 +127,7 @@ def _labels(file, source, classes, known_by):
         if source.kind == "answers":
             there = np.flatnonzero(source.find(names) >= 0)
             if 0 < len(there) < len(names):
-                print(f"notice: {file}: {len(names) - len(there)} of {len(names)} items have no answers and are left out")
+                echo(f"notice: {file}: {len(names) - len(there)} of {len(names)} items have no answers and are left out")
                 names, given, lines = [names[k] for k in there], given[there], lines[there]
         labels[_locate(source, names, lambda k: f"{file}, line {lines[k]}", "labels of")] = given
     return labels
@@ -187,7 +187,7 @@ def _start(options, name, built):
     count, total = load_weights(built.body, state)
     if not count:
         raise UserError(f"--weights {options.weights}: not a state dict of {name}; expected one")
-    print(f"{count} of the {total} tensors of {name} start from {options.weights or 'pretrained weights'}")
+    echo(f"{count} of the {total} tensors of {name} start from {options.weights or 'pretrained weights'}")
     return state
 
 
@@ -203,16 +203,16 @@ def say(dataset, options):
     """What --check says of data in which nothing is wrong."""
     crowd = dataset.train.unique_labels()[0].crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
-    print(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
-          f"{len(crowd.label) / len(dataset.train):.1f} an item"
-          + (f"; {len(dataset.test)} to test on, {len(dataset.finish.keywords['unanswered'])} without answers to predict"
-             if dataset.finish else ""))
-    print("by majority vote: " + ", ".join(f"{count} {name}" for name, count in zip(dataset.class_names, counts,
-                                                                                   strict=True)))
+    echo(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
+         f"{len(crowd.label) / len(dataset.train):.1f} an item"
+         + (f"; {len(dataset.test)} to test on, {len(dataset.finish.keywords['unanswered'])} without answers to predict"
+            if dataset.finish else ""))
+    echo("by majority vote: " + ", ".join(f"{count} {name}" for name, count in zip(dataset.class_names, counts,
+                                                                                  strict=True)))
     if options.epochs:
-        print(f"{options.epochs} epochs, batches of {options.batch_size}, methods {' '.join(options.methods)}")
+        echo(f"{options.epochs} epochs, batches of {options.batch_size}, methods {' '.join(options.methods)}")
     count = len(warnings)
-    print(f"passed, with {count} warning{'s' if count > 1 else ''}" if count else "nothing is wrong")
+    echo(f"passed, with {count} warning{'s' if count > 1 else ''}" if count else "nothing is wrong")
     return 0
 
 

@@ -12,7 +12,7 @@ from common.networks.backbones import scale_of
 from common.networks.frozen import features_of, fit_backbone, load_backbone, standardised
 from common.networks.own import network_names, pretrained
 from common.system.device import choose_device, settle
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from OwnData.options import OwnOptions
 
 SMALLEST = 64  # pixels of the median shorter side from which on images have a backbone by default: smaller ones gain nothing
@@ -63,7 +63,7 @@ def prepare(source, train, options):
                         not choice.backbone else SIDE, how=options.fit, color=bool(loaded) or not ours,
                         scale=scale_of(choice.pretrained or "") if loaded else None, window=options.window,
                         plane=options.slice)
-    print(survey.describe(preprocessing))
+    echo(survey.describe(preprocessing))
     images, readable = apply(source, preprocessing, options.cache)
     if not readable.all():
         raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
@@ -109,7 +109,7 @@ def choose(options, side):
         if name == "none" or trained:
             raise UserError("--finetune: trains a pretrained --backbone; expected one, and neither --network nor "
                             "--pretrained")
-        print(f"all of {name} is trained, from pretrained weights")
+        echo(f"all of {name} is trained, from pretrained weights")
         return Choice(network=name)
     if name == "none" and options.network not in network_names():
         raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
@@ -123,10 +123,10 @@ def _automatic(options, trained, side):
     if trained or options.weights:
         return "none"
     if side < SMALLEST:
-        print(f"a network is trained from scratch: the median shorter side is {side} pixels, less than {SMALLEST} "
+        echo(f"a network is trained from scratch: the median shorter side is {side} pixels, less than {SMALLEST} "
               f"(--backbone {LITE0} learns from its features)")
         return "none"
-    print(f"{LITE0}'s features are learnt from: the median shorter side is {side} pixels, not less than {SMALLEST} "
+    echo(f"{LITE0}'s features are learnt from: the median shorter side is {side} pixels, not less than {SMALLEST} "
           "(--backbone none learns from scratch)")
     return LITE0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root: runs uninstalled, from any folder
 
-from common.system.errors import UserError, first_few, launch  # first: then Control-C in the imports is no traceback
+from common.system.errors import UserError, echo, first_few, launch  # first: then Control-C in the imports is no traceback
 
 # isort: split
 import argparse
@@ -17,6 +17,7 @@ import torch
 
 from common.data.sources import read_source
 from common.networks.frozen import inputs_of
+from common.output.csv_files import notice_formulas
 from common.output.model import load_model, write_predictions
 from common.system.device import choose_device, settle
 from common.system.files import replace_file
@@ -35,7 +36,7 @@ def predict(model, given, device=None, cache=None):
     whole = np.flatnonzero(readable)
     if len(whole) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
-        print(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
+        echo(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
         inputs = inputs.select(torch.from_numpy(whole))
     return [source.names[i] for i in whole], model.predict(inputs, device)
 
@@ -65,7 +66,8 @@ def main(arguments=None):
                      newline="", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {options.out}: cannot be written to ({error.strerror or error})") from None
-    print(f"{len(names)} items, by {model.method}: {options.out}")
+    notice_formulas(names)
+    echo(f"{len(names)} items, by {model.method}: {options.out}")
     return 0 if names else 1
 
 

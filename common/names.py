@@ -10,6 +10,7 @@ UPPER_BOUND = "true-label"  # no competitor: it is trained on the truth
 FIELD_METHODS = (*LABEL_MODELS, *CROWD_MODELS, UPPER_BOUND)  # --methods field
 PAPER_METHODS = ("majority-vote", "crowd-layer", "doctor-net", "aggnet", "mbem", "max-mig", "true-label")  # LabelMe's table
 SYNTHESIZED_METHODS = tuple(name for name in PAPER_METHODS if name != "mbem")  # the tables of synthesized crowds
+STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model with the student as its teacher
 TEACHERS = {f"kd-crowd-{name}": name for name in CROWD_MODELS}
 METHODS = tuple(each for name in FIELD_METHODS for each in (name, f"kd-crowd-{name}") if each in (name, *TEACHERS))
 FORECASTER = "-forecaster"  # behind a method's name: the name of its forecaster

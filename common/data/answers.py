@@ -13,7 +13,7 @@ from common.data.rows import concatenate, open_answers, read_long, roles_in, who
 from common.data.tables import Frame, header_of, normal, read_columns, rename
 from common.data.wide import read_wide
 from common.names import DUPLICATES
-from common.system.errors import UserError, warn
+from common.system.errors import UserError, echo, warn
 
 SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
@@ -194,6 +194,6 @@ def _once(answers, duplicates):
     left_out = pair.duplicated(keep=duplicates).to_numpy()
     kinds = pd.DataFrame({"pair": pair, "label": answers.label}).drop_duplicates()
     differ = int((kinds.groupby("pair").size() > 1).sum())
-    print(f"notice: {again.sum()} answers of a worker who had answered the item before; identical ones count once"
-          + (f"; {differ} times they differ, and the {duplicates} one counts (--duplicates)" if differ else ""))
+    echo(f"notice: {again.sum()} answers of a worker who had answered the item before; identical ones count once"
+         + (f"; {differ} times they differ, and the {duplicates} one counts (--duplicates)" if differ else ""))
     return answers.keep(~left_out)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.data.opening import opened
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from common.system.files import replace_file
 
 
@@ -35,7 +35,7 @@ def keep(file, write, mode, what):
         replace_file(file, write, mode)
         return True
     except OSError as error:
-        print(f"the {what} could not be kept in {file}: {error.strerror}")
+        echo(f"the {what} could not be kept in {file}: {error.strerror}")
         return False
 
 

@@ -20,7 +20,7 @@ from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
 from common.data.scans import Volume, is_scan, open_scan
-from common.system.errors import UserError, first_few
+from common.system.errors import UserError, echo, first_few
 
 DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
 COPIES = 2  # of an image of four bytes a pixel, while it is decoded, turned and converted
@@ -193,7 +193,7 @@ def read_items(files, names, truth, size, mode, mean, deviation, augmentation):
     truth = np.asarray(truth, np.int64)
     left_out = [name for name, succeeded in zip(names, readable, strict=True) if not succeeded]
     if left_out:
-        print(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
+        echo(f"notice: {len(left_out)} images could not be decoded and are left out: {first_few(left_out)}")
         gone = set(truth) - set(truth[readable])
         if gone:
             first = names[int(np.flatnonzero(truth == min(gone))[0])]

@@ -13,7 +13,7 @@ from common.data.layouts import CONTENT, TASK, find_column, find_roles
 from common.data.opening import unpacked
 from common.data.tables import Frame, encoding_of, header_of, read_columns
 from common.data.tools import EXPORTS, SKIP, one
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 PEERANNOT = "peerannot's answers.json"
 ZOONIVERSE = ("classification_id", "user_name", "annotations", "subject_ids")  # columns of its table
@@ -159,7 +159,7 @@ def _answers_of(file, tool, roles, rows, unit, where):
     roles: what is taken for the task and the worker."""
     rows = list(rows)
     for why, count in Counter(row[SKIP] for row in rows if SKIP in row).items():
-        print(f"notice: {file}: {why} are left out: {count} of {len(rows)}")
+        echo(f"notice: {file}: {why} are left out: {count} of {len(rows)}")
     rows = [row for row in rows if SKIP not in row]
     if not rows:
         raise UserError(f"{file}: {tool}'s export, without answers; expected at least two annotators who answered")

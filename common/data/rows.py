@@ -8,7 +8,7 @@ import pandas as pd
 from common.data.exports import json_table
 from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, normal, read_columns, take
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def select(file, names, where=(), left_out=()):
             if reason == why:
                 out |= _is_one_of(table[name], values, fold=True) if values else ~_is_one_of(table[name], {""})
         if (out & keep).any():
-            print(f"notice: {file}: {why} are left out: {(out & keep).sum()} of {keep.sum()} rows")
+            echo(f"notice: {file}: {why} are left out: {(out & keep).sum()} of {keep.sum()} rows")
         keep &= ~out
     if not keep.all():
         table, lines = {name: take(column, keep) for name, column in table.items()}, lines[keep]

@@ -9,6 +9,7 @@ import zlib
 
 import torch
 
+from common.data.nesting import check_nesting, is_zip
 from common.data.opening import MB, opened
 from common.system.errors import UserError
 
@@ -57,10 +58,13 @@ def load_tensors(file, sealed=False):
         try:
             if sealed and not _is_sealed(source, size):
                 raise ValueError("its seal does not hold")
-            if zipfile.is_zipfile(source):
+            if is_zip(source):
                 with zipfile.ZipFile(source) as archive:
                     if sum(member.file_size for member in archive.infolist()) > size or not sealed and archive.testzip():
                         raise ValueError("a checksum does not hold")
+            elif sealed:
+                raise ValueError("not a zip archive")
+            check_nesting(source)
             source.seek(0)
             return torch.load(source, map_location="cpu", weights_only=True)
         except Exception as error:  # torch and zipfile raise many kinds for a file that is not one of their own

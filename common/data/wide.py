@@ -9,7 +9,7 @@ from common.data.class_names import NOTHING, plain
 from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
 from common.data.rows import Rows, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
 LONG = 8  # rows from which three columns of pairs that never repeat are no accident
@@ -32,7 +32,7 @@ def read_wide(file, classes, where=()):
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     for name in not_annotators(names[1:]):
         more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
-        print(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
+        echo(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
         names.remove(name)
     if len(names) < 2:
         raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
@@ -95,8 +95,8 @@ def _like_files(names):
 def _read_transposed(file, table, names, lines):
     """The Rows of a table with a row for each annotator and a column for each item."""
     people, items = table[names[0]], names[1:]
-    print(f"notice: {file}: taken as a row for each of {len(people.values)} annotators and a column for each of "
-          f"{len(items)} items")
+    echo(f"notice: {file}: taken as a row for each of {len(people.values)} annotators and a column for each of "
+         f"{len(items)} items")
     labels = pd.Index(sorted(set().union(*(table[name].values for name in items)) - NOTHING))
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in items], 1)
     row, item = np.nonzero(codes >= 0)

@@ -4,13 +4,17 @@ from tqdm import tqdm
 from common.crowd.held_out import HELD_OUT
 from common.evaluation import metrics
 from common.names import ENSEMBLE, FORECASTER
+from common.system.errors import echo
 
 WIDTH = 80  # columns of a terminal
 
 
 def table(summary):
-    """The summary's methods as a table of at most WIDTH columns: test accuracy of the last, the selected and the best epoch
-    (by the test items: not a result), accuracy of the training labels, in %. Methods stand in the order of `ranked`."""
+    """The summary's methods as the lines of a table of at most WIDTH columns.
+
+    Test accuracy of the last, the selected and the best epoch (by the test items: not a result), accuracy of the training
+    labels, in %. Methods stand in the order of `ranked`.
+    """
     rows = [_row(name, method) for name, method in ranked(summary["methods"]).items()]
     if summary.get("label_accuracy") is not None:
         rows.append({("", "method"): "labels.csv", ("", "labels"): percent(summary["label_accuracy"])})
@@ -24,7 +28,7 @@ def table(summary):
             break
         headings.remove(next(heading for heading in DISPENSABLE if heading in headings))
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
-    return "\n".join([*lines[:2], "-" * max(map(len, lines)), *lines[2:]])
+    return [*lines[:2], "-" * max(map(len, lines)), *lines[2:]]
 
 
 HEADINGS = (("", "method"), ("held-out", "log-lik."), ("last", "epoch"), ("last", "AUC"), ("selected", "epoch"),
@@ -61,19 +65,19 @@ def percent(share):
 
 def say_start(dataset, options, device, precision, folder, state, executor):
     train = dataset.train
-    print(f"{len(train)} training items, {len(dataset.test)} test items, {len(dataset.class_names)} classes, "
-          f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}"
-          + (f", {executor.count} methods at a time with a thread each" if executor.count > 1 else ""))
+    echo(f"{len(train)} training items, {len(dataset.test)} test items, {len(dataset.class_names)} classes, "
+         f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}"
+         + (f", {executor.count} methods at a time with a thread each" if executor.count > 1 else ""))
     if options.divergence == "total-variation":
-        print("total variation has no gradient: training takes its smooth surrogate, "
-              "f(t) = t - 2 arctan t + pi/2 - 1")
+        echo("total variation has no gradient: training takes its smooth surrogate, "
+             "f(t) = t - 2 arctan t + pi/2 - 1")
     if options.robust == "dividemix" and not train.inputs.augmentation:
-        print("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
+        echo("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
     only = metrics.only_class(dataset.test.truth)
     if len(dataset.class_names) == 2 and only is not None:
-        print(f"no AUC: all test items whose truth is known are of class {dataset.class_names[only]}; it needs both classes")
+        echo(f"no AUC: all test items whose truth is known are of class {dataset.class_names[only]}; it needs both classes")
     stage = f"stage {state['stage']}, " if state["stage"] else ""
-    print(f"results go to {folder.path}" + (f"; going on after {stage}epoch {state['epoch']}" if state["epoch"] else ""))
+    echo(f"results go to {folder.path}" + (f"; going on after {stage}epoch {state['epoch']}" if state["epoch"] else ""))
 
 
 def say_time(seconds, epochs):
@@ -106,10 +110,10 @@ def say_epoch(epoch, rows, where, first):
 def say_crowd(summary, folder):
     """Prints what a finished run says of its classifier, labels and annotators."""
     if summary.get(ENSEMBLE, {}).get("test_accuracy") is not None:
-        print(f"the classifier is an ensemble of {', '.join(summary[ENSEMBLE]['shares'])}: "
-              f"{percent(summary[ENSEMBLE]['test_accuracy'])} % test accuracy")
+        echo(f"the classifier is an ensemble of {', '.join(summary[ENSEMBLE]['shares'])}: "
+             f"{percent(summary[ENSEMBLE]['test_accuracy'])} % test accuracy")
     if summary["label_source"]:
         found = ", ".join(f"{count} {flag}" for flag, count in summary["flags"].items())
-        print(f"{summary['outvoted']} of {summary['items']} labels have fewer votes than another class; annotators flagged: "
-              f"{found or 'none'}")
-        print(f"labels.csv, annotators.csv and confusion are by {summary['label_source']}; files are in {folder.path}")
+        echo(f"{summary['outvoted']} of {summary['items']} labels have fewer votes than another class; annotators flagged: "
+             f"{found or 'none'}")
+        echo(f"labels.csv, annotators.csv and confusion are by {summary['label_source']}; files are in {folder.path}")

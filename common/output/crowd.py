@@ -13,7 +13,7 @@ from common.crowd.copying import Copies, find_copies
 from common.crowd.labels import majority_vote
 from common.evaluation import metrics
 from common.output import plots
-from common.output.csv_files import write_columns
+from common.output.csv_files import notice_formulas, write_columns
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def write_crowd(folder, items, names, class_names, estimates, source, crowd, mod
     if class_names:
         named = confusion_table(confusion, names, class_names)
         folder.write("confusion.csv", lambda file: named.round(4).to_csv(file, index=False), newline="")
+    notice_formulas(items.names, names, class_names or ())
     return summary
 
 

@@ -18,11 +18,9 @@ from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
 from common.output.files import CHECKPOINT, CONFIG, FILES, SUMMARY
 from common.output.records import read_record, read_summary
-from common.system.errors import UserError
+from common.output.run_state import can_be_of, is_state
+from common.system.errors import UserError, echo
 from common.system.files import claim, holder, remove_leftovers, replace_file
-
-STATE = {"stage": int, "epoch": int, "rows": list, "memorization": list, "seconds": float, "peak_memory_mb": float,
-         "learners": dict}
 
 
 def _commit():
@@ -95,14 +93,16 @@ class RunFolder:
         there = state.pop("config", None) if state else None
         try:
             config = json.loads(str(there)) if there else read_record(self.path / CONFIG)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
         if config is None:
             return None, None
         self.refuse_another(config)
+        if state and not can_be_of(state, self.config["flags"]):
+            raise self.damaged()
         if config.get("threads") not in (None, self.config["threads"]):
-            print(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
-                  "last digits will differ from those of a run that was not stopped")
+            echo(f"notice: this run began with {config['threads']} threads and goes on with {self.config['threads']}: the "
+                 "last digits will differ from those of a run that was not stopped")
         self.config = config  # what the run began with
         return state, read_summary(self.path)
 
@@ -133,7 +133,7 @@ class RunFolder:
             return None
         try:
             state = load_tensors(path, sealed=True)
-            if not all(isinstance(state[name], kind) for name, kind in STATE.items()):
+            if not is_state(state):
                 raise ValueError("something is missing in it")
         except Exception:  # torch and zipfile raise many kinds for a file that is not one of their own
             raise self.damaged() from None

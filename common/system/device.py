@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from common.system import processes
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -31,7 +31,7 @@ def choose_device(text):
         raise UserError(f"--device {text}: expected the number of a GPU, or cpu, cuda:0, ...") from None
     if device.type == "cuda":
         if not count:
-            print(f"--device {text}: no CUDA here, running on the CPU")
+            echo(f"--device {text}: no CUDA here, running on the CPU")
             return torch.device("cpu")
         index = device.index or 0
         if index >= count:

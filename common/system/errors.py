@@ -55,7 +55,14 @@ warnings = []  # what `warn` has printed
 def warn(text):
     """Prints a warning and remembers it, so that nobody says afterwards that nothing is wrong."""
     warnings.append(text)
-    print(f"warning: {text}")
+    echo(f"warning: {text}")
+
+
+def echo(*lines):
+    """Prints each argument as one line. A user's names may hold escape codes and line breaks: they are escaped here, so
+    messages with names are printed by this function alone."""
+    for line in lines:
+        print(printable(line))
 
 
 def printable(text):

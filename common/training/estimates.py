@@ -8,7 +8,7 @@ from common.crowd.labels import clamp_to_gold
 from common.methods.registry import METHODS
 from common.names import FORECASTER, LABEL_MODEL, LABEL_MODELS, POSTERIOR, UPPER_BOUND
 from common.output.crowd import Crowd
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from common.training.predictions import mean, predict_all
 
 
@@ -124,7 +124,7 @@ def choose_labels(asked, best_method, succeeded, posteriors):
     """
     first = best_method or ([name for name in succeeded if name != UPPER_BOUND] or list(succeeded))[-1]
     if asked and asked not in posteriors:
-        print(f"--label-source {asked}: its method failed")
+        echo(f"--label-source {asked}: its method failed")
     wanted = asked, best_method and LABEL_MODEL, first + FORECASTER, first
     source = next(name for name in wanted if name in posteriors)
     method = source.removesuffix(FORECASTER).removesuffix(POSTERIOR)

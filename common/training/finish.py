@@ -6,16 +6,16 @@ import torch
 from common.crowd.held_out import HELD_OUT
 from common.crowd.labels import confusion_from
 from common.evaluation import metrics
-from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, STAGES, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.output import console, csv_files, page, plots
 from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
 from common.system import processes
+from common.system.errors import echo
 from common.training.estimates import choose_labels, estimate, model_confusion, to_array
 from common.training.learner import fold_models
 from common.training.predictions import predict_all
 from common.training.selection import reported_epochs
-from common.training.stages import STAGES
 
 LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods
 
@@ -59,7 +59,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         write_page(folder, summary, dataset, items, posterior)
     summary["seconds"] = round(state["seconds"] + time.perf_counter() - started, 3)
     folder.write_json("summary.json", summary)
-    print(f"\n{console.table(summary)}\n" + (f"\nits row of the table, over five seeds: {command}" if command else ""))
+    echo("", *console.table(summary), "", *[f"its row of the table, over five seeds: {command}"] * bool(command))
     say_crowd(summary, folder)
     return 0 if succeeded else 1
 
@@ -99,7 +99,7 @@ def leave_classifier(succeeded, method, shares, dataset, folder):
     shares = shares if len(shares) > 1 else {}
     size = sum(p.numel() * p.element_size() for p in succeeded[method][0].method.classifier.parameters())
     if size * sum(len(succeeded[name]) for name in shares) > LARGEST_MODEL:
-        print(f"the classifier is {method}'s: the ensemble's would take more than {LARGEST_MODEL / 1e6:.0f} MB")
+        echo(f"the classifier is {method}'s: the ensemble's would take more than {LARGEST_MODEL / 1e6:.0f} MB")
         shares = {}
     parts = [(learner, share / len(succeeded[name])) for name, share in (shares or {method: 1.}).items()
              for learner in succeeded[name]]

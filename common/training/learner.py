@@ -90,7 +90,18 @@ class Learner:
             self.optimizer.load_state_dict(state["optimizer"])
             for group in self.optimizer.param_groups:  # a checkpoint may be older than recordings
                 group["capturable"] = self.watch.device.type == "cuda"
-        self.seconds, self.failure, self.best = state["seconds"], state["failure"], state["best"]
+        seconds, failure, best = state["seconds"], state["failure"], state["best"]
+        if not isinstance(seconds, float) or not isinstance(failure, str | None):
+            raise ValueError("the clock or the failure")
+        if best and not (isinstance(best["epoch"], int) and isinstance(best["score"], float)
+                         and _shapes(best["method"]) == _shapes(self.method.state_dict())):
+            raise ValueError("the best epoch")
+        self.seconds, self.failure, self.best = seconds, failure, best
+
+
+def _shapes(state):
+    """{name: shape} of a state dict."""
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def fold_models(learners):

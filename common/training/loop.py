@@ -6,14 +6,15 @@ from tqdm import tqdm
 
 from common.evaluation import metrics
 from common.methods.method import Batch
-from common.names import FORECASTER, TEACHERS
+from common.names import FORECASTER, STAGES, TEACHERS
 from common.output import csv_files
 from common.output.console import say_epoch, say_start, say_time
 from common.system.device import peak_memory_mb
+from common.system.errors import echo
 from common.training.learner import fail, fold_models, generator, random_seed
 from common.training.predictions import mean, predict_all, predict_models
 from common.training.selection import SCORES, keep_best, make_plan, restore_best
-from common.training.stages import STAGES, build_stage
+from common.training.stages import build_stage
 
 CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
 
@@ -143,7 +144,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     staged = any(name in TEACHERS for name in options.methods)
     truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
     if staged and not truth_known:
-        print("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
+        echo("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages, last_stage = [], STAGES - 1 if staged else 0
     for stage in range(last_stage + 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor)
@@ -210,5 +211,5 @@ def restore(learners, states, folder):
     try:
         for learner in learners:
             learner.restore(states[learner.key])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+    except Exception:  # a state of another structure can raise anything
         raise folder.damaged() from None

@@ -9,7 +9,7 @@ from common.output import console
 from common.output.run_folder import Follower, RunFolder
 from common.system import processes
 from common.system.device import choose_device, choose_precision, settle
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 from common.training.cuda_graphs import GraphExecutor
 from common.training.executor import SERIAL, Executor
 from common.training.loop import files_of, train
@@ -44,7 +44,7 @@ def check(dataset, protocol, options):
         options.methods = [name for name in options.methods if name != UPPER_BOUND]
         if not options.methods:
             raise UserError("--methods true-label: no training item's true label is known")
-        print("true-label is left out: no training item's true label is known")
+        echo("true-label is left out: no training item's true label is known")
     if options.stage_end == "selected" and options.select == "none":
         raise UserError("--stage-end selected: goes with a --select; expected last")
     check_label_source(options)
@@ -73,7 +73,7 @@ def run_on(dataset, protocol, options, device, precision):
         if summary:
             if state:
                 folder.restore(files_of(state, dataset), clean=False)
-            print(f"this run is done; --fresh does it anew\n\n{console.table(summary)}\n\nfiles are in {folder.path}")
+            echo("this run is done; --fresh does it anew", "", *console.table(summary), "", f"files are in {folder.path}")
             status = 0
         else:
             if state:

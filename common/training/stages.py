@@ -13,8 +13,6 @@ from common.training.executor import SERIAL
 from common.training.learner import Learner, random_seed
 from common.training.predictions import predict_all
 
-STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model with the student as its teacher
-
 
 def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds, executor=SERIAL):
     """[Learner] of a stage, for each fold ([selection.Fold]). earlier: those of the stages before, [[Learner], ...].

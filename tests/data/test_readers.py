@@ -282,7 +282,8 @@ def test_a_done_run_whose_summary_is_none_is_finished_again(tmp_path, capsys):
     whole = (tmp_path / "run" / "summary.json").read_text()
     (tmp_path / "run" / "summary.json").write_text(json.dumps({"methods": {"majority-vote": {"last": []}}, "seconds": 1}))
     assert digits_main.main([*SMALL, "--out", str(tmp_path / "run")]) == 0
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == json.loads(whole)
+    again = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert again | {"seconds": None} == json.loads(whole) | {"seconds": None}
 
 
 @pytest.mark.parametrize("change", [

@@ -102,3 +102,12 @@ def test_pictures_of_names_that_the_font_lacks():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plots.confusions(io.BytesIO(), np.full((1, 2, 2), .5), np.full((1, 2, 2), .5), ["日本"], [3], "a run")
+
+
+def test_names_that_are_long_or_turn_the_text_around(monkeypatch):
+    turned = "\N{RIGHT-TO-LEFT OVERRIDE}ann"
+    monkeypatch.setattr("test_page.NAMES", ["w" * 20_000, turned, "cas"])
+    html = make()
+    assert "w" * (page.NAME - 1) + "\N{HORIZONTAL ELLIPSIS}" in html and "w" * page.NAME not in html
+    found = html.count(turned)
+    assert found and html.count(f"<bdi>{turned}</bdi>") == found
