@@ -57,6 +57,9 @@ def prepare(source, train, options):
     _check_window(options.window)
     survey = survey_images(source, train, options.slice)
     choice = choose(options, survey.side or 0)
+    if choice.backbone and options.augment not in (None, "none"):
+        raise UserError(f"--augment {options.augment}: a frozen backbone's features are computed once; expected none, or "
+                        "--finetune, or --backbone none")
     ours = choice.pretrained is None
     loaded = choice.backbone or options.finetune or options.weights or options.pretrained
     preprocessing = fit(source, train, survey=survey, size=options.size, largest=LARGEST if not options.finetune and

@@ -180,6 +180,18 @@ def test_the_whole_backbone_is_trained(pictures, capsys):
     assert PREDICT.main(["run", "--images", "images", "--device", "cpu"]) == 0
 
 
+def test_features_are_not_augmented(pictures):
+    with pytest.raises(UserError, match="--augment once: a frozen backbone's features are computed once"):
+        MAIN.main([*pictures, "--augment", "once", "--check"])
+
+
+def test_a_run_on_features_is_short(pictures):
+    flags = pictures[:pictures.index("--epochs")] + pictures[pictures.index("--epochs") + 2:]
+    options = MAIN.read_options(flags)
+    own_data.load(options)
+    assert options.epochs == 60  # of 20 items; 40 from scratch, 100 on a table of features
+
+
 def test_backbones_are_for_images(tmp_path, pictures):
     (tmp_path / "f.csv").write_text("task,a\n" + "".join(f"{k:02}.png,{k}\n" for k in range(24)))
     for flags, message in ((["--backbone", "resnet18"], "--backbone resnet18 is for images; features have a small one"),
