@@ -60,7 +60,7 @@ def survey_images(source, train, plane=None):
                     sizes.append(image.size)
                     modes.add(image.mode)
             except NotAnImage:
-                continue  # told of when all are decoded
+                continue  # reported when all are decoded
     return Survey(sizes, modes, _range(np.concatenate(values)) if values else None)
 
 

@@ -13,7 +13,7 @@ from common.data.preprocessing import apply
 from common.names import LITE0
 from common.networks.own import body_of, load_weights, pretrained, width_of
 
-BATCH = 16  # images at once, always: an image's features are the same whatever images are beside it
+BATCH = 16  # images at once, always: an image's features do not depend on the images beside it
 
 
 @dataclass(frozen=True)
