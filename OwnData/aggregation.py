@@ -47,25 +47,27 @@ class Result:
     summary: dict
 
 
-def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, duplicates="last", methods=()):
+def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, duplicates="last", where=(), methods=()):
     """The Result of a crowd's answers.
 
     answers: a DataFrame with a column each for the task, the worker and the label, or with a column for each worker; or
-    the path of a table. truth: a DataFrame or path (task, label), which only scores; gold: the same, which is learnt
-    from. columns: the names of the task's, the worker's and the label's column, where they are not guessed. classes: the
-    classes' names in their order. duplicates: which of a worker's answers to one item counts: last, first, count (each)
-    or error. methods: further estimates in `labels`: glad, mace, ebcc.
+    the path of a table or of a tool's export; or a list of these. truth: a DataFrame or path (task, label), which only
+    scores; gold: the same, which is learnt from. columns: the names of the task's, the worker's and the label's column,
+    where they are not guessed. classes: the classes' names in their order. duplicates: which of a worker's answers to one
+    item counts: last, first, count (each) or error. where: words COLUMN=VALUE, the rows that count. methods: further
+    estimates in `labels`: glad, mace, ebcc.
 
     Raises UserError, one sentence, for anything that is wrong with them.
     """
     started = time.perf_counter()
-    tables = {name: table_of(table, name) for name, table in (("answers", answers), ("truth", truth), ("gold", gold))}
-    if not tables["answers"]:
+    several = answers if isinstance(answers, list | tuple) else [answers]
+    tables, truth, gold = [table_of(table, "answers") for table in several], table_of(truth, "truth"), table_of(gold, "gold")
+    if not all(tables) or not tables:
         raise UserError("answers: None; expected a DataFrame or the path of a table")
     columns, classes = names_of(columns, "columns"), names_of(classes, "classes")
     methods = [methods] if isinstance(methods, str) else list(methods)
     check_methods(methods)
-    dataset = load_answers(tables["answers"], tables["truth"], tables["gold"], columns, classes, duplicates)
+    dataset = load_answers(tables, truth, gold, columns, classes, duplicates, [where] if isinstance(where, str) else where)
     estimates, seconds, crowd = estimate(dataset, methods)
     items = dataset.train.unique_labels()[0]
     described, summary = describe_crowd(items, dataset.annotator_names, dataset.class_names, estimates, LABEL_MODEL, crowd)

@@ -503,3 +503,13 @@ def test_weights_start_the_network(tmp_path, pictures, capsys):
     assert "120 of the 120 tensors of resnet18 start from resnet.pt" in capsys.readouterr().out
     model = load_model("run/model.pt")
     assert model.preprocessing["mean"] == [.485, .456, .406] and model.network["name"] == "resnet18"
+
+
+def test_aggregate_takes_several_tables_and_some_rows():
+    table = pd.DataFrame([(k, worker, (k + (worker == "c") * (k % 5 == 0)) % 2, "a" if k < 12 else "b")
+                          for k in range(20) for worker in "abc"], columns=["task", "worker", "label", "part"])
+    whole = aggregate(table.drop(columns="part"))
+    halves = aggregate([table[table.task < 10].drop(columns="part"), table[table.task >= 10].drop(columns="part")])
+    assert dict(zip(halves.labels["item"], halves.labels["label"], strict=True)) == dict(
+        zip(whole.labels["item"], whole.labels["label"], strict=True))
+    assert len(aggregate(table, columns=["task", "worker", "label"], where=["part=a"]).labels) == 12
