@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from broken_files import make, mutate, outcome, run_of_own_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from broken_files import make, mutate, outcome, run_of_own_data
 from conftest import ROOT  # noqa: F401  the scripts' folders are on the path
 
 NAMES = ("batch-2", "batch-4", "archive-tar", "archive-gz", "cifar10h.csv", "cifar10n-0.pt", "cifar10n-8.pt", "columns",
