@@ -6,6 +6,8 @@ A kill ends a run before, during or after one of its writes (by a hook in what w
 same command then goes on to the end. Its files must be those of a run that was not killed, bit for bit except the clocks. A
 run with --fresh in the folder of another one must leave the old or the new. A mutation breaks a whole small file of a format
 that is read: it must be read, or refused in one sentence, within seconds and 2 GB. Exits with 1 if anything was lost.
+Half of the killed runs are of Digits, which trains, half of OwnData on answers alone. Among the mutations are nests that
+would crash Python.
 """
 import argparse
 import contextlib
@@ -38,6 +40,7 @@ from common.system.errors import UserError  # noqa: E402
 BATCH, SECONDS, MEMORY = 500, 20, 2e9  # mutations in a process; what one may take
 RUN = ("--train-size", "60", "--test-size", "20", "--batch-size", "16", "--epochs", "2", "--methods", "majority-vote",
        "max-mig", "--device", "cpu")
+ALONE = ("--answers", "answers.csv")  # written by `kills` where it works
 MOMENTS = ("before", "during", "after")
 
 
@@ -65,10 +68,10 @@ def in_a_child(function, errors=None):
 
 # --- kills ----------------------------------------------------------------------------------------------------------
 
-def digits_main(arguments):
-    """The run; its pictures, which take most of its time, are but files."""
+def script_main(script, arguments):
+    """Runs main.py of the folder `script`. Its pictures, which take most of its time, are but files."""
     plots.curves = plots.confusions = lambda file, *_: file.write(b"a picture")
-    spec = importlib.util.spec_from_file_location("digits_script", ROOT / "Digits" / "main.py")
+    spec = importlib.util.spec_from_file_location(f"{script}_script", ROOT / script / "main.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -105,11 +108,12 @@ def left_by(folder):
     left = {path.name: None for path in folder.iterdir()}
     for name in ("labels.csv", "annotators.csv", "confusion.npz"):
         left[name] = (folder / name).read_bytes()
-    with open(folder / "metrics.csv", newline="") as file:
-        left["metrics.csv"] = [row | {"seconds": None} for row in csv.DictReader(file)]
-    learners = torch.load(folder / "checkpoint.pt", weights_only=True)["learners"]
-    left["checkpoint.pt"] = {(name, key): value.numpy().tobytes() for name, learner in learners.items()
-                             for key, value in learner["method"].items()}
+    if "checkpoint.pt" in left:
+        with open(folder / "metrics.csv", newline="") as file:
+            left["metrics.csv"] = [row | {"seconds": None} for row in csv.DictReader(file)]
+        learners = torch.load(folder / "checkpoint.pt", weights_only=True)["learners"]
+        left["checkpoint.pt"] = {(name, key): value.numpy().tobytes() for name, learner in learners.items()
+                                 for key, value in learner["method"].items()}
     summary = json.loads((folder / "summary.json").read_text())
     left["summary.json"] = {name: method["last"] for name, method in summary["methods"].items()}
     config = json.loads((folder / "config.json").read_text())
@@ -118,9 +122,10 @@ def left_by(folder):
 
 
 class Runs:
-    """Whole runs of two seeds to compare with, and runs that are killed."""
+    """Whole runs of two seeds to compare with, and runs that are killed. command: (script's folder, flags)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, command):
+        self.command = command
         self.folder, self.errors = folder, folder / "errors.txt"
         self.whole = {}
         for seed in (0, 1):
@@ -134,7 +139,8 @@ class Runs:
         """The child's status, after prepare() in it."""
         def main():
             prepare()
-            return digits_main([*RUN, "--seed", str(seed), "--out", str(self.folder / name), *more])
+            script, flags = self.command
+            return script_main(script, [*flags, "--seed", str(seed), "--out", str(self.folder / name), *more])
         return in_a_child(main, self.errors)[0]
 
     def killed(self, prepare, fresh):
@@ -157,8 +163,8 @@ class Runs:
         return status != 0, f"differs from a whole run in {', '.join(sorted(odd))}" if odd else None
 
 
-def count_writes(folder):
-    """How often a run writes a file."""
+def count_writes(folder, command):
+    """How often a run of the command writes a file."""
     count = folder / "writes"
 
     def main():
@@ -169,16 +175,29 @@ def count_writes(folder):
                 file.write(".")
             replace_file(*arguments, **how)
         run_folder.replace_file = counted
-        return digits_main([*RUN, "--out", str(folder / "counted")])
+        return script_main(command[0], [*command[1], "--out", str(folder / "counted")])
     in_a_child(main)
     return len(count.read_text())
 
 
 def kills(folder, count, seed, every_write=False):
     """Prints and returns a Counter; with every_write a kill at each moment of each write."""
-    digits.load()  # what this and a run's end import is there for all children then
+    digits.load()  # what this, a run's end and OwnData import is there for all children then
     importlib.import_module("common.training.finish")
-    runs, writes = Runs(folder), count_writes(folder)
+    importlib.import_module("OwnData.aggregation")
+    (folder / "answers.csv").write_text("task,worker,label\n" + "".join(
+        f"i{k},w{w},{(k * w) % 7 % 2}\n" for k in range(40) for w in range(5)))
+    found = Counter()
+    for command in (("Digits", RUN), ("OwnData", ALONE)):
+        place = folder / command[0]
+        place.mkdir()
+        found += kills_of(place, command, count // 2, seed, every_write)
+    return found
+
+
+def kills_of(folder, command, count, seed, every_write):
+    """`kills` of one command, (script's folder, flags)."""
+    runs, writes = Runs(folder, command), count_writes(folder, command)
     random, found = np.random.default_rng(seed), Counter(writes=writes)
     plan = [(write, moment, bool((write + k) % 2)) for write in range(writes) for k, moment in enumerate(MOMENTS)]
     if not every_write:
@@ -190,7 +209,7 @@ def kills(folder, count, seed, every_write=False):
         stopped, wrong = runs.killed(prepare, fresh)
         found += Counter({"kills": stopped, "ended before the kill": not stopped, "lost": wrong is not None})
         if wrong:
-            print(f"write {write}, {moment}{', --fresh' * fresh}: {wrong}\n{runs.errors.read_text()[-3000:]}")
+            print(f"{command[0]}, write {write}, {moment}{', --fresh' * fresh}: {wrong}\n{runs.errors.read_text()[-3000:]}")
     return found
 
 

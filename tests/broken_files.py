@@ -5,6 +5,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+import zlib
 from contextlib import redirect_stdout
 from functools import partial
 
@@ -23,14 +24,16 @@ from common.data.opening import read_array
 from common.data.pickles import load_arrays
 from common.data.preprocessing import apply, fit
 from common.data.sources import read_source
+from common.data.tensors import LENGTH, SEAL, load_tensors
 from common.output.files import CHECKPOINT, CONFIG, SUMMARY
 from common.output.model import load_model
 from common.output.records import read_record, read_summary
 from common.output.run_folder import RunFolder
+from common.output.run_state import can_be_of
 from common.system.errors import UserError
 
 ODD = [b"", b"\0", b"\xff", b"\n", b",", b'"', b"-1", b"1e999", b"nan", b"99999999999", b"\xc2\xb2", b"[" * 3000,
-       b"\0" * 300, b"\xff" * 8, b"../", b" ", b"{}"]
+       b"\0" * 300, b"\xff" * 8, b"../", b" ", b"{}", b")" + b"\x85" * 100_000]  # the last: a pickle of nested tuples
 
 
 def mutate(content, random):
@@ -158,6 +161,14 @@ def make(folder, run):
                        (CONFIG, partial(_config, read_record(run / CONFIG)))):
         kept = _same(read(run / name), read) if name in ("model.pt", CHECKPOINT) else read
         add(name, (run / name).read_bytes(), kept, f"run/{name}")
+    unsealed = (run / CHECKPOINT).read_bytes()[:-LENGTH - 2] + b"\0\0"
+    (folder / "resealed").mkdir()
+    add("checkpoint-resealed", unsealed, _resealed(folder / "resealed" / CHECKPOINT))
+    state = {"weight": torch.eye(2), "bias": torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16)), "steps": [1, 2.5]}
+    for name, new in (("weights-new", True), ("weights-old", False)):
+        packed = io.BytesIO()
+        torch.save(state, packed, _use_new_zipfile_serialization=new)
+        add(name, packed.getvalue(), load_tensors)
     return made
 
 
@@ -182,6 +193,20 @@ def _folder(path, config=None):
 
 def _checkpoint(path):
     return _folder(path)._read_checkpoint()
+
+
+def seal(content):
+    """The content of a zip archive that ends with an empty comment, sealed as save_tensors does it."""
+    return content[:-2] + LENGTH.to_bytes(2, "little") + SEAL % zlib.crc32(content[:-2] + b"\0\0")
+
+
+def _resealed(checkpoint):
+    """A function of a path that reads what stands there as the checkpoint, under a seal that holds."""
+    def read(path):
+        checkpoint.write_bytes(seal(path.read_bytes()))
+        state = _checkpoint(checkpoint)
+        can_be_of(state, {"methods": ["majority-vote"], "epochs": 1})
+    return read
 
 
 def _config(config, path):

@@ -18,9 +18,11 @@ def write_columns(file, columns):
 
 
 def notice_formulas(*names):
-    """Prints a notice if any of these names (iterables of text) would be a formula in a spreadsheet. The names stay as they
-    are: they must match those of the answers."""
-    formulas = [name for some in names for name in some if name.startswith(FORMULA) and not _is_number(name)]
+    """Prints a notice if any of these names (iterables of text or numbers) would be a formula in a spreadsheet.
+
+    The names stay as they are: they must match those of the answers.
+    """
+    formulas = [name for some in names for name in map(str, some) if name.startswith(FORMULA) and not _is_number(name)]
     if formulas:
         echo(f"notice: {len(formulas)} names begin with = + - or @ ({first_few(formulas)}): a spreadsheet may run them as "
              "formulas; import the columns of the CSV files as text")

@@ -18,7 +18,7 @@ NAMES = ("batch-2", "batch-4", "archive-tar", "archive-gz", "cifar10h.csv", "cif
          "image-webp", "list.csv", "candidates.csv", "scan-header-False", "scan-data-False",
          "scan-header-True", "scan-data-True", "answers-long.csv", "answers.csv.gz", "answers-wide.tsv", "answers.json",
          "truth.csv", "features.csv", "features.npy", "items.txt", "texts.csv", "model.pt", "checkpoint.pt", "summary.json",
-         "config.json")
+         "config.json", "checkpoint-resealed", "weights-new", "weights-old")
 
 
 @pytest.fixture(scope="module")

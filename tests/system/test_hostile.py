@@ -1,6 +1,5 @@
 """Files and names made to do harm: they are refused in one sentence, or have no effect."""
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -11,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data import decoding, tensors
+from broken_files import seal
+from common.data import decoding
 from common.data.tensors import load_tensors, save_tensors
 from common.output.csv_files import notice_formulas
 from common.system.errors import UserError
@@ -136,20 +136,13 @@ DOUBLED = b")" + b"".join(b"q%ch%c\x86" % (k, k) for k in range(60))  # each hol
 AS_KEY, IN_A_LIST, TO_A_SET = b"}%sNs", b"]%sa", b"cbuiltins\nset\n]%sa\x85R"
 
 
-def replace_pickle(file, content):
-    """Puts the content where the pickle of a file that save_tensors wrote stands, and seals it anew."""
-    with open(file, "wb") as sealed:
-        save_tensors("PICKLE", sealed)
+def write_pickle(file, content):
+    """Writes a file like those of save_tensors, sealed, with the content as its pickle."""
     writer = torch._C.PyTorchFileWriter(str(file))
     writer.write_record("data.pkl", content, len(content))
     writer.write_record("version", b"3\n", 2)
     writer.write_end_of_file()
-    whole = file.read_bytes()
-    with open(file, "wb") as sealed:
-        summed = tensors._Summed(sealed)
-        summed.write(whole)
-        sealed.seek(-2, os.SEEK_END)
-        sealed.write(tensors.LENGTH.to_bytes(2, "little") + tensors.SEAL % summed.sum)
+    file.write_bytes(seal(file.read_bytes()))
 
 
 def old_file(value):
@@ -160,7 +153,7 @@ def old_file(value):
 
 def test_the_crafted_files_of_these_tests_are_read(tmp_path):
     """So that those which are refused are refused for their depth."""
-    replace_pickle(tmp_path / "a.pt", b"\x80\x02}X\x01\x00\x00\x00aK\x05s.")
+    write_pickle(tmp_path / "a.pt", b"\x80\x02}X\x01\x00\x00\x00aK\x05s.")
     assert load_tensors(tmp_path / "a.pt", sealed=True) == {"a": 5}
     (tmp_path / "b.pt").write_bytes(old_file(b"\x80\x02}X\x01\x00\x00\x00aK\x05s."))
     assert load_tensors(tmp_path / "b.pt") == {"a": 5}
@@ -176,7 +169,7 @@ def test_deep_pickles_are_refused(tmp_path, value, place, old):
     if old:
         (tmp_path / "a.pt").write_bytes(old_file(content))
     else:
-        replace_pickle(tmp_path / "a.pt", content)
+        write_pickle(tmp_path / "a.pt", content)
     with pytest.raises(ValueError, match="expected at most 200 and 10000|fewer values"):
         load_tensors(tmp_path / "a.pt", sealed=not old)
 
@@ -187,7 +180,7 @@ def test_deep_pickles_are_refused(tmp_path, value, place, old):
     b"\x80\x02\x85.", b"\x80\x02K\x01K\x02a.", b"\x80\x02h\x05.", b"\x80\x02t.", b"\x80\x02X\xff\xff\xff\x7fa.", b"\x80\x02",
 ])
 def test_odd_pickles_are_refused(tmp_path, content):
-    replace_pickle(tmp_path / "a.pt", content)
+    write_pickle(tmp_path / "a.pt", content)
     with pytest.raises(ValueError):
         load_tensors(tmp_path / "a.pt", sealed=True)
 
@@ -204,7 +197,7 @@ def test_files_of_torch_are_read_as_before(tmp_path):
 def test_a_run_refuses_a_deep_checkpoint(tmp_path):
     flags = [*SMALL, "--out", str(tmp_path / "run")]
     DIGITS.main(flags)
-    replace_pickle(tmp_path / "run" / "checkpoint.pt", b"\x80\x02}" + NESTED + b"Ns.")
+    write_pickle(tmp_path / "run" / "checkpoint.pt", b"\x80\x02}" + NESTED + b"Ns.")
     with pytest.raises(UserError, match="checkpoint.pt: damaged, or not a checkpoint"):
         DIGITS.main(flags)
 
@@ -215,7 +208,7 @@ def test_deep_weights_are_refused(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     for k in range(12):
         Image.new("RGB", (16, 16), (20 * k, 0, 0)).save(tmp_path / "images" / f"i{k}.png")
-    replace_pickle(tmp_path / "w.pt", b"\x80\x02}" + NESTED + b"Ns.")
+    write_pickle(tmp_path / "w.pt", b"\x80\x02}" + NESTED + b"Ns.")
     with pytest.raises(UserError, match="--weights w.pt: damaged, or not a file that torch saved"):
         MAIN.main(["--answers", "small.csv", "--images", "images", "--network", "resnet18", "--size", "16", "--weights",
                    "w.pt", "--check"])
