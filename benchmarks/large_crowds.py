@@ -31,7 +31,7 @@ def make(path, answers):
 
 
 def run(answers, out):
-    """Runs in this process; prints seconds and MB, imports apart."""
+    """Runs in this process; prints seconds and MB beyond the imports."""
     sys.path.insert(0, str(ROOT))
     from OwnData import aggregation, own_data  # noqa: F401
     from OwnData.main import main

@@ -2,10 +2,10 @@
 
     python3 benchmarks/own_data_rivals.py ANSWERS.csv TRUTH.csv RUN [--features FILE | --probabilities FILE] [--keep DIR]
 
-Wants crowd-kit, cleanlab and peerannot in an environment of their own, as far as they install; what is not there is left
-out. RUN's labels.csv is read. cleanlab needs predictions by a plain classifier that has not seen an item's labels: of a
+Wants crowd-kit, cleanlab and peerannot in an environment of their own, as far as they install; those that are missing are
+omitted. RUN's labels.csv is read. cleanlab needs predictions by a plain classifier that has not seen an item's labels: of a
 logistic regression, out of five folds, on the majority vote and --features, a table of numbers with the items' names; or
---probabilities, as plain_network.py makes them. Without either it is left out. --keep writes each tool's labels to a file.
+--probabilities, a table of them. Without either it is omitted. --keep writes each tool's labels to a file.
 """
 import argparse
 import time
@@ -38,13 +38,13 @@ def cleanlab(answers, features, probabilities):
 
     def labels():
         if probabilities is not None:
-            apart = probabilities.loc[wide.index, classes].to_numpy()
+            held_out = probabilities.loc[wide.index, classes].to_numpy()
         else:
             votes = get_majority_vote_label(wide.to_numpy())
             # a class with fewer votes than folds stops the cross-validation: such items are out of it all the same
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-            apart = cross_val_predict(model, features.loc[wide.index].to_numpy(), votes, cv=5, method="predict_proba")
-        quality = get_label_quality_multiannotator(wide.to_numpy(), apart, verbose=False)["label_quality"]
+            held_out = cross_val_predict(model, features.loc[wide.index].to_numpy(), votes, cv=5, method="predict_proba")
+        quality = get_label_quality_multiannotator(wide.to_numpy(), held_out, verbose=False)["label_quality"]
         return pd.Series([classes[c] for c in quality["consensus_label"]], wide.index)
     return {"cleanlab multiannotator": labels}
 

@@ -83,7 +83,7 @@ def _images(folder):
 
 
 def _files(root):
-    """Yields the paths in a folder, but for what is hidden and for the pictures that a run has left."""
+    """Yields the paths in a folder, except hidden ones and the pictures of a run."""
     for folder, folders, names in os.walk(root):
         if "config.json" in names and ("checkpoint.pt" in names or "summary.json" in names):
             names = [name for name in names if name not in RUN_PICTURES]

@@ -49,7 +49,7 @@ class DivideMix(Student):
         self.lambda_u = setting.distillation.lambda_u
         self.warm_up = max(1, setting.epochs // WARM_UP)
         self.register_buffer("hard", one_hot(self.targets.argmax(1), self.targets.shape[1]), persistent=False)
-        self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of the labels, as network k is told
+        self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of each label, for network k
         self.register_buffer("hard_log_prior", torch.log(class_shares(self.hard)), persistent=False)
         self.register_buffer("used_log_prior", self.hard_log_prior.repeat(2, 1))  # of the labels that network k uses
         self.register_buffer("epochs", torch.tensor(0))

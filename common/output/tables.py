@@ -146,7 +146,7 @@ def _seeds(cells):
 def markdown(table, choices, title, provenance, published):
     """The whole page; provenance: how it was measured (see `provenance`); published: rows of published.csv."""
     parts = [f"# {title}", "Mean ± standard deviation over seeds; the best of each row in bold, true-label and the "
-             "forecasters on test items apart.", provenance]
+             "forecasters on test items not counted.", provenance]
     return "\n\n".join([part for part in parts if part] + sections(table, choices, published)) + "\n"
 
 
