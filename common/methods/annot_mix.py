@@ -44,7 +44,7 @@ class AnnotMix(Method):
         # drawn on the CPU: the same on every device
         share = torch.rand(len(item)).to(item.device, non_blocking=True)
         other = torch.randperm(len(item)).to(item.device, non_blocking=True)
-        inputs = mix(batch.inputs[item].float(), share, other)
+        inputs = mix(batch.inputs[item].to(self.people.dtype), share, other)
         features = self.classifier.features(inputs)
         matrices = self.matrices_of(mix(functional.embedding(crowd.annotator, self.people), share, other), features.detach())
         h = torch.softmax(self.classifier.head(features), 1)

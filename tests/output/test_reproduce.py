@@ -211,7 +211,7 @@ def test_a_folder_made_with_other_flags_is_refused(two_cells, tmp_path, capsys):
         reproduce.main(flags)
     assert reproduce.main([*flags, "--tables-only"]) == 0  # of what there is, whatever its flags
     text = (out / "table.md").read_text()
-    assert "python3 reproduce.py digits --seeds 2 --cases 1 --expertise 1 --epochs 1 --train-size 100 --test-size 60 " \
+    assert "python3 reproduce.py digits --seeds 2 --cases 1 --expertise 1 --train-size 100 --test-size 60 --epochs 1 " \
            "--methods majority-vote" in text
     assert time.strftime("Measured %Y") in text
 
@@ -376,5 +376,5 @@ def test_tables_of_runs_that_test_nothing(tmp_path):
 
 def test_every_script_names_the_command_of_its_row(command):
     done = command("Digits", "--case", 2, "--expertise", 0, *TINY)
-    assert "python3 reproduce.py digits --cases 2 --expertise 0 --epochs 1 --train-size 100 --test-size 60 " \
+    assert "python3 reproduce.py digits --cases 2 --expertise 0 --train-size 100 --test-size 60 --epochs 1 " \
            "--methods majority-vote max-mig true-label" in done.stdout
