@@ -110,7 +110,7 @@ def test_gradients_are_those_of_one_process(tmp_path):
         assert one[name].keys() == both[name].keys()
         for key in one[name]:
             scale = one[name][key].abs().max()
-            assert (one[name][key] - both[name][key]).abs().max() <= 2e-5 * scale + 1e-7, (name, key)  # before a batch norm: zero
+            assert (one[name][key] - both[name][key]).abs().max() <= 2e-5 * scale + 1e-7, (name, key)
 
 
 def rows(folder):
