@@ -87,9 +87,9 @@ def say_time(seconds, epochs):
                    "--epochs take less")
 
 
-def say_epoch(epoch, rows, where, first):
-    """A line of test accuracies, or of held-out log-likelihoods where there are no test items, the best methods first, as
-    many as fit; a heading the first time."""
+def say_epoch(epoch, rows, where, first, verbose=False):
+    """Prints test accuracies, or held-out log-likelihoods where there are no test items, the best methods first: a line of
+    as many as fit, or if `verbose` all in several lines; a heading the first time."""
     by_score = all(row["test_accuracy"] is None for row in rows)
     rows = [row for row in rows if not by_score or HELD_OUT in row]
     if not rows:
@@ -101,8 +101,11 @@ def say_epoch(epoch, rows, where, first):
         cell = f"  {row['method']} {row[value]:.4f}" if by_score else f"  {row['method']} {percent(row[value])}"
         more = f"  and {len(rows) - k} more"
         if len(line + cell) + len(more) * (k < len(rows) - 1) > WIDTH:
-            line += more
-            break
+            if not verbose:
+                line += more
+                break
+            tqdm.write(line)
+            line = " " * 5
         line += cell
     tqdm.write(line)
 

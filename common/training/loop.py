@@ -163,7 +163,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             watched = active if staged and truth_known else []
             memorized = memorization(watched, options.methods, dataset.train, epoch)
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
-            say_epoch(epoch, rows, f", stage {stage}" if staged else "", first=epoch == finished + 1)
+            say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
             if epoch == finished + 1:
                 say_time(time.perf_counter() - begun, (options.epochs - epoch) + options.epochs * (last_stage - stage))
             state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last=epoch == options.epochs)

@@ -10,7 +10,7 @@ from common.names import DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STARTS
 from common.system.errors import UserError, warnings
 
 # what no command for a whole row of a table names
-OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download")
+OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download", "verbose")
 
 
 GROUPS = ("data", "images", "results", "training", "choosing without the truth", "KD-Crowd", "computation")  # of --help
@@ -80,6 +80,7 @@ class Options:
 
     out: str = flag(None, "folder for the results; by default under runs/", "results", same_run=False, metavar="DIR")
     fresh: bool = flag(False, "start over in a folder with an existing run", "results", same_run=False, action="store_true")
+    verbose: bool = flag(False, "print all methods after each epoch", "results", same_run=False, action="store_true")
     label_source: str = flag(None, "label estimate that labels.csv follows", "results", metavar="NAME")
 
     methods: list = flag(("all",), "names; all: the data set's table; field: all without KD-Crowd", "training",

@@ -1,9 +1,12 @@
 """From Python: fit, predict, save, load."""
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from common.system.errors import UserError
+from conftest import ROOT
 from OwnData import fit, load
 
 
@@ -49,3 +52,17 @@ def test_what_is_wrong_is_said():
         load("nowhere")
     with pytest.raises(UserError, match="answers: a dict; expected"):
         fit({"task": []}, features="f.csv")
+
+
+def test_the_page_s_examples_run(tables, tmp_path, monkeypatch):
+    """The Python blocks of docs/python.md, one after another."""
+    monkeypatch.chdir(tmp_path)
+    answers, features = tables
+    names = {"answers": answers, "features": features, "new_features": features[50:]}
+    names |= {"item": np.arange(6) % 3, "annotator": np.arange(6) // 3, "label": np.array([0, 1, 0, 0, 1, 1]), "items": 3,
+              "annotators": 2, "classes": 2}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(block.replace("epochs=20", 'epochs=2, folds=2, methods=["max-mig"]'), names)
+    assert (tmp_path / "model.pt").exists() and names["posterior"].shape == (3, 2)
