@@ -109,3 +109,13 @@ def cifar_folder(tmp_path):
         with open(batches / name, "wb") as file:
             pickle.dump({"batch_label": name, "labels": labels, "data": rows, "filenames": ["a.png"] * 40}, file, 2)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(content, name): the path of a file with this text or these bytes."""
+    def write_file(content, name="answers.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return write_file

@@ -13,15 +13,6 @@ TRIPLES = {("a.jpg", "ann", "cat"), ("b.jpg", "ann", "dog"), ("a.jpg", "bob", "d
            ("c.jpg", "ann", "cat")}
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(content, name="answers.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return write_file
-
-
 def triples(answers):
     return {(answers.items[i], answers.annotators[a], answers.classes[c])
             for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True)}

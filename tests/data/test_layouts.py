@@ -16,15 +16,6 @@ CROWD = [("a.png", "ann", "cat"), ("a.png", "bob", "dog"), ("b.png", "ann", "dog
 TABLE = pd.DataFrame(CROWD, columns=["task", "worker", "label"])
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(content, name="answers.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return write_file
-
-
 def triples(answers):
     return sorted((answers.items[i].rpartition("/")[2], answers.annotators[a], answers.classes[c])
                   for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True))
