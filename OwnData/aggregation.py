@@ -32,7 +32,7 @@ OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graph
 
 @dataclass(frozen=True)
 class Result:
-    """What `aggregate` returns.
+    """What `aggregate` returns, and `fit` with a classifier.
 
     labels: a row an item with its label, confidence and the classes' probabilities; annotators: a row an annotator with
     accuracy, 95 % interval, information and flag; agreement: Cohen's kappa of pairs of annotators; next_items: the items

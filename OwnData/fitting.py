@@ -10,6 +10,7 @@ import pandas as pd
 
 from common.output.model import Model, load_model
 from common.system.errors import UserError
+from OwnData.aggregation import Result
 
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
@@ -36,15 +37,8 @@ class Classifier:
 
 
 @dataclass(frozen=True)
-class Fit(Classifier):
-    """What `fit` returns: the classifier, DataFrames as `aggregate` has them, the summary (a dictionary), and the run's
-    folder with report.html."""
-    labels: pd.DataFrame
-    annotators: pd.DataFrame
-    agreement: pd.DataFrame
-    next_items: pd.DataFrame
-    confusion: pd.DataFrame
-    summary: dict
+class Fit(Result, Classifier):
+    """What `fit` returns: the Result that `aggregate` has, the classifier, and the run's folder with report.html."""
     folder: Path
 
     @property

@@ -41,7 +41,7 @@ def is_zip(file):
 
 
 def _check_pickle(content):
-    """Checks one pickle: bytes, or an open file that is left behind the pickle's end.
+    """Checks one pickle: bytes, or an open file, whose position is then behind the pickle.
 
     Follows the pickle on a stack of (levels, parts), a list where these may still grow.
     """

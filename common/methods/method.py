@@ -79,7 +79,6 @@ class Method(nn.Module):
     teacher = None  # the name of the method whose predictions start it, for KD-Crowd
     forecasts = False  # whether it has a forecaster
     draws = False  # whether its loss draws random numbers of its own, beside the network's dropout: not recorded, on a GPU
-    aggregates = False  # whether its labels of the training items come from the crowd's labels alone
 
     def __init__(self, setting):
         super().__init__()

@@ -9,7 +9,7 @@ from common.methods.registry import METHODS
 from common.names import FORECASTER, LABEL_MODEL, LABEL_MODELS, POSTERIOR, UPPER_BOUND
 from common.output.crowd import Crowd
 from common.system.errors import UserError, echo
-from common.training.predictions import mean, predict_all
+from common.training.predictions import mean, predict_all, to_array
 
 
 @dataclass
@@ -95,10 +95,6 @@ def with_label_model(posteriors, crowd, images):
     """The posteriors, certain of the gold labels, with the Crowd's own as `label-model`."""
     posteriors = {name: clamp_to_gold(p, images.gold) for name, p in posteriors.items()}
     return posteriors | {LABEL_MODEL: to_tensor(crowd.labels.posterior, images)}
-
-
-def to_array(h):
-    return h.double().cpu().numpy()
 
 
 def to_tensor(posterior, items):

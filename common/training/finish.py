@@ -12,9 +12,9 @@ from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
 from common.system import processes
 from common.system.errors import echo
-from common.training.estimates import choose_labels, estimate, model_confusion, to_array
+from common.training.estimates import choose_labels, estimate, model_confusion
 from common.training.learner import fold_models
-from common.training.predictions import predict_all
+from common.training.predictions import predict_all, to_array
 from common.training.selection import reported_epochs
 
 LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods

@@ -11,6 +11,7 @@ from common.output import csv_files
 from common.output.console import say_epoch, say_start, say_time
 from common.system.device import peak_memory_mb
 from common.system.errors import echo
+from common.training.finish import finish
 from common.training.learner import fail, fold_models, generator, random_seed
 from common.training.predictions import mean, predict_all, predict_models
 from common.training.selection import SCORES, keep_best, make_plan, restore_best
@@ -172,7 +173,6 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     checkpoints.save()
     for learners in stages:
         restore_best(learners)
-    from common.training.finish import finish  # with matplotlib: the first epoch need not wait for it
     return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
 
 

@@ -41,3 +41,8 @@ def predict_models(learners, inputs):
 def mean(tensors):
     """The mean of equal tensors; a single one as it is."""
     return tensors[0] if len(tensors) == 1 else torch.stack(tensors).mean(0)
+
+
+def to_array(h):
+    """float64: a tensor of probabilities, of any shape, as an array."""
+    return h.double().cpu().numpy()

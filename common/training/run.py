@@ -11,6 +11,7 @@ from common.system import processes
 from common.system.device import choose_device, choose_precision, settle
 from common.system.errors import UserError, echo
 from common.training.cuda_graphs import GraphExecutor
+from common.training.estimates import check_label_source
 from common.training.executor import SERIAL, Executor
 from common.training.loop import files_of, train
 from common.training.selection import make_plan
@@ -39,7 +40,6 @@ def run(dataset, protocol, options):
 def check(dataset, protocol, options):
     """Raises UserError for flags that do not go with the data or the machine. Leaves a true-label out of options.methods
     where no truth is known. Returns the device."""
-    from common.training.estimates import check_label_source  # with matplotlib, for which --help need not wait
     if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
         options.methods = [name for name in options.methods if name != UPPER_BOUND]
         if not options.methods:

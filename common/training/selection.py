@@ -7,7 +7,7 @@ from common.crowd.bayes import LabelModel
 from common.crowd.held_out import HELD_OUT, score
 from common.system.errors import UserError
 from common.training.learner import generator
-from common.training.predictions import predict_all, predict_models
+from common.training.predictions import predict_all, predict_models, to_array
 
 SCORES = {"crowd": HELD_OUT, "valid": "valid_accuracy"}  # --select: the column of metrics.csv
 MANY_FOLDS, FEW_ITEMS = 5, 5_000  # two folds take the time of one run; half of many items is enough to learn from
@@ -43,7 +43,7 @@ class Plan:
             right = {name: p.argmax(1) == valid.truth for name, p in predict_models(learners, valid.inputs).items()}
             return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
         if self.select == "crowd":
-            return {name: score(self.model, h.double().cpu().numpy()).mean
+            return {name: score(self.model, to_array(h)).mean
                     for name, h in self.predict_held_out(learners, train).items()}
         return {}
 
