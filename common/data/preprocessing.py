@@ -87,7 +87,7 @@ def fit(source, train, **how):
 def apply(source, preprocessing, cache=None):
     """(inputs, readable): an ImageSet or FeatureSet of all items, and bool (N,), which of them could be read. cache:
     --cache. A backbone's features are networks.frozen's to make."""
-    source = _as_trained(source, preprocessing)
+    source = as_trained(source, preprocessing)
     if source.kind == "images":
         mode = "RGB" if preprocessing["channels"] == 3 else "L"
         pixels, readable = decode(source.raw, preprocessing["size"], mode, _squaring(preprocessing), cache)
@@ -108,7 +108,7 @@ def apply(source, preprocessing, cache=None):
     return FeatureSet(torch.from_numpy(values)), np.ones(len(source), bool)
 
 
-def _as_trained(source, preprocessing):
+def as_trained(source, preprocessing):
     """The Source with its features in the order that the preprocessing has them in. Raises UserError where the items are not
     of its kind, or the features others."""
     if source.kind != preprocessing["kind"]:
@@ -212,7 +212,7 @@ def _fit_texts(source, train):
     if topics < 1:
         raise UserError(f"{source.origin}: {counts.shape[1]} words in {counts.shape[0]} texts; expected more to learn from")
     svd = TruncatedSVD(topics, random_state=0).fit(counts)
-    return {"kind": "texts", "vocabulary": vectorizer.get_feature_names_out().tolist(),
+    return {"kind": "texts", "backbone": None, "vocabulary": vectorizer.get_feature_names_out().tolist(),
             "idf": torch.from_numpy(vectorizer.idf_), "components": torch.from_numpy(svd.components_)}
 
 

@@ -1,17 +1,19 @@
-"""Features of images from a frozen pretrained backbone: computed once, kept in the cache, standardised."""
+"""Features of images and texts from a frozen pretrained backbone: computed once, kept in the cache, standardised."""
 import hashlib
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from common.data.cache import cached
 from common.data.features import FeatureSet
-from common.data.preprocessing import apply
+from common.data.preprocessing import apply, as_trained
 from common.names import LITE0
 from common.networks.own import body_of, load_weights, pretrained, width_of
+from common.networks.sentences import sentence_features
 
 BATCH = 16  # images at once, always: an image's features do not depend on the images beside it
 
@@ -70,23 +72,26 @@ def _compute(images, backbone, device):
     return found.numpy()
 
 
-def fit_backbone(backbone, features):
+def fit_backbone(name, weights, features):
     """A preprocessing's "backbone": its name, the weights to keep, mean and deviation of the training items' features."""
     deviation, mean = torch.std_mean(features.double(), 0, correction=0)
     deviation = torch.where(deviation > 1e-6, deviation, 1.)
-    return {"name": backbone.name, "weights": backbone.kept(), "mean": mean.float(), "deviation": deviation.float()}
+    return {"name": name, "weights": weights, "mean": mean.float(), "deviation": deviation.float()}
 
 
-def standardised(features, fitted, images):
+def standardised(features, fitted, images=None):
     """The FeatureSet of features that fit_backbone was given, or of others. images: the ImageSet that they are of."""
     return FeatureSet((features - fitted["mean"]) / fitted["deviation"], images)
 
 
 def inputs_of(source, preprocessing, device, cache=None):
-    """(inputs, readable) of preprocessing.apply, with images turned into features where the preprocessing has a
+    """(inputs, readable) of preprocessing.apply, with images and texts turned into features where the preprocessing has a
     backbone."""
-    images, readable = apply(source, preprocessing, cache)
     fitted = preprocessing.get("backbone")
+    if fitted and preprocessing["kind"] == "texts":
+        texts = as_trained(source, preprocessing).raw
+        return standardised(sentence_features(texts, device, cache), fitted), np.ones(len(texts), bool)
+    images, readable = apply(source, preprocessing, cache)
     if not fitted:
         return images, readable
     backbone = load_backbone(fitted["name"], preprocessing["size"], fitted["weights"])

@@ -3,8 +3,9 @@ import math
 
 import torch
 
-from common.names import FITS
+from common.names import FITS, MINILM
 from common.networks.own import body_of, build, width_of
+from common.networks.sentences import WIDTH
 
 SIDES = range(8, 2049)  # --size
 CHANNELS = (1, 3)
@@ -104,6 +105,11 @@ def _check_features(made, spec):
 
 
 def _check_texts(made, spec):
+    backbone = made["backbone"]
+    if backbone:
+        _require((backbone["name"], backbone["weights"], spec["features"]) == (MINILM, {}, WIDTH), "backbone")
+        _check_moments(backbone, spec)
+        return
     words = made["vocabulary"]
     _require(all(isinstance(word, str) for word in words) and len(set(words)) == len(words), "vocabulary")
     _require(made["idf"].shape == (len(words),) and made["components"].shape == (spec["features"], len(words)), "texts")
