@@ -2,7 +2,7 @@
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from common.names import LABEL_MODEL, LABEL_MODELS
 from common.output import console
 from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
+from common.output.records import Summary
 from common.output.run_folder import RunFolder
 from common.system.errors import UserError, echo
 from common.training.estimates import label_models
@@ -132,10 +133,9 @@ def summarise(dataset, estimates, seconds, started):
                       "train_label_accuracy": metrics.accuracy(posterior.argmax(1), train.truth),
                       "seconds": round(seconds[name], 3)} for name, posterior in estimates.items()}
     unit = 1024 if sys.platform == "linux" else 1024 ** 2
-    return {"methods": methods, "items": len(train), "annotators": train.crowd.annotators,
-            "labels": len(train.unique_labels()[0].crowd.label), "best_method": None, "classifier": None,
-            "seconds": round(time.perf_counter() - started, 3),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    return asdict(Summary(methods, len(train), train.crowd.annotators, len(train.unique_labels()[0].crowd.label),
+                          round(time.perf_counter() - started, 3),
+                          round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)))
 
 
 def load(options):

@@ -17,7 +17,7 @@ import torch
 from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
 from common.output.files import CHECKPOINT, CONFIG, FILES, SUMMARY
-from common.output.records import read_record, read_summary
+from common.output.records import Config, read_record, read_summary
 from common.output.run_state import can_be_of, is_state
 from common.system.errors import UserError, echo
 from common.system.files import claim, holder, remove_leftovers, replace_file
@@ -52,19 +52,18 @@ class RunFolder:
         """dataset: its name; data: what it is (Dataset.describe); beside: how many methods are trained side by side."""
         self.path = Path(options.out or Path("runs") / options.run_name(dataset))
         self.fresh = self.asked_fresh = options.fresh  # the first until the new run has a checkpoint
-        self.config = {
-            "dataset": dataset,
-            "flags": asdict(options),
-            "run": {**options.of_the_run(), "precision": precision, "device": device.type},
-            "data": data,
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor() or device.type,
-            "threads": torch.get_num_threads(),  # of each method that is trained beside others
-            "side_by_side": beside,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                         **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
-            "commit": _commit(),
-            "date": time.strftime("%Y-%m-%d"),
-        }
+        self.config = asdict(Config(
+            dataset=dataset,
+            flags=asdict(options),
+            run={**options.of_the_run(), "precision": precision, "device": device.type},
+            data=data,
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor() or device.type,
+            threads=torch.get_num_threads(),
+            side_by_side=beside,
+            versions={"python": platform.python_version(), "torch": torch.__version__,
+                      **{name: version(name) for name in ("torchvision", "numpy", "scikit-learn")}},
+            commit=_commit(),
+            date=time.strftime("%Y-%m-%d")))
 
     def claimed(self):
         """A context in which no other process works in the folder."""

@@ -1,5 +1,6 @@
 """The end of a run: the final classifier, the summary, and the files."""
 import time
+from dataclasses import asdict
 
 import torch
 
@@ -10,6 +11,7 @@ from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, STAGES, T
 from common.output import console, csv_files, page, plots
 from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
+from common.output.records import Summary
 from common.system import processes
 from common.system.errors import echo
 from common.training.estimates import choose_labels, estimate, model_confusion
@@ -34,11 +36,10 @@ def finish(stages, options, dataset, plan, folder, state, command):
     items = train.unique_labels()[0]
     competitors = [name for name in estimates.scores if name != UPPER_BOUND]
     best_method = max(competitors, key=estimates.scores.get) if competitors else None
-    summary = {"methods": summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth),
-               "items": len(train), "annotators": train.crowd.annotators, "labels": len(items.crowd.label),
-               "best_method": best_method, "label_source": None, "classifier": None, "label_accuracy": None,
-               "calibration_error": None, "seconds": round(state["seconds"], 3),
-               "peak_memory_mb": round(state["peak_memory_mb"], 1)}
+    summary = asdict(Summary(
+        summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth), len(train),
+        train.crowd.annotators, len(items.crowd.label), round(state["seconds"], 3), round(state["peak_memory_mb"], 1),
+        best_method))
     if succeeded:
         method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
         posterior = estimates.posteriors[source]

@@ -1,12 +1,11 @@
 """Texts through the sentence encoder. The encoder is an optional requirement: here it is one that counts letters."""
-import json
 
 import numpy as np
 import pandas
 import pytest
 
-from common.networks import sentences
 from common.names import MINILM
+from common.networks import sentences
 from common.output.model import load_model
 from common.system.errors import UserError
 from OwnData import fit, own_inputs
@@ -51,7 +50,8 @@ def test_texts_are_learnt_from_the_encoder_s_features(encoder, tables, tmp_path)
 
     predicted = fitted.predict(texts=texts)
     kept = pandas.read_csv(tmp_path / "run" / "predictions.csv").set_index("item")
-    assert predicted.set_index("item").loc[kept.index, "confidence"].to_numpy() == pytest.approx(kept["confidence"], abs=1e-5)
+    predicted = predicted.set_index("item").loc[kept.index]
+    assert predicted["confidence"].to_numpy() == pytest.approx(kept["confidence"], abs=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"name": "other"}, {"weights": {"a": 1}}])
