@@ -14,7 +14,7 @@ NAMES = {0: "zero", 1: "one", 7: "seven"}
 # how often each is right about zeros, ones and sevens; what they say otherwise
 PEOPLE = {"ada": (.95, .9, .9), "ben": (.9, .8, .8), "cleo": (.9, .9, .7), "dan": (.8, .8, .8), "eve": (.9, .2, .2),
           "finn": (.7, .7, .7), "gus": (1, 0, 0), "hana": (.95, .95, .95)}
-ITEMS, ANSWERED, AN_ITEM, SIDE = 120, 90, 3, 24
+ITEMS, ANSWERED, AN_ITEM = 120, 90, 3
 
 
 def main():
@@ -27,7 +27,7 @@ def main():
     for place, item in enumerate(chosen):
         name, true = f"digit-{item:04}.png", digits.target[item]
         image = Image.fromarray(np.round(digits.images[item] * (255 / 16)).astype(np.uint8))
-        image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / "images" / name, optimize=True)
+        image.save(folder / "images" / name, optimize=True)
         truth.append((name, NAMES[true]))
         for person in random.permutation(list(PEOPLE))[:AN_ITEM] if place < ANSWERED else ():
             right = random.random() < PEOPLE[person][list(NAMES).index(true)]

@@ -28,6 +28,11 @@ class Survey:
     window: tuple | None
 
     @property
+    def grey(self):
+        """Whether no image has colours."""
+        return bool(self.modes) and self.modes <= set(GREY)
+
+    @property
     def side(self):
         """The median of the shorter sides, or None where no image could be opened."""
         return int(np.median([min(size) for size in self.sizes])) if self.sizes else None
@@ -139,18 +144,17 @@ def _squaring(preprocessing):
     return Squaring(preprocessing["fit"], window and tuple(window), preprocessing["slice"])
 
 
-def fit_images(source, train, survey=None, size=None, largest=LARGEST, how="pad", color=False, scale=None, window=None,
-               plane=None):
+def fit_images(source, train, survey=None, size=None, how="pad", color=False, scale=None, window=None, plane=None):
     """The preprocessing of images.
 
-    survey: what survey_images says of them. size: an image's side in pixels, by default theirs, at most `largest`; how:
+    survey: what survey_images says of them. size: an image's side in pixels, by default theirs, at most LARGEST; how:
     crop, stretch or pad; color: three channels even of grey images; scale: (mean, deviation) of the pixels where weights
     expect them, by default the images' own; window: the range (low, high) of images of more than 8 bits a pixel, by default
     that of the survey; plane: the number of the slice, of volumes.
     """
     survey = survey or survey_images(source, train, plane)
-    size = size or min(survey.side or largest, largest)
-    channels = 1 if survey.modes and survey.modes <= set(GREY) and not color else 3
+    size = size or min(survey.side or LARGEST, LARGEST)
+    channels = 1 if survey.grey and not color else 3
     window = survey.window and tuple(window or survey.window)
     made = {"kind": "images", "size": size, "channels": channels, "fit": how, "window": window and list(window),
             "slice": plane, "backbone": None}

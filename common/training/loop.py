@@ -17,6 +17,7 @@ from common.training.predictions import mean, predict_all, predict_models
 from common.training.selection import SCORES, keep_best, make_plan, restore_best
 from common.training.stages import build_stage
 
+SLOW_EPOCH = 20.  # seconds: of a shorter first epoch much is done only once, so the second is timed
 CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
 
 
@@ -146,7 +147,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
     if staged and not truth_known:
         echo("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
-    stages, last_stage = [], STAGES - 1 if staged else 0
+    stages, last_stage, said = [], STAGES - 1 if staged else 0, False
     for stage in range(last_stage + 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor)
         stages.append(learners)
@@ -165,8 +166,10 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             memorized = memorization(watched, options.methods, dataset.train, epoch)
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
-            if epoch == finished + 1:
-                say_time(time.perf_counter() - begun, (options.epochs - epoch) + options.epochs * (last_stage - stage))
+            seconds = time.perf_counter() - begun
+            if not said and (seconds > SLOW_EPOCH or epoch > finished + 1):
+                say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage))
+                said = True
             state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last=epoch == options.epochs)
         if options.stage_end == "selected":
             restore_best(learners)

@@ -163,7 +163,7 @@ def test_a_run_on_slices(tmp_path, volumes, capsys):
     assert MAIN.main([*volumes, "--slice", "1"]) == 0
     text = capsys.readouterr().out
     assert "images: 20 x 24 -> 20 x 20, edges kept, black beside; of more than 8 bits a pixel, -" in text
-    assert "a network is trained from scratch: the median shorter side is 20 pixels, less than 64" in text
+    assert "a network is trained from scratch: the images are grey and small, 20 pixels" in text
     run = predictions("run/predictions.csv")
     assert PREDICT.main(["run", "--images", "images", "--device", "cpu", "--cache", "none"]) == 0
     again = predictions("predictions.csv")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from common.data.preprocessing import Survey
 from common.names import LITE0
 from common.networks import backbones, frozen
 from common.networks.backbones import EfficientNetLite0, lite0_weights, scale_of
@@ -90,8 +91,8 @@ def predictions(file):
 def test_features_are_the_default_and_predict_py_s_are_the_run_s(tmp_path, pictures, capsys):
     assert MAIN.main(pictures) == 0
     text = capsys.readouterr().out
-    assert "efficientnet-lite0's features are learnt from: the median shorter side is 64 pixels" in text
-    assert "images: 70 x 64 -> 64 x 64, edges kept, black beside" in text
+    assert "efficientnet-lite0's features are learnt from (--backbone none learns from scratch)" in text
+    assert "images: 70 x 64 -> 128 x 128, edges kept, black beside" in text
     run = predictions("run/predictions.csv")
     assert len(run) == 4 and all(row["label"] == ("yes" if int(item[:2]) % 2 else "no") for item, row in run.items())
     model = load_model("run/model.pt")
@@ -125,17 +126,20 @@ def test_features_are_standardised_by_the_training_items(pictures):
     features = dataset.train.inputs.features
     assert features.shape == (20, 1280) and features.mean(0).abs().max() < 1e-4
     spread = features.std(0, correction=0)
-    assert ((spread - 1).abs() < 1e-3).sum() > 500 and (spread < 1.001).all()
+    assert ((spread - 1).abs() < 1e-3).sum() > 400 and (spread < 1.001).all()
 
 
 @pytest.mark.parametrize(("side", "more", "found"), [
-    (64, {}, ("efficientnet-lite0", None)), (63, {}, (None, "small")), (200, {"network": "resnet18"}, (None, "resnet18")),
+    (64, {}, ("efficientnet-lite0", None)), (63, {}, (None, "small")),
+    (-20, {}, ("efficientnet-lite0", None)), (200, {"network": "resnet18"}, (None, "resnet18")),
     (200, {"weights": "w.pt"}, (None, "small")), (200, {"backbone": "none"}, (None, "small")),
     (20, {"backbone": "efficientnet-lite0"}, ("efficientnet-lite0", None)), (200, {"finetune": True}, (None, LITE0)),
     (20, {"backbone": "resnet18", "weights": "w.pt"}, ("resnet18", None)),
     (20, {"backbone": "resnet18", "finetune": True}, (None, "resnet18"))])
 def test_which_backbone(side, more, found, capsys):
-    choice = choose(OwnOptions(**more), side)
+    """side: the median shorter side, negative for images with colours."""
+    survey = Survey([(abs(side), 300)] * 2 + [(500, 500)], {"L" if side > 0 else "RGB"}, None)
+    choice = choose(OwnOptions(**more), survey)
     assert (choice.backbone, choice.network) == found
     assert len(capsys.readouterr().out.splitlines()) == (not more or "finetune" in more)
 
@@ -148,7 +152,7 @@ def test_which_backbone(side, more, found, capsys):
     ({"network": "vgg16", "finetune": True}, "--finetune: trains a pretrained --backbone; expected one")])
 def test_flags_that_do_not_go_together(more, message):
     with pytest.raises(UserError, match=message):
-        choose(OwnOptions(**more), 100)
+        choose(OwnOptions(**more), Survey([(100, 100)], {"RGB"}, None))
 
 
 def test_a_backbone_of_torchvision_s_from_a_file(tmp_path, pictures, capsys):
@@ -194,7 +198,7 @@ def test_a_run_on_features_is_short(pictures):
 
 def test_backbones_are_for_images(tmp_path, pictures):
     (tmp_path / "f.csv").write_text("task,a\n" + "".join(f"{k:02}.png,{k}\n" for k in range(24)))
-    for flags, message in ((["--backbone", "resnet18"], "--backbone resnet18 is for images; features have a small one"),
+    for flags, message in ((["--backbone", "resnet18"], "--backbone resnet18 is not for features; expected auto or none"),
                            (["--finetune"], "--finetune is for images; expected none with features")):
         with pytest.raises(UserError, match=message):
             MAIN.main([*FLAGS, "--features", "f.csv", *flags])
