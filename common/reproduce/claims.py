@@ -141,14 +141,17 @@ class Judgement:
             return "not run"
         if not self.ahead:
             return "not confirmed"
-        return "partly" if self.ahead < len(self.comparisons) or self.missing else "confirmed"
+        one_seed = any(comparison.ours.seeds == 1 for comparison in self.comparisons)
+        return "partly" if self.ahead < len(self.comparisons) or self.missing or one_seed else "confirmed"
 
 
 RULE = f"""A comparison holds if the mean difference over seeds is above its standard error. With one seed that is the
-standard error of two shares of the test items. Near means at most {100 * NEAR:.0f} points below the true labels.
+standard error of two shares of the test items; of E_m and of repeated errors any fall counts then. Near means at most
+{100 * NEAR:.0f} points below the true labels.
 
-- **confirmed:** it holds in all of the paper's cells and for all pairs. **partly:** it holds in some, or in all that were
-  run. **not confirmed:** it holds in none. **not run:** no run counts.
+- **confirmed:** it holds in all of the paper's cells and for all pairs, with two seeds or more.
+- **partly:** it holds in some, in all that were run, or in all with one seed.
+- **not confirmed:** it holds in none. **not run:** no run counts.
 - A cell is a case and expertise; LabelMe and CIFAR-10H have one. A pair is a crowd model and KD-Crowd on it, by ELR or
   by DivideMix.
 - The baselines are the paper's: {", ".join(BASELINES)}.

@@ -31,8 +31,8 @@ def compare(cell, ours, theirs, rival, way="", items=None, lower=False, margin=0
     """The Comparison of two methods' values {seed: value} over the seeds of both; None without any.
 
     items: the number of test items, of which the values are shares; lower: whether less is better. The standard error is
-    that of the mean of the seeds' differences. With one seed it is that of the difference of two shares of the test items.
-    Of other values it is unknown with one seed, and nothing is ahead.
+    that of the mean of the seeds' differences. With one seed it is that of the difference of two shares of the test items,
+    infinite where nobody knows how many. Where less is better one seed has none, and counts as 0.
     """
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
@@ -41,6 +41,8 @@ def compare(cell, ours, theirs, rival, way="", items=None, lower=False, margin=0
     gains = others - mine if lower else mine - others
     if len(seeds) > 1:
         error = gains.std(ddof=1) / np.sqrt(len(seeds))
+    elif lower:
+        error = 0.
     else:
-        error = np.sqrt((mine * (1 - mine) + others * (1 - others)).sum() / items) if items and not lower else np.inf
+        error = np.sqrt((mine * (1 - mine) + others * (1 - others)).sum() / items) if items else np.inf
     return Comparison(cell, way, rival, Number.of(mine), Number.of(others), float(gains.mean()), float(error), margin)

@@ -61,8 +61,8 @@ def test_with_one_seed_it_is_that_of_two_shares_of_the_test_items():
     assert found.error == pytest.approx((.09 / 100 + .16 / 100) ** .5) and found.ahead
     assert not compare("", {0: .84}, {0: .8}, "aggnet", items=100).ahead
     assert not compare("", {0: .9}, {0: .8}, "aggnet").ahead  # of so many test items that nobody knows
-    assert not compare("", {0: .1}, {0: .8}, "aggnet", items=100, lower=True).ahead  # E_m is no share of the test items
-    assert compare("", {0: .1, 1: .2}, {0: .8, 1: .8}, "aggnet", items=100, lower=True).ahead
+    assert compare("", {0: .1}, {0: .11}, "aggnet", items=100, lower=True).ahead  # E_m is no share of the test items
+    assert not compare("", {0: .1}, {0: .1}, "aggnet", lower=True).ahead
 
 
 @pytest.mark.parametrize(("accuracies", "cells", "verdict"), [
@@ -70,12 +70,23 @@ def test_with_one_seed_it_is_that_of_two_shares_of_the_test_items():
     ([{"max-mig": .9, "aggnet": .8}], 6, "partly"),  # five cells were not run
     ([{"max-mig": .9, "aggnet": .8, "doctor-net": .95}], 1, "not confirmed"),
     ([{"max-mig": .9, "aggnet": .8}, {"max-mig": .7, "aggnet": .8}], 2, "partly"),
-    ([{"max-mig": .9, "aggnet": .899}], 1, "not confirmed"),  # within the standard error
     ([{"max-mig": .9}], 1, "not run"), ([{"aggnet": .9}], 1, "not run"), ([], 1, "not run")])
 def test_ahead_of_every_baseline(put, judged, accuracies, cells, verdict):
-    for case, methods in enumerate(accuracies, 1):
-        put("digits", methods, cell=(case, 1))
+    for seed in range(2):
+        for case, methods in enumerate(accuracies, 1):
+            put("digits", methods, cell=(case, 1), seed=seed)
     assert judged(AHEAD, "digits", cells=cells).verdict == verdict
+
+
+def test_within_the_standard_error_is_not_ahead(put, judged):
+    for seed, (ours, theirs) in enumerate([(.90, .85), (.80, .845)]):
+        put("digits", {"max-mig": ours, "aggnet": theirs}, seed=seed)
+    assert judged(AHEAD, "digits").verdict == "not confirmed"
+
+
+def test_with_one_seed_nothing_is_confirmed(put, judged):
+    put("digits", {"max-mig": .9, "aggnet": .8})
+    assert judged(AHEAD, "digits").verdict == "partly"
 
 
 def test_the_rival_is_the_one_that_denies_the_claim(put, judged):
@@ -87,7 +98,8 @@ def test_the_rival_is_the_one_that_denies_the_claim(put, judged):
 
 @pytest.mark.parametrize(("truth", "verdict"), [(.919, "confirmed"), (.93, "not confirmed")])
 def test_near_the_true_labels(put, judged, truth, verdict):
-    put("digits", {"max-mig": .9, "true-label": truth})
+    for seed in range(2):
+        put("digits", {"max-mig": .9, "true-label": truth}, seed=seed)
     assert judged(NEAR_TRUTH, "digits").verdict == verdict
 
 
@@ -110,7 +122,8 @@ def test_runs_before_the_correction_do_not_count(put, judged):
     put_kd(put, "old", (.03, .04))  # without lambda_u
     found = judged(KD_AHEAD, "old")
     assert (found.verdict, found.old, claim_tables.our_numbers(found)) == ("not run", 2, "2 older runs do not count")
-    put("old", {ALONE: .8, "aggnet": .7}, seed=2)
+    for seed in (2, 3):
+        put("old", {ALONE: .8, "aggnet": .7}, seed=seed)
     assert judged(AHEAD, "old").verdict == "confirmed"  # of Max-MIG alone they do
 
 
@@ -146,7 +159,7 @@ def test_a_stopped_run_counts_with_its_last_epoch(put, judged):
     (path / "metrics.csv").write_text("epoch,method,loss,test_accuracy,test_auc,seconds\n1,max-mig,1,.2,,\n1,aggnet,1,.8,,\n"
                                       "43,max-mig,1,.7,,\n43,aggnet,1,.5,,\n43,max-mig-forecaster,,,,\n")
     found = judged(AHEAD, "cifar10")
-    assert found.verdict == "confirmed" and claim_tables.our_numbers(found) == "70.0, aggnet 50.0; after 43 of 50 epochs"
+    assert found.verdict == "partly" and claim_tables.our_numbers(found) == "70.0, aggnet 50.0; after 43 of 50 epochs"
 
 
 def test_a_run_that_is_recorded_twice_is_refused(put, judged):
@@ -171,7 +184,7 @@ def test_documents_are_filled_in(put, tmp_path, monkeypatch, capsys):
     filled, printed = (tmp_path / "README.md").read_text(), capsys.readouterr().out
     assert filled.startswith("# Here\n\n<!-- claims: summary -->\n\n| claim | data set | verdict | our numbers |")
     assert filled.endswith("\n\n<!-- end -->\nmore\n") and "\nold\n" not in filled
-    row = "| Max-MIG is ahead of every baseline | digits | confirmed | 6 of 6 cells, from case 1, high (90.0, aggnet 80.0)"
+    row = "| Max-MIG is ahead of every baseline | digits | partly | 6 of 6 cells, from case 1, high (90.0, aggnet 80.0)"
     assert row in filled and "| 1 | `reproduce.py digits --seeds 5` |" in filled
     assert "[digits](docs/results/digits.md)" in filled and "| CIFAR-10 | not run |" in filled
     text = page.read_text()
