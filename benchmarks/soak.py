@@ -38,11 +38,10 @@ from common.output import plots, run_folder  # noqa: E402
 from common.system.errors import UserError  # noqa: E402
 
 BATCH, SECONDS, MEMORY = 500, 20, 2e9  # mutations in a process; what one may take
-RUN = ("--train-size", "60", "--test-size", "20", "--batch-size", "16", "--epochs", "2", "--methods", "majority-vote",
-       "max-mig", "--device", "cpu")
+TRAIN = ("--batch-size", "16", "--epochs", "2", "--methods", "majority-vote", "max-mig", "--device", "cpu")
+RUN = ("--train-size", "60", "--test-size", "20", *TRAIN)
 ALONE = ("--answers", "answers.csv")  # written by `kills` where it works
-FEATURES = (*ALONE, "--features", "features.csv", "--batch-size", "16", "--epochs", "2", "--folds", "2", "--methods",
-            "majority-vote", "max-mig", "--device", "cpu")
+FEATURES = (*ALONE, "--features", "features.csv", "--folds", "2", *TRAIN)
 COMMANDS = {"digits": ("Digits", RUN), "answers": ("OwnData", ALONE), "features": ("OwnData", FEATURES)}
 MOMENTS = ("before", "during", "after")
 
