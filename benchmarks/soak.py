@@ -6,8 +6,8 @@ A kill ends a run before, during or after one of its writes (by a hook in what w
 same command then goes on to the end. Its files must be those of a run that was not killed, bit for bit except the clocks. A
 run with --fresh in the folder of another one must leave the old or the new. A mutation breaks a whole small file of a format
 that is read: it must be read, or refused in one sentence, within seconds and 2 GB. Exits with 1 if anything was lost.
-Half of the killed runs are of Digits, which trains, half of OwnData on answers alone. Among the mutations are nests that
-would crash Python.
+The killed runs are of Digits, of OwnData on answers alone and of OwnData with features, a third each; with --every-write of
+the first two. Among the mutations are nests that would crash Python.
 """
 import argparse
 import contextlib
@@ -38,9 +38,11 @@ from common.output import plots, run_folder  # noqa: E402
 from common.system.errors import UserError  # noqa: E402
 
 BATCH, SECONDS, MEMORY = 500, 20, 2e9  # mutations in a process; what one may take
-RUN = ("--train-size", "60", "--test-size", "20", "--batch-size", "16", "--epochs", "2", "--methods", "majority-vote",
-       "max-mig", "--device", "cpu")
+TRAIN = ("--batch-size", "16", "--epochs", "2", "--methods", "majority-vote", "max-mig", "--device", "cpu")
+RUN = ("--train-size", "60", "--test-size", "20", *TRAIN)
 ALONE = ("--answers", "answers.csv")  # written by `kills` where it works
+FEATURES = (*ALONE, "--features", "features.csv", "--folds", "2", *TRAIN)
+COMMANDS = {"digits": ("Digits", RUN), "answers": ("OwnData", ALONE), "features": ("OwnData", FEATURES)}
 MOMENTS = ("before", "during", "after")
 
 
@@ -187,11 +189,13 @@ def kills(folder, count, seed, every_write=False):
     importlib.import_module("OwnData.aggregation")
     (folder / "answers.csv").write_text("task,worker,label\n" + "".join(
         f"i{k},w{w},{(k * w) % 7 % 2}\n" for k in range(40) for w in range(5)))
-    found = Counter()
-    for command in (("Digits", RUN), ("OwnData", ALONE)):
-        place = folder / command[0]
+    (folder / "features.csv").write_text("task,a,b\n" + "".join(f"i{k},{k % 2},{k % 7}\n" for k in range(40)))
+    found, commands = Counter(), dict(list(COMMANDS.items())[:2]) if every_write else COMMANDS
+    for name, command in commands.items():
+        place = folder / name
         place.mkdir()
-        found += kills_of(place, command, count // 2, seed, every_write)
+        found += kills_of(place, command, -(-count // len(commands)), seed, every_write)
+        print(f"{name}: {', '.join(f'{key} {value}' for key, value in found.items())} so far", flush=True)
     return found
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 LAYERS = ("common.names", "common.system", "common.losses", "common.crowd", "common.data", "common.networks",
           "common.methods.method", "common.methods", "common.kd_crowd", "common.methods.registry", "common.evaluation",
-          "common.output", "common.training")
+          "common.output", "common.training", "common.reproduce")
 
 
 def layer(module):

@@ -49,6 +49,16 @@ def launch(main):
     _leave(status)
 
 
+@contextlib.contextmanager
+def reader_may_leave():
+    """A context whose prints are for a reader alone: where `| head` reads no further, it ends without an error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+
+
 warnings = []  # what `warn` has printed
 
 
@@ -90,9 +100,14 @@ def _leave(status):
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     sys.exit(status)
+
+
+def _drop_output():
+    """Lets what is still printed go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if sys.platform == "win32":  # files are locked, and memory is measured, as POSIX has it

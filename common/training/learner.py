@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from common.networks.classifier import Classifier, Dropout
+from common.output.run_state import is_adam_state, tensor_kinds
 from common.system import processes
 from common.system.device import Stopwatch, seed_generators
 from common.training.executor import SERIAL
@@ -85,23 +86,25 @@ class Learner:
                 "optimizer": self.optimizer.state_dict() if with_optimizer else None, "best": self.best}
 
     def restore(self, state):
-        self.method.load_state_dict(state["method"])
-        if state["optimizer"]:
-            self.optimizer.load_state_dict(state["optimizer"])
+        """Puts the learner in a state that `state` has returned. Raises an exception of any kind for another value."""
+        first, saved, optimizer = self.method.state_dict(), state["method"], state["optimizer"]
+        if tensor_kinds(saved) != tensor_kinds(first):
+            raise ValueError("the weights")
+        unchanged = [parameter for name, parameter in self.method.named_parameters() if first[name].cpu().equal(saved[name])]
+        if optimizer and not is_adam_state(optimizer, self.optimizer, unchanged):
+            raise ValueError("the optimiser")
+        self.method.load_state_dict(saved)
+        if optimizer:
+            self.optimizer.load_state_dict(optimizer)
             for group in self.optimizer.param_groups:  # a checkpoint may be older than recordings
                 group["capturable"] = self.watch.device.type == "cuda"
         seconds, failure, best = state["seconds"], state["failure"], state["best"]
         if not isinstance(seconds, float) or not isinstance(failure, str | None):
             raise ValueError("the clock or the failure")
         if best and not (isinstance(best["epoch"], int) and isinstance(best["score"], float)
-                         and _shapes(best["method"]) == _shapes(self.method.state_dict())):
+                         and tensor_kinds(best["method"]) == tensor_kinds(first)):
             raise ValueError("the best epoch")
         self.seconds, self.failure, self.best = seconds, failure, best
-
-
-def _shapes(state):
-    """{name: shape} of a state dict."""
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def fold_models(learners):

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import reproduce
+from common.reproduce import files, numbers, tables, workers
+from common.reproduce.cells import Cell
 from common.system.errors import UserError
 from common.system.files import claim
 from conftest import ROOT, load_script
@@ -79,7 +81,7 @@ def test_killed_in_mid_cell_and_launched_again(start, command, shell, tmp_path):
 
 
 def test_a_script_that_outlives_its_launch_keeps_its_claim(tmp_path):
-    cell = reproduce.Cell("row", tmp_path / "cell", ())
+    cell = Cell("row", tmp_path / "cell", ())
     mine = claim(cell.folder)
     assert claim(cell.folder) is None and cell.state() == "running"
     child = subprocess.Popen(["sleep", "60"], **mine.to_child())
@@ -161,14 +163,14 @@ def test_kd_crowd_figures_are_means_over_the_seeds(tmp_path):
         (folder / "memorization.csv").write_text(
             f"method,stage,epoch,mean,deviation\nmax-mig,0,1,{.2 + .2 * seed},.1\nkd-crowd-max-mig,2,1,.1,.1\n")
         (folder / "annotator_error.csv").write_text(f"annotator,max-mig,kd-crowd-max-mig\na,{1 + seed},.5\nb,,.5\n")
-    rows = reproduce.tables.memorization_over_seeds(folders)
+    rows = files.memorization_over_seeds(folders)
     assert rows[0] == {"method": "max-mig", "stage": 0, "epoch": 1, "mean": pytest.approx(.3),
                        "deviation": pytest.approx(.1)}
-    errors = reproduce.tables.annotator_error_over_seeds(folders)
+    errors = files.annotator_error_over_seeds(folders)
     assert errors["max-mig"][0] == 1.5 and np.isnan(errors["max-mig"][1])
     drawn = {}
-    table = reproduce.tables.gather([("digits", {"methods": {"max-mig": summary(.8, .8)}})])
-    reproduce.tables.figures(lambda name, draw: drawn.update({name: draw}), table, {"case 2, high": folders}, "digits")
+    table = numbers.gather([("digits", {"methods": {"max-mig": summary(.8, .8)}})])
+    files.figures(lambda name, draw: drawn.update({name: draw}), table, {"case 2, high": folders}, "digits")
     assert set(drawn) == {"figure.png", "memorization-case2-high.png", "annotator_error-case2-high.png"}
     for name, draw in drawn.items():
         with open(tmp_path / name, "wb") as file:
@@ -277,8 +279,9 @@ def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
     kept = tmp_path / "results" / "digits"
     assert {file.name for file in (kept / "case1-high-seed1").iterdir()} == {"config.json", "summary.json"}
     assert str(tmp_path) not in (kept / "case1-high-seed1" / "config.json").read_text()
-    (tmp_path / "results" / "published.csv").write_text("row,method,accuracy,rule,source\n"
-                                                        "\"case 1, high\",max-mig,99.0,the best epoch,a paper\n")
+    line = '"case 1, high",max-mig,{},VGG-16,the best epoch,a paper,pixels,{}\n'
+    (tmp_path / "results" / "published.csv").write_text("row,method,accuracy,network,rule,source,network here,folder\n"
+                                                        + line.format("99.0", "") + line.format("98.0", "own-music"))
     (tmp_path / "README.md").write_text(
         "# Here\n\n<!-- results/digits: last_accuracy, published -->\nold\n<!-- end -->\nmore\n")
     (tmp_path / "docs" / "results").mkdir(parents=True)
@@ -290,7 +293,8 @@ def test_records_make_the_same_tables(two_cells, tmp_path, monkeypatch):
     assert filled.startswith(
         "# Here\n\n<!-- results/digits: last_accuracy, published -->\n\n**last epoch, test accuracy (%)**")
     assert filled.endswith("<!-- end -->\nmore\n") and "\nold\n" not in filled
-    assert "| max-mig | 99.0 | the best epoch | a paper |" in filled and "best test epoch, test accuracy" not in filled
+    assert "| max-mig | 99.0 | VGG-16 | the best epoch | a paper |" in filled and "98.0" not in filled
+    assert "test accuracy (%); here with pixels**" in filled and "best test epoch, test accuracy" not in filled
     assert "\nold\n" in (tmp_path / "docs" / "results" / "other.md").read_text()
     first = (out / "table.md").read_text()
     assert (kept / "table.md").read_text().startswith(first[:first.index("**published")] if "published" in first else first)
@@ -306,7 +310,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
 def test_what_a_worker_raises_is_raised(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
-    monkeypatch.setattr(reproduce, "run_cell", full)
+    monkeypatch.setattr(workers, "run_cell", full)
     with pytest.raises(UserError, match="No space left on device"):
         reproduce.main(["digits", "--seeds", "2", "--jobs", "2", "--out", str(tmp_path / "out")])
 
@@ -318,7 +322,7 @@ def test_a_failing_cell_is_tried_once_by_all_workers(tmp_path, monkeypatch):
         tried.append(cell.folder.name)
         time.sleep(.05)
         (cell.folder / "error.txt").write_text("error: broken\n")
-    monkeypatch.setattr(reproduce, "run_cell", fail)
+    monkeypatch.setattr(workers, "run_cell", fail)
     flags = ["digits", "--seeds", "2", "--cases", "1", "--jobs", "3", "--out", str(tmp_path / "out")]
     assert reproduce.main(flags) == 1
     assert len(tried) == 4 and len(set(tried)) == 4
@@ -333,7 +337,7 @@ def test_what_was_chosen_without_the_truth():
            "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05,
            "label_estimates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-posterior": .88}}
     run["annotator_correlation"] = {"estimated": .6, "majority-vote": None, "dawid-skene": .4}
-    labels, put_first, people = reproduce.tables.gather_choices([
+    labels, put_first, people = numbers.gather_choices([
         ("row", run), ("row", run | {"label_accuracy": .87, "ensemble": {"test_accuracy": .96}}),
         ("row", run | {"best_method": None})]).values()
     assert labels["row"]["labels.csv"].mean == pytest.approx(.86) and labels["row"]["labels.csv"].seeds == 2
@@ -342,9 +346,9 @@ def test_what_was_chosen_without_the_truth():
     assert put_first["row"]["best method"].mean == pytest.approx(.9)
     assert put_first["row"]["the classifier left"].mean == pytest.approx(.88)  # the method's own where it is alone
     assert {name: number.mean for name, number in people["row"].items()} == {"annotators.csv": .6, "dawid-skene": .4}
-    tables = "\n".join(reproduce.tables.sections({}, reproduce.tables.gather_choices([("row", run)]), []))
-    assert "| row | 0.600 | 0.400 | 1 |" in tables
-    assert "| row | 80.00 | 90.00 | 80.00 | 1 |" in tables  # of one seed no deviation is known
+    text = "\n".join(grid.markdown() for grid in tables.sections({}, numbers.gather_choices([("row", run)]), []))
+    assert "| row | 0.600 | 0.400 | 1 |" in text
+    assert "| row | 80.00 | 90.00 | 80.00 | 1 |" in text  # of one seed no deviation is known
 
 
 def test_kd_crowd_beside_its_crowd_model():
@@ -352,12 +356,14 @@ def test_kd_crowd_beside_its_crowd_model():
         return {"methods": {name: {"last": {"test_accuracy": accuracy}} for name, accuracy in last.items()}}
     runs = [("row", run(**{"max-mig": .8, "kd-crowd-max-mig": .9, "kd-crowd-aggnet": .7})),
             ("row", run(**{"max-mig": .82, "kd-crowd-max-mig": .9}))]
-    (table,) = reproduce.tables.sections(reproduce.tables.gather(runs), {}, [], ["pairs"])
+    def pairs(runs):
+        return [grid.markdown() for grid in tables.sections(numbers.gather(runs), {}, [], ["pairs"])]
+    (table,) = pairs(runs)
     assert "| | last epoch, alone | last epoch, KD-Crowd | seeds |" in table  # without columns that nobody has
     assert "| max-mig | 81.00 ± 1.41 | 90.00 ± 0.00 | 2 |" in table and "aggnet" not in table
-    (both,) = reproduce.tables.sections(reproduce.tables.gather([*runs, ("other", runs[1][1])]), {}, [], ["pairs"])
+    (both,) = pairs([*runs, ("other", runs[1][1])])
     assert "| row: max-mig |" in both and "| other: max-mig |" in both
-    assert not reproduce.tables.sections(reproduce.tables.gather([("row", run(aggnet=.8))]), {}, [], ["pairs"])
+    assert not pairs([("row", run(aggnet=.8))])
 
 
 def test_tables_of_runs_that_test_nothing(tmp_path):

@@ -1,0 +1,171 @@
+"""What the papers claim, and the verdict of the records in results/ on each claim and data set."""
+from dataclasses import dataclass
+
+from common.names import PAPER_METHODS, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.reproduce.comparisons import Comparison, compare
+from common.reproduce.recorded import of_corrected_kd_crowd, read_runs, series
+
+NEAR = .02  # how far below the true labels' accuracy is near
+BASELINES = tuple(name for name in PAPER_METHODS if name not in ("max-mig", UPPER_BOUND))
+LEARNERS = {"elr": "ELR", "dividemix": "DivideMix"}
+CORRECTION = "29 November 2026"  # of KD-Crowd: earlier runs of it do not count
+
+
+def ahead_of_baselines(runs):
+    """Max-MIG in each cell beside the best baseline that it is not ahead of, or else beside the best one."""
+    found = []
+    for cell, values, items in series(runs, "last_accuracy"):
+        rivals = [compare(cell, values.get("max-mig", {}), values.get(name, {}), name, items=items) for name in BASELINES]
+        rivals = [rival for rival in rivals if rival]
+        if rivals:
+            found.append(max([rival for rival in rivals if not rival.ahead] or rivals, key=lambda rival: rival.theirs.mean))
+    return found
+
+
+def near_the_truth(runs):
+    """In each cell Max-MIG beside the classifier that is trained on the true labels."""
+    found = []
+    for cell, values, _ in series(runs, "last_accuracy"):
+        found.append(compare(cell, values.get("max-mig", {}), values.get(UPPER_BOUND, {}), UPPER_BOUND, margin=-NEAR))
+    return list(filter(None, found))
+
+
+def ahead_of_crowd_models(runs):
+    """Each KD-Crowd beside its crowd model, with each robust learner."""
+    return _pairs(runs, "last_accuracy")
+
+
+def memorizes_less(runs):
+    """The share of the annotators' errors that each KD-Crowd repeats, beside its crowd model."""
+    return _pairs(runs, "memorized", lower=True)
+
+
+def better_matrices(runs):
+    """E_m of each KD-Crowd, beside its crowd model."""
+    return _pairs(runs, "annotator_error", lower=True)
+
+
+def _pairs(runs, measure, lower=False):
+    found = []
+    for learner, title in LEARNERS.items():
+        mine = [run for run in runs if run.flags["robust"] == learner and run.flags.get("kd_loss", "mig") == "mig"]
+        for cell, values, items in series(mine, measure):
+            for teacher, student in teacher_student_pairs(values):
+                found.append(compare(cell, values[student], values[teacher], teacher, title, items, lower))
+    return list(filter(None, found))
+
+
+def ahead_of_kl(runs):
+    """Each KD-Crowd with distillation by the MIG loss beside the same by KL."""
+    by_loss = {loss: {cell: (values, items) for cell, values, items in series(
+        [run for run in runs if run.flags.get("kd_loss") == loss], "last_accuracy")} for loss in ("mig", "kl")}
+    found = []
+    for cell, (values, items) in by_loss["mig"].items():
+        kl, _ = by_loss["kl"].get(cell, ({}, None))
+        found += [compare(cell, values[name], kl[name], TEACHERS[name], "MIG loss", items)
+                  for name in values if name in TEACHERS and name in kl]
+    return list(filter(None, found))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a paper says, and the function of runs that returns the comparisons [Comparison] which must hold."""
+    text: str
+    comparisons: object
+    unit: str = "cells"
+    percent: bool = True
+    kd_crowd: bool = True  # whether runs from before the correction of KD-Crowd do not count
+    beside: str = "alone"  # what the rival is called; "" for its name
+
+
+AHEAD = Claim("Max-MIG is ahead of every baseline", ahead_of_baselines, kd_crowd=False, beside="")
+NEAR_TRUTH = Claim("Max-MIG is near the true labels", near_the_truth, kd_crowd=False, beside="")
+KD_AHEAD = Claim("KD-Crowd is ahead of its crowd model", ahead_of_crowd_models, "pairs")
+KD_LOSS = Claim("the MIG loss distils better than KL", ahead_of_kl, "pairs", beside="by KL")
+MEMORIZED = Claim("KD-Crowd repeats fewer annotators' errors", memorizes_less, "pairs")
+MATRICES = Claim("KD-Crowd has better confusion matrices", better_matrices, "pairs", percent=False)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which folders of results/ a claim's verdict on a data set comes from. cells: how many rows the paper has; page: of
+    docs/results/, has the full commands; command: the short one, where there is one."""
+    claim: Claim
+    data: str
+    folders: tuple
+    cells: int
+    page: str
+    command: str = ""
+
+
+SIX, KD = 6, {"digits": ("digits-kd-elr", "digits-kd-dividemix"), "labelme": ("labelme-kd-elr", "labelme-kd-dividemix"),
+              "cifar10h": ("cifar10h-kd-elr", "cifar10h-kd-dividemix")}
+SYNTHESIZED = (("digits", ("digits",), SIX, "digits.md", "digits --seeds 5"),
+               ("CIFAR-10", ("cifar10-h100",), SIX, "cifar10.md", "cifar10 --path DATA"),
+               ("Dogs vs. Cats", ("dogs-vs-cats",), SIX, "dogs-vs-cats.md", "dogs-vs-cats --seeds 1 --path DATA"),
+               ("LUNA16", ("luna16-high", "luna16-low"), SIX, "luna16.md", "luna16 --seeds 1 --path DATA"),
+               ("LabelMe", ("labelme-field",), 1, "labelme.md"))
+SOURCES = (
+    *(Source(claim, *source) for claim in (AHEAD, NEAR_TRUTH) for source in SYNTHESIZED),
+    Source(KD_AHEAD, "digits", KD["digits"], SIX, "digits.md"),
+    Source(KD_AHEAD, "LabelMe", KD["labelme"], 1, "labelme.md"),
+    Source(KD_AHEAD, "CIFAR-10H", KD["cifar10h"], 1, "cifar10h.md"),
+    Source(KD_AHEAD, "CIFAR-10", (), SIX, "cifar10.md"),
+    Source(KD_LOSS, "LabelMe", ("labelme-kd-elr", "labelme-kd-elr-kl"), 1, "labelme.md"),
+    *(Source(claim, data, KD[name], cells, page) for claim in (MEMORIZED, MATRICES)
+      for data, name, cells, page in (("digits", "digits", SIX, "digits.md"), ("LabelMe", "labelme", 1, "labelme.md"))),
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A source, its comparisons, the number of runs that do not count, and how far stopped runs came ("" without any)."""
+    source: Source
+    comparisons: list[Comparison]
+    old: int
+    stopped: str
+
+    @property
+    def ahead(self):
+        """How many comparisons are as the claim says."""
+        return sum(comparison.ahead for comparison in self.comparisons)
+
+    @property
+    def missing(self):
+        """How many of the paper's cells were not run."""
+        return self.source.cells - len({comparison.cell for comparison in self.comparisons})
+
+    @property
+    def verdict(self):
+        if not self.comparisons:
+            return "not run"
+        if not self.ahead:
+            return "not confirmed"
+        one_seed = any(comparison.ours.seeds == 1 for comparison in self.comparisons)
+        return "partly" if self.ahead < len(self.comparisons) or self.missing or one_seed else "confirmed"
+
+
+RULE = f"""A comparison holds if the mean difference over seeds is above its standard error. With one seed that is the
+standard error of two shares of the test items; of E_m and of repeated errors any fall counts then. Near means at most
+{100 * NEAR:.0f} points below the true labels.
+
+- **confirmed:** it holds in all of the paper's cells and for all pairs, with two seeds or more.
+- **partly:** it holds in some, in all that were run, or in all with one seed.
+- **not confirmed:** it holds in none. **not run:** no run counts.
+- A cell is a case and expertise; LabelMe and CIFAR-10H have one. A pair is a crowd model and KD-Crowd on it, by ELR or
+  by DivideMix.
+- The baselines are the paper's: {", ".join(BASELINES)}.
+- The rival is the best baseline that Max-MIG is not ahead of, or else the best one.
+- Numbers are of the last epoch. Of several comparisons the first table has the least and the greatest difference.
+- Runs of KD-Crowd from before its correction of {CORRECTION} do not count."""
+
+
+def judge(results, sources=SOURCES):
+    """[Judgement] of the records in the folder results/."""
+    found = []
+    for source in sources:
+        runs = [run for name in source.folders for run in read_runs(results / name)]
+        counted = [run for run in runs if of_corrected_kd_crowd(run)] if source.claim.kd_crowd else runs
+        stopped = sorted({run.stopped for run in counted if run.stopped})
+        found.append(Judgement(source, source.claim.comparisons(counted), len(runs) - len(counted), "".join(stopped[-1:])))
+    return found
