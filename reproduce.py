@@ -52,29 +52,29 @@ def write_tables(cells, options, script):
     table, published = numbers.gather(summaries), tables.read_published(ROOT, options.out)
     choices = numbers.gather_choices(summaries) if len(by_part) == 1 else {}  # each part has chosen among its own
     records = [[cell.config for cell in theirs if cell.config] for theirs in by_part]
-    how = provenance([(configs, command_of(configs, script)) for configs in records if configs])
+    commands = provenance([(configs, command_of(configs, script)) for configs in records if configs])
     grids = tables.sections(table, choices, published)
 
-    def write(name, draw, mode="wb", **how):
-        replace_file(options.out / name, draw, mode, **how)
-    write("table.md", lambda file: file.write(tables.markdown(grids, options.dataset, how)), "w")
+    def write(name, draw, mode="wb", **opening):
+        replace_file(options.out / name, draw, mode, **opening)
+    write("table.md", lambda file: file.write(tables.markdown(grids, options.dataset, commands)), "w")
     write("table.tex", lambda file: file.write(files.latex(table, options.dataset)), "w")
     write("table.csv", lambda file: files.write_csv(file, table), "w", newline="")
     folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items() if theirs}
     files.figures(write, table, folders, options.dataset)
     if options.record:
         record(finished, options.out, options.record, script)
-    changed = documents.fill_tables(ROOT, options.out, table, choices, how, published)
+    changed = documents.fill_tables(ROOT, options.out, table, choices, commands, published)
     with reader_may_leave():
-        say(grids, how)
+        say(grids, commands)
         print(f"\ntables and figures are in {options.out}")
         say_changed(changed)
 
 
-def say(grids, how="", legend="the best of its row; true-label and the forecasters on test items are not compared"):
-    """Prints tables in the width of the terminal; how: what stands above them."""
+def say(grids, heading="", legend="the best of its row; true-label and the forecasters on test items are not compared"):
+    """Prints tables in the width of the terminal; heading: what stands above them."""
     width = shutil.get_terminal_size().columns
-    print(*[f"\n{how}"] * bool(how), sep="\n")
+    print(*[f"\n{heading}"] * bool(heading), sep="\n")
     for grid in grids:
         print("", *grid.terminal(width), sep="\n")
     if any(grid.best for grid in grids):

@@ -82,7 +82,7 @@ def _prepare_images(source, train, options, device):
     ours = choice.pretrained is None
     loaded = choice.backbone or options.finetune or options.weights or options.pretrained
     size = options.size or (SIDE if choice.backbone or options.finetune else None)
-    preprocessing = fit(source, train, survey=survey, size=size, how=options.fit, color=bool(loaded) or not ours,
+    preprocessing = fit(source, train, survey=survey, size=size, fitting=options.fit, color=bool(loaded) or not ours,
                         scale=scale_of(choice.pretrained or "") if loaded else None, window=options.window,
                         plane=options.slice)
     echo(survey.describe(preprocessing))

@@ -42,10 +42,10 @@ class Survey:
         sizes, counts = np.unique(self.sizes or [(0, 0)], axis=0, return_counts=True)
         width, height = sizes[counts.argmax()]
         others = f" (and {len(sizes) - 1} other sizes)" if len(sizes) > 1 else ""
-        side, how = preprocessing["size"], preprocessing["fit"]
+        side, fitting = preprocessing["size"], preprocessing["fit"]
         done = {"crop": "cut to the middle square", "pad": "edges kept, black beside", "stretch": "edges kept, stretched"}
         square = all(width == height for width, height in sizes)
-        text = f"images: {width} x {height}{others} -> {side} x {side}, {'edges kept' if square else done[how]}"
+        text = f"images: {width} x {height}{others} -> {side} x {side}, {'edges kept' if square else done[fitting]}"
         if preprocessing["window"]:
             low, high = preprocessing["window"]
             text += f"; of more than 8 bits a pixel, {low:g} to {high:g} become black to white (--window LOW HIGH)"
@@ -81,11 +81,11 @@ def _range(values):
     return float(low), float(high if high > low else low + 1)
 
 
-def fit(source, train, **how):
+def fit(source, train, **choices):
     """The preprocessing, a dictionary of plain containers and tensors, chosen by the training items (int array) of the
-    Source. how: for images, see fit_images."""
+    Source. choices: for images, see fit_images."""
     if source.kind == "images":
-        return fit_images(source, train, **how)
+        return fit_images(source, train, **choices)
     return _fit_features(source, source.raw[train]) if source.kind == "features" else _fit_texts(source, train)
 
 
@@ -144,10 +144,10 @@ def _squaring(preprocessing):
     return Squaring(preprocessing["fit"], window and tuple(window), preprocessing["slice"])
 
 
-def fit_images(source, train, survey=None, size=None, how="pad", color=False, scale=None, window=None, plane=None):
+def fit_images(source, train, survey=None, size=None, fitting="pad", color=False, scale=None, window=None, plane=None):
     """The preprocessing of images.
 
-    survey: what survey_images says of them. size: an image's side in pixels, by default theirs, at most LARGEST; how:
+    survey: what survey_images says of them. size: an image's side in pixels, by default theirs, at most LARGEST; fitting:
     crop, stretch or pad; color: three channels even of grey images; scale: (mean, deviation) of the pixels where weights
     expect them, by default the images' own; window: the range (low, high) of images of more than 8 bits a pixel, by default
     that of the survey; plane: the number of the slice, of volumes.
@@ -156,7 +156,7 @@ def fit_images(source, train, survey=None, size=None, how="pad", color=False, sc
     size = size or min(survey.side or LARGEST, LARGEST)
     channels = 1 if survey.grey and not color else 3
     window = survey.window and tuple(window or survey.window)
-    made = {"kind": "images", "size": size, "channels": channels, "fit": how, "window": window and list(window),
+    made = {"kind": "images", "size": size, "channels": channels, "fit": fitting, "window": window and list(window),
             "slice": plane, "backbone": None}
     mean, deviation = scale or _scale_of([source.raw[i] for i in _sample(train)], size, channels, _squaring(made))
     return made | {"mean": [float(m) for m in mean], "deviation": [max(float(d), 1e-3) for d in deviation]}
@@ -199,9 +199,9 @@ def _fit_features(source, values):
             "deviation": torch.from_numpy(np.where(np.isin(np.arange(len(mean)), constant), 1., deviation))}
 
 
-def _vectorizer(**how):
+def _vectorizer(**settings):
     from sklearn.feature_extraction.text import TfidfVectorizer  # a second that only texts need
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **how)
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **settings)
 
 
 def _fit_texts(source, train):

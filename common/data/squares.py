@@ -9,9 +9,9 @@ from common.names import FITS
 
 @dataclass(frozen=True)
 class Squaring:
-    """An opened image to a square, for decoding.decode. how: crop, stretch or pad; window: the range (low, high) that
+    """An opened image to a square, for decoding.decode. fit: crop, stretch or pad; window: the range (low, high) that
     becomes 0 to 255 in images of more than 8 bits a pixel; plane: the number of the slice, of volumes."""
-    how: str
+    fit: str
     window: tuple | None = None
     plane: int | None = None
 
@@ -19,7 +19,7 @@ class Squaring:
         return open_image(file, self.plane)
 
     def __call__(self, image, size, mode):
-        return FITTERS[self.how](_ready(image, size, mode, self.window), size)
+        return FITTERS[self.fit](_ready(image, size, mode, self.window), size)
 
 
 def _ready(image, size, mode, window):

@@ -126,17 +126,17 @@ def _check_header(file, header):
                         + ("a header: a first line of names, as task,worker,label" if numbers else "a name for each"))
 
 
-def _parse(file, how):
+def _parse(file, dialect):
     try:
         with content_of(file) as content:
-            frame = pd.read_csv(content, **how)
+            frame = pd.read_csv(content, **dialect)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{file}: not a table ({reason}); expected as many cells in each row as in the header") from None
     except UnicodeError:
         raise UserError(f"{file}: not UTF-8 text; expected a CSV or TSV table, saved as UTF-8") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much as the rows' names
-        raise UserError(f"{file}, line 2: more cells than the header's {len(how['names'])}; expected as many")
+        raise UserError(f"{file}, line 2: more cells than the header's {len(dialect['names'])}; expected as many")
     return frame
 
 
@@ -151,8 +151,8 @@ def read_columns(file, names=None):
     if isinstance(file, Frame):
         header, frame = header_of(file), file.as_text()
     else:
-        header, how = _dialect(file)
-        frame = _parse(file, how | {"dtype": object, "na_filter": False, "low_memory": False})
+        header, dialect = _dialect(file)
+        frame = _parse(file, dialect | {"dtype": object, "na_filter": False, "low_memory": False})
     # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they
     # are parsed too, and 007 becomes 7
     lines = file.numbers if isinstance(file, Frame) and file.numbers is not None else frame.index.to_numpy() + 2
@@ -193,8 +193,8 @@ def read_numbers(file, name, without=()):
 
     Raises UserError for a cell that is not a number; NaN stays where a cell is empty.
     """
-    header, how = _dialect(file)
-    frame = _parse(file, how | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
+    header, dialect = _dialect(file)
+    frame = _parse(file, dialect | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
     empty = [column for column in frame if column == "" and frame[column].replace("", None).isna().all()]
     numbers = frame.drop(columns=[name, *without, *empty])
     for column in numbers.columns:

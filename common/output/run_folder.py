@@ -177,11 +177,11 @@ class RunFolder:
         for name, write in files.items():
             self.write(name, write, newline="")
 
-    def write(self, name, write, mode="w", **how):
+    def write(self, name, write, mode="w", **opening):
         """Writes one of FILES by replace_file. Raises UserError where that fails, as on a full disk."""
         assert name in FILES, f"{name} is not in common/output/files.py"
         try:
-            replace_file(self.path / name, write, mode, **how)
+            replace_file(self.path / name, write, mode, **opening)
         except (OSError, RuntimeError) as error:  # torch.save wraps the OSError of its file in a RuntimeError
             cause = error if isinstance(error, OSError) else error.__context__ or error
             raise self.cannot_write(cause) from None
@@ -205,7 +205,7 @@ class Follower(RunFolder):
     def restore(self, files, clean=True):
         pass
 
-    def write(self, name, write, mode="w", **how):
+    def write(self, name, write, mode="w", **opening):
         pass
 
 

@@ -24,11 +24,11 @@ def fill(root, text_of):
     return changed
 
 
-def fill_tables(root, folder, table, choices, how, published):
+def fill_tables(root, folder, table, choices, commands, published):
     """Fills in the tables of a folder under results/. Returns the documents changed."""
     def text_of(document, name, measures):
         if (root / name).resolve() != folder.resolve():
             return None
         grids = sections(table, choices, published, measures)
-        return "\n\n".join([*([how] if "how" in measures else []), *(grid.markdown() for grid in grids)])
+        return "\n\n".join([*([commands] if "how" in measures else []), *(grid.markdown() for grid in grids)])
     return fill(root, text_of)

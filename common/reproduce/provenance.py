@@ -47,7 +47,7 @@ def provenance(parts):
 def without_places(flags, script):
     """A run's flags, {name: value}, in which a file or folder is its last name alone: where it lay is nobody's business, and
     may be elsewhere the next time."""
-    places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["how"].get("metavar") in PLACES}
+    places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["argument"].get("metavar") in PLACES}
     return {name: Path(value).name if value and name in places else value for name, value in flags.items()}
 
 

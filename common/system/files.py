@@ -11,18 +11,18 @@ LOCK = "claim.lock"
 PASSED_ON = "CLAIM_PASSED_ON"  # the environment's name for the number of the open lock that a parent passes on
 
 
-def replace_file(path, write, mode="wb", **how):
+def replace_file(path, write, mode="wb", **opening):
     """Writes a file under a temporary name with write(file), then renames it: the old one stays until the new is whole.
 
-    Temporary files of a killed process are removed. Text is UTF-8 in every locale; names of files that are
-    not UTF-8 stay as they are.
+    `opening` goes to open(). Temporary files of a killed process are removed. Text is UTF-8 in every locale; names of files
+    that are not UTF-8 stay as they are.
     """
     if "b" not in mode:
-        how = {"encoding": "utf-8", "errors": "surrogateescape"} | how
+        opening = {"encoding": "utf-8", "errors": "surrogateescape"} | opening
     remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, mode, **how) as file:
+        with open(temporary, mode, **opening) as file:
             _lock(file)  # until it is closed: a temporary file without a lock is nobody's
             write(file)
             file.flush()

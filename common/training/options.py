@@ -16,10 +16,10 @@ OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", 
 GROUPS = ("data", "images", "results", "training", "choosing without the truth", "KD-Crowd", "computation")  # of --help
 
 
-def flag(default, text, group="data", same_run=True, **how):
-    """A field that is a flag, in a group of --help. `how` goes to argparse; a run may be resumed with another value if not
-    same_run."""
-    return field(default=default, metadata={"help": text, "group": group, "same_run": same_run, "how": how})
+def flag(default, text, group="data", same_run=True, **argument):
+    """A field that is a flag, in a group of --help. `argument` goes to argparse. Unless same_run, a run may be resumed with
+    another value."""
+    return field(default=default, metadata={"help": text, "group": group, "same_run": same_run, "argument": argument})
 
 
 def whole(least, most=10**18):
@@ -198,7 +198,7 @@ def parse(kind, protocol, description, arguments=None):
         shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"
         brief = _is_brief(f, kind)
         groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default, help=(
-            argparse.SUPPRESS if brief else f.metadata["help"] + shown), **f.metadata["how"])
+            argparse.SUPPRESS if brief else f.metadata["help"] + shown), **f.metadata["argument"])
     if kind.brief:
         names = ["--" + f.name.replace("_", "-") for f in fields(kind) if _is_brief(f, kind)]
         parser.epilog = "\n".join(textwrap.wrap("Further flags (docs/): " + " ".join(names), 96, break_on_hyphens=False))

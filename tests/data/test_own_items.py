@@ -63,7 +63,7 @@ def test_images_of_any_mode(folder, how):
     source = read_source(images=str(folder))
     assert source.names == sorted(["rgb.png", "grey.png", "palette.png", "photo.JPG", "print.jpg", "deep.png", "bits.png",
                                    "more/clear.png", "turned.jpg"])
-    preprocessing = fit(source, everything(source), how=how)
+    preprocessing = fit(source, everything(source), fitting=how)
     assert preprocessing["size"] == 20 and preprocessing["channels"] == 3
     inputs, readable = apply(source, preprocessing)
     assert readable.all() and inputs.raw(slice(None)).shape == (9, 20, 20, 3)

@@ -118,7 +118,7 @@ def test_what_is_done_is_said(tmp_path, how, said):
         Image.fromarray(np.full((76, 51), k, np.uint8)).save(tmp_path / f"{k}.png")
     source = read_source(images=str(tmp_path))
     survey = survey_images(source, np.arange(3))
-    made = fit(source, np.arange(3), survey=survey, how=how, size=32)
+    made = fit(source, np.arange(3), survey=survey, fitting=how, size=32)
     assert survey.describe(made) == f"images: 51 x 76 -> 32 x 32, {said}"
     Image.fromarray(np.full((9, 9), 5000, np.uint16)).save(tmp_path / "3.png")
     source = read_source(images=str(tmp_path))
