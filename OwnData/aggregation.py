@@ -2,7 +2,7 @@
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -25,10 +25,10 @@ from OwnData.options import PROTOCOL, OwnOptions, name_of
 from OwnData.own_data import load_answers
 
 METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
-# flags of training, which answers alone have no use for
-OF_TRAINING = ("divergence", "epochs", "batch_size", "precision", "keep", "graphs", "augment", "train_size", "test_size",
-               "robust", "kd_loss", "kd_weight", "lambda_u", "start", "folds", "held_out", "stage_end", "retrain", "size",
-               "fit", "network", "weights", "pretrained", "backbone", "finetune", "groups", "window", "slice", "cache")
+# flags that answers alone have no use for: of whole groups, and others
+OF_TRAINING = [f.name for f in fields(OwnOptions) if f.metadata["group"] in ("training", "KD-Crowd", "images")
+               and f.name not in ("methods", "seed")]
+OF_TRAINING += ["train_size", "test_size", "groups", "folds", "held_out", "precision", "keep", "graphs"]
 
 
 @dataclass(frozen=True)

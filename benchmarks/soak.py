@@ -6,8 +6,7 @@ A kill ends a run before, during or after one of its writes (by a hook in what w
 same command then goes on to the end. Its files must be those of a run that was not killed, bit for bit except the clocks. A
 run with --fresh in the folder of another one must leave the old or the new. A mutation breaks a whole small file of a format
 that is read: it must be read, or refused in one sentence, within seconds and 2 GB. Exits with 1 if anything was lost.
-The killed runs are of Digits, of OwnData on answers alone and of OwnData with features, a third each; with --every-write of
-the first two. Among the mutations are nests that would crash Python.
+The killed runs are of Digits, of OwnData on answers alone and of OwnData with features, a third each.
 """
 import argparse
 import contextlib
@@ -182,19 +181,18 @@ def count_writes(folder, command):
     return len(count.read_text())
 
 
-def kills(folder, count, seed, every_write=False):
-    """Prints and returns a Counter; with every_write a kill at each moment of each write."""
+def kills(folder, count, seed, every_write=False, names=tuple(COMMANDS)):
+    """Prints and returns a Counter; with every_write a kill at each moment of each write. names: of COMMANDS."""
     digits.load()  # what this, a run's end and OwnData import is there for all children then
     importlib.import_module("common.training.finish")
     importlib.import_module("OwnData.aggregation")
     (folder / "answers.csv").write_text("task,worker,label\n" + "".join(
         f"i{k},w{w},{(k * w) % 7 % 2}\n" for k in range(40) for w in range(5)))
     (folder / "features.csv").write_text("task,a,b\n" + "".join(f"i{k},{k % 2},{k % 7}\n" for k in range(40)))
-    found, commands = Counter(), dict(list(COMMANDS.items())[:2]) if every_write else COMMANDS
-    for name, command in commands.items():
-        place = folder / name
-        place.mkdir()
-        found += kills_of(place, command, -(-count // len(commands)), seed, every_write)
+    found = Counter()
+    for name in names:
+        (folder / name).mkdir()
+        found += kills_of(folder / name, COMMANDS[name], -(-count // len(names)), seed, every_write)
         print(f"{name}: {', '.join(f'{key} {value}' for key, value in found.items())} so far", flush=True)
     return found
 
@@ -278,11 +276,13 @@ def main(arguments=None):
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every-write", action="store_true", help="kills at each moment of each write alone")
+    parser.add_argument("--of", nargs="+", choices=COMMANDS, help="runs to kill (with --every-write: digits answers)")
     options = parser.parse_args(arguments)
+    names = options.of or tuple(COMMANDS)[:2 if options.every_write else None]
     torch.set_num_threads(1)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, soak in (("kills", lambda place: kills(place, options.kills, options.seed, options.every_write)),
+        for name, soak in (("kills", lambda place: kills(place, options.kills, options.seed, options.every_write, names)),
                            ("mutations", lambda place: mutations(place, options.mutations, options.seed))):
             if getattr(options, name) or name == "kills" and options.every_write:
                 started, place = time.perf_counter(), Path(folder) / name
