@@ -6,7 +6,7 @@ from common.system.errors import UserError
 
 OF_A_CELL = {"case", "expertise", "seed", "device"}  # flags in which the runs of a table differ
 ROWS = {"cases": [1, 2, 3], "expertise": [1, 0]}  # of a crowd that is synthesized
-PLACES = ("DIR", "FILE")  # what a flag's help calls a place in the file system
+PLACES = ("DIR", "FILE", "DIR|none")  # what a flag's help calls a place in the file system
 
 
 def words(value):
@@ -48,7 +48,11 @@ def without_places(flags, script):
     """A run's flags, {name: value}, in which a file or folder is its last name alone: where it lay is nobody's business, and
     may be elsewhere the next time."""
     places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["argument"].get("metavar") in PLACES}
-    return {name: Path(value).name if value and name in places else value for name, value in flags.items()}
+
+
+    def last_name(value):
+        return [Path(each).name for each in value] if isinstance(value, list) else Path(value).name
+    return {name: last_name(value) if value and name in places else value for name, value in flags.items()}
 
 
 def command_of(configs, script):
