@@ -302,6 +302,7 @@ def test_a_class_that_the_teacher_never_sees_has_a_finite_loss():
     assert np.isfinite(method.label_loss(torch.log_softmax(torch.zeros(40, 3), 1), targets).item())
 
 
+@pytest.mark.pictures
 def test_the_command_and_its_figures(command, tmp_path):
     done = command("Digits", "--case", 2, "--epochs", 2, *SMALL, "--methods", *KD, "aggnet", "true-label",
                    "--precision", "float32")
@@ -341,7 +342,8 @@ def test_the_command_and_its_figures(command, tmp_path):
 
 @pytest.mark.parametrize("robust", ROBUST)
 def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
-    arguments = ("Digits", "--case", 1, "--epochs", 3, *SMALL, "--methods", "kd-crowd-max-mig", "--robust", robust)
+    arguments = ("Digits", "--case", 1, "--epochs", 2, "--train-size", 150, "--test-size", 50, "--methods",
+                 "kd-crowd-max-mig", "--robust", robust)
     process = start(*arguments, "--out", "killed", each_epoch=True)
     checkpoint = tmp_path / "killed" / "checkpoint.pt"
     while not checkpoint.exists() or torch.load(checkpoint, weights_only=True)["stage"] < 1:
@@ -350,7 +352,7 @@ def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     stopped = torch.load(checkpoint, weights_only=True)
-    assert (stopped["stage"], stopped["epoch"]) < (2, 3)
+    assert (stopped["stage"], stopped["epoch"]) < (2, 2)
     resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
     assert resumed.returncode == whole.returncode == 0, resumed.stderr
     assert f"going on after stage {stopped['stage']}, epoch {stopped['epoch']}" in resumed.stdout
@@ -380,7 +382,7 @@ def test_flags_change_the_students_alone(tmp_path, plain_run, flags):
 
 def test_nothing_of_the_truth_reaches_the_students(tmp_path, monkeypatch):
     for robust in ROBUST:
-        arguments = ("--epochs", 2, "--methods", "kd-crowd-max-mig", "--robust", robust)
+        arguments = ("--epochs", 2, "--methods", "kd-crowd-max-mig", "--robust", robust, "--train-size", 100)
         honest = run(tmp_path, f"honest-{robust}", *arguments)[1]
         make_dataset = dataset_module.synthesized
         with monkeypatch.context() as patch:

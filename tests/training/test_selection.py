@@ -84,7 +84,7 @@ def test_label_source_follows_the_candidate_that_is_named(tmp_path):
 
 def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
     """Other truths, the same weights, epochs, scores, labels and flags, bit for bit."""
-    arguments = ("--case", 2, "--epochs", 3, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
+    arguments = ("--case", 2, "--epochs", 2, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
     _, honest, rows = run(tmp_path / "honest", *arguments)
     make = dataset_module.synthesized
 
@@ -160,7 +160,8 @@ def test_bad_shares(tmp_path, flags, message):
 
 @pytest.mark.parametrize("stage_end", ["last", "selected"])
 def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatch, stage_end):
-    arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end)
+    arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end,
+                 "--train-size", 200, "--test-size", 50)
     _, whole, rows = run(tmp_path / "whole", *arguments)
     evaluate, calls = loop.evaluate, []
 
