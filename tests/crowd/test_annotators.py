@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from common.crowd import agreement, annotators
@@ -74,6 +75,24 @@ def test_intervals_hold_the_true_accuracy():
         assert (low <= mean).all() and (mean <= high).all()
         held.append((low <= true) & (true <= high))
     assert np.mean(held) >= .92
+
+
+def test_an_interval_by_hand():
+    """Of known labels, n of them: the Beta distribution of n a and n (1 - a), 95 % of it."""
+    truth = np.arange(50) % 2
+    dense = np.column_stack([np.where(np.arange(50) < 40, truth, 1 - truth), truth])
+    model = LabelModel(CrowdLabels.from_dense(dense, 2))
+    mean, low, high = annotators.accuracies(model, by_truth(model, truth, 2))
+    assert mean[0] == pytest.approx(.8)
+    assert (low[0], high[0]) == pytest.approx(tuple(stats.beta.ppf((.025, .975), 40, 10)), abs=1e-4)
+
+
+def test_a_bootstrap_interval_has_95_percent():
+    """A mean of 400 zeros and ones, half each, has the standard error .025."""
+    statistics = np.column_stack([np.arange(400) % 2, np.ones(400)])
+    found = agreement._bootstrap(statistics, lambda sums: sums[..., 0] / sums[..., 1])
+    assert found.value == .5
+    assert (found.low, found.high) == pytest.approx((.5 - 1.96 * .025, .5 + 1.96 * .025), abs=.006)
 
 
 def test_an_annotator_without_labels_has_no_numbers():

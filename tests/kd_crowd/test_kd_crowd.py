@@ -164,6 +164,18 @@ def test_elr_gradient_and_running_targets():
     assert (method.running[[0, 2, 4]] == 0).all()
 
 
+def test_elr_loss_by_hand():
+    """Of three items in another order, each with its own targets."""
+    method, crowd = student(ELR, kd_loss="kl")
+    items = torch.tensor([3, 1, 0])
+    p = torch.softmax(method.classifier(INPUTS[items]), 1).detach().double().numpy()
+    targets = TARGETS.double().numpy()[[3, 1, 0]]
+    divergence = np.mean([(t * np.log(t / q)).sum() for t, q in zip(targets, p, strict=True)])
+    regularisation = 3 * np.mean(np.log(1 - .3 * (p ** 2).sum(1)))  # the running mean has begun with .3 p
+    loss = method.loss(Batch(items, INPUTS[items], crowd.select(items)))
+    assert loss.item() == pytest.approx(divergence + regularisation, rel=1e-4)
+
+
 def test_clean_probability_splits_losses_made_by_hand():
     random = np.random.default_rng(0)
     losses = torch.tensor(np.concatenate([random.normal(.2, .05, 80), random.normal(2, .3, 20)]), dtype=torch.float32)
