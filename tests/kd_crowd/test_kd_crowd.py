@@ -214,6 +214,7 @@ def test_dividemix_each_network_is_told_by_the_other():
         refined, guessed = w * hard + (1 - w) * guesses[k], (guesses[0] + guesses[1]) / 2
         torch.testing.assert_close(target[:5], sharpen(torch.where(used[:5, None], refined, guessed)))
         torch.testing.assert_close(target[5:], target[:5])
+        assert not target.requires_grad, "the guesses are labels: nothing is learnt through them"
 
 
 @pytest.mark.parametrize("share", [1., .7])
