@@ -276,6 +276,7 @@ def test_the_score_is_that_of_a_plain_loop(small):
                 for i in range(40)]))
     assert found.mean == pytest.approx(mean(scale), abs=2e-4)
     assert found.items.sum() == pytest.approx(found.mean * len(model.label))
+    np.testing.assert_allclose(found.calibrated, softmax(scale * log_h), atol=.01)
 
 
 def test_the_score_ranks_classifiers_and_forgives_overconfidence(classified):
