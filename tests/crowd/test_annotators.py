@@ -117,6 +117,12 @@ def test_the_gain_of_another_answer_by_hand():
     entropy = -said * np.log2(said) - (1 - said) * np.log2(1 - said)
     gains = annotators.expected_gain(np.array([[.5, .5], [.8, .2], [1, 0]]), confusion)
     np.testing.assert_allclose(gains, [1 - noise, entropy - noise, 0], atol=1e-12)
+    uneven = np.array([[.9, .1], [.4, .6]])  # rows the true class: of two equal classes .65 of the labels say the first
+
+    def entropy_of(p):
+        return -p * np.log2(p) - (1 - p) * np.log2(1 - p)
+    gain, = annotators.expected_gain(np.array([[.5, .5]]), uneven)
+    assert gain == pytest.approx(entropy_of(.65) - (entropy_of(.9) + entropy_of(.4)) / 2)
 
 
 def test_krippendorff_against_crowd_kit():
