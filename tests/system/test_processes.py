@@ -145,7 +145,7 @@ def test_an_error_ends_all(tmp_path):
 
 def test_a_batch_smaller_than_the_processes(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 30)
-    with pytest.raises(UserError, match="--batch-size 25: fewer than the 30 processes"):
+    with pytest.raises(UserError, match="--batch-size 21: fewer than the 30 processes"):
         train(*FLAGS, *SOME, "--out", "unused")
 
 
