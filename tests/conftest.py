@@ -170,7 +170,11 @@ def shell(start):
     """Like `start`, but waits for the end: what comes back has returncode, stdout and stderr."""
     def run(script, *arguments, **how):
         process = start(script, *arguments, **how)
-        stdout, stderr = process.communicate(timeout=300)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
     return run
 

@@ -5,8 +5,9 @@ In a process of its own, which forks one for each run: torch is imported once.
 import re
 
 
-def test_killed_at_every_write(shell):
-    done = shell("benchmarks/soak.py", "--every-write", "--mutations", 0)
-    assert done.returncode == 0, done.stdout + done.stderr
-    writes, kills = map(int, re.search(r"kills: writes (\d+), kills (\d+); ", done.stdout).groups())
+def test_killed_at_every_write(start):
+    process = start("benchmarks/soak.py", "--every-write", "--mutations", 0)
+    said, errors = process.communicate(timeout=1800)
+    assert process.returncode == 0, said + errors
+    writes, kills = map(int, re.search(r"kills: writes (\d+), kills (\d+); ", said).groups())
     assert kills == 3 * writes >= 39
