@@ -1,14 +1,20 @@
 """Runs the scripts as users do, and makes small real files for them."""
+import contextlib
+import functools
+import gc
 import importlib.util
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two processes with two threads each are slower
 
+import jinja2  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -22,15 +28,118 @@ for folder in (*(path for path in sorted((ROOT / "tests").iterdir()) if path.is_
     sys.path.insert(0, str(folder))
 
 
-EACH_EPOCH = f"""
-import runpy, sys
-sys.path.insert(0, {str(ROOT)!r})
-from common.training import loop
-loop.CHECKPOINT_SECONDS = 0
-del sys.argv[0]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+Popen = subprocess.Popen  # tests replace it
+
+
+# --- what the whole suite takes -------------------------------------------------------------------------------------
+
+def pytest_xdist_auto_num_workers(config):
+    """Two processes for the whole suite or a folder. A few files take less time without a second import of torch."""
+    return 2 if any(Path(argument).is_dir() for argument in config.args) else 0
+
+
+@functools.cache
+def quick_pictures():
+    """Make pictures small and without a layout, which halves a short run. Their texts and lines are still drawn."""
+    from matplotlib.figure import Figure
+    savefig = Figure.savefig
+
+    def save(figure, file, **how):
+        figure.set_layout_engine("none")
+        savefig(figure, file, **how | {"dpi": 20})
+    return savefig, save
+
+
+def pytest_runtest_setup(item):
+    """The first pictures of a process are whole, and those of tests marked `pictures`."""
+    if "common.output.plots" in sys.modules:
+        whole, quick = quick_pictures()
+        sys.modules["matplotlib.figure"].Figure.savefig = whole if item.get_closest_marker("pictures") else quick
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_runs(tmp_path_factory):
+    """Compile the template of report.html once, not in each run. Do not wait for the disk: processes are killed here, no
+    power is cut."""
+    cache = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        patch.setattr(jinja2, "Environment", functools.partial(jinja2.Environment, bytecode_cache=cache))
+        yield
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+def hear_control_c():
+    """A shell starts what it runs in the background deaf to Control-C, and so the tests perhaps."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def call(function, *arguments, anew=False, **how):
+    """subprocess.Popen of function(*arguments), a function of a module here. It runs in a fork of this process, which has
+    imported torch; in a new Python with `anew`, and where there is CUDA, which does not survive a fork."""
+    if anew or torch.cuda.is_available():
+        program = (f"import sys; sys.path[:0] = {sys.path!r}; import {function.__module__} as module; "
+                   f"sys.exit(module.{function.__name__}(*{arguments!r}))")
+        return Popen([sys.executable, "-c", program], preexec_fn=hear_control_c, **how)
+    for late in ("torch._dynamo", "common.training.run"):  # what a run imports late takes seconds in each child
+        importlib.import_module(late)
+    kept = {0, 1, 2, *how.get("pass_fds", ())}
+
+    def child():
+        for number in map(int, os.listdir("/dev/fd")):
+            if number not in kept:
+                with contextlib.suppress(OSError):
+                    os.close(number)  # Popen waits for one of them
+        gc.freeze()  # nothing of the parent's closes a file that has one of these numbers now
+        os.environ.update(how.get("env") or {})
+        for name in os.environ.keys() - (how.get("env") or os.environ).keys():
+            del os.environ[name]
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        hear_control_c()
+        status = 1
+        try:
+            status = function(*arguments) or 0
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(status)
+    return Popen([function.__name__], preexec_fn=child, **how)
+
+
+def run_script(script, arguments, each_epoch=False):
+    """Runs a script of this repository in this process, as `python3 script *arguments` does."""
+    folder, _, name = script.rpartition("/")
+    if each_epoch:
+        from common.training import loop
+        loop.CHECKPOINT_SECONDS = 0
+    sys.argv = [script, *arguments]
+    torch.set_num_threads(1)
+    launch(load_script(folder, name).main)
+
+
+@contextlib.contextmanager
+def forking():
+    """What starts scripts of this repository by subprocess.Popen in the `with` has them in forks, as `call` has."""
+    def popen(program, **how):
+        if list(program[:1]) == [sys.executable] and Path(program[1]).is_relative_to(ROOT):
+            return call(run_script, str(Path(program[1]).relative_to(ROOT)), program[2:], **how)
+        return Popen(program, **how)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", popen)
+        yield
+
+
+@pytest.fixture
+def forked_scripts():
+    with forking():
+        yield
 
 
 def load_script(folder, name="main.py"):
@@ -44,31 +153,36 @@ def load_script(folder, name="main.py"):
 
 @pytest.fixture
 def start(tmp_path):
-    """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path; one thread, its own cache folder. With each_epoch it
-    writes a checkpoint after every epoch."""
-    def start_script(script, *arguments, cwd=tmp_path, each_epoch=False, **how):
-        script = ROOT / script if script.endswith(".py") else ROOT / script / "main.py"
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        program = [sys.executable, *(["-c", EACH_EPOCH] if each_epoch else []), str(script)]
-        return subprocess.Popen([*program, *map(str, arguments)], cwd=cwd, env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path, as `call` does; one thread, its own cache folder.
+    With each_epoch it writes a checkpoint after every epoch."""
+    def start_script(script, *arguments, cwd=tmp_path, each_epoch=False, anew=False, **how):
+        script, arguments = script if script.endswith(".py") else f"{script}/main.py", list(map(str, arguments))
+        how = {"cwd": cwd, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+               "env": os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}} | how
+        if anew:
+            return Popen([sys.executable, str(ROOT / script), *arguments], **how)
+        return call(run_script, script, arguments, each_epoch, **how)
     return start_script
 
 
 @pytest.fixture
 def shell(start):
     """Like `start`, but waits for the end: what comes back has returncode, stdout and stderr."""
-    def run_script(script, *arguments, **how):
+    def run(script, *arguments, **how):
         process = start(script, *arguments, **how)
-        stdout, stderr = process.communicate(timeout=300)
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-    return run_script
+    return run
 
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Like `shell`, but in this process, where torch is imported already; also with one thread."""
-    def run_script(script, *arguments):
+    def run(script, *arguments):
         folder, _, name = script.rpartition("/") if script.endswith(".py") else (script, "", "main.py")
         streams = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
         threads = torch.get_num_threads()
@@ -88,7 +202,7 @@ def command(tmp_path, monkeypatch):
                 torch.set_num_threads(threads)
         stdout, stderr = (stream.buffer.getvalue().decode() for stream in streams if stream.flush() is None)
         return subprocess.CompletedProcess(sys.argv, status or 0, stdout, stderr)
-    return run_script
+    return run
 
 
 def cifar_images(count, seed):

@@ -2,11 +2,10 @@
 import functools
 import re
 import subprocess
-import sys
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, call, run_script
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "LOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 COMMAND = re.compile(r"python3 ((?:\w+/)*\w+\.py)((?: (?!&&|\|)[^\s`]+)*)")
@@ -19,8 +18,8 @@ def name(path):
 
 @functools.cache
 def help_of(script):
-    done = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True)
-    return done.stdout + (ROOT / script).read_text()  # a script without --help takes no flags
+    help_of_it, _ = call(run_script, script, ["--help"], stdout=subprocess.PIPE, text=True).communicate()
+    return help_of_it + (ROOT / script).read_text()  # a script without --help takes no flags
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)

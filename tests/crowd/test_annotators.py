@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from common.crowd import agreement, annotators
@@ -76,6 +77,24 @@ def test_intervals_hold_the_true_accuracy():
     assert np.mean(held) >= .92
 
 
+def test_an_interval_by_hand():
+    """Of known labels, n of them: the Beta distribution of n a and n (1 - a), 95 % of it."""
+    truth = np.arange(50) % 2
+    dense = np.column_stack([np.where(np.arange(50) < 40, truth, 1 - truth), truth])
+    model = LabelModel(CrowdLabels.from_dense(dense, 2))
+    mean, low, high = annotators.accuracies(model, by_truth(model, truth, 2))
+    assert mean[0] == pytest.approx(.8)
+    assert (low[0], high[0]) == pytest.approx(tuple(stats.beta.ppf((.025, .975), 40, 10)), abs=1e-4)
+
+
+def test_a_bootstrap_interval_has_95_percent():
+    """A mean of 400 zeros and ones, half each, has the standard error .025."""
+    statistics = np.column_stack([np.arange(400) % 2, np.ones(400)])
+    found = agreement._bootstrap(statistics, lambda sums: sums[..., 0] / sums[..., 1])
+    assert found.value == .5
+    assert (found.low, found.high) == pytest.approx((.5 - 1.96 * .025, .5 + 1.96 * .025), abs=.006)
+
+
 def test_an_annotator_without_labels_has_no_numbers():
     dense = np.array([[0, 0, -1], [1, 1, -1], [0, 1, -1]])
     model = LabelModel(CrowdLabels.from_dense(dense, 2))
@@ -98,6 +117,12 @@ def test_the_gain_of_another_answer_by_hand():
     entropy = -said * np.log2(said) - (1 - said) * np.log2(1 - said)
     gains = annotators.expected_gain(np.array([[.5, .5], [.8, .2], [1, 0]]), confusion)
     np.testing.assert_allclose(gains, [1 - noise, entropy - noise, 0], atol=1e-12)
+    uneven = np.array([[.9, .1], [.4, .6]])  # rows the true class: of two equal classes .65 of the labels say the first
+
+    def entropy_of(p):
+        return -p * np.log2(p) - (1 - p) * np.log2(1 - p)
+    gain, = annotators.expected_gain(np.array([[.5, .5]]), uneven)
+    assert gain == pytest.approx(entropy_of(.65) - (entropy_of(.9) + entropy_of(.4)) / 2)
 
 
 def test_krippendorff_against_crowd_kit():
@@ -142,7 +167,7 @@ def test_label_models_agree_with_crowd_kit(name, theirs):
     crowd, dense = crowd_of(truth, one_coin([.9, .8, .7, .6, .5, .5], 3), random, .3)
     item, worker = np.nonzero(dense >= 0)
     table = pd.DataFrame({"task": item, "worker": worker, "label": dense[item, worker]})
-    kinds = {"GLAD": {"n_iter": 50}, "MACE": {"random_state": 0}, "DawidSkene": {"n_iter": 100},
+    kinds = {"GLAD": {"n_iter": 50}, "MACE": {"random_state": 0, "n_restarts": 3}, "DawidSkene": {"n_iter": 100},
              "OneCoinDawidSkene": {"n_iter": 100}}
     expected = getattr(aggregation, theirs)(**kinds[theirs]).fit_predict(table).reindex(range(150)).to_numpy()
     found = AGGREGATORS | {"dawid-skene": dawid_skene, "one-coin": one_coin_model}

@@ -6,7 +6,7 @@ from scipy.special import digamma, gammaln
 
 from common.crowd.bayes import LabelModel, Labels, log, softmax
 from common.crowd.confusion_counts import PSEUDO_ANNOTATORS, PSEUDO_LABELS, SPAMMERS, START
-from common.crowd.held_out import combine, score
+from common.crowd.held_out import Score, combine, score
 from common.crowd.labels import CrowdLabels
 
 
@@ -276,6 +276,7 @@ def test_the_score_is_that_of_a_plain_loop(small):
                 for i in range(40)]))
     assert found.mean == pytest.approx(mean(scale), abs=2e-4)
     assert found.items.sum() == pytest.approx(found.mean * len(model.label))
+    np.testing.assert_allclose(found.calibrated, softmax(scale * log_h), atol=.01)
 
 
 def test_the_score_ranks_classifiers_and_forgives_overconfidence(classified):
@@ -314,6 +315,18 @@ def test_an_ensemble_of_those_within_one_standard_error(classified):
     mixed, shares = combine(model, scores)
     assert shares == {"good": .5, "other": .5}
     np.testing.assert_allclose(mixed, (scores["good"].calibrated + scores["other"].calibrated) / 2)
+
+
+def test_an_ensemble_is_judged_on_the_held_out_items():
+    """Two held-out items with the differences 1 and -.1: their mean .45 is more than its standard error, .55 / sqrt(2).
+    With six items that were trained on, whose difference is 0, it would not be. With 1 and -.3 it is not either: .35 and
+    .65 / sqrt(2)."""
+    held_out = np.arange(8) < 2
+    model = LabelModel(CrowdLabels.from_dense(np.arange(16).reshape(8, 2) % 2, 2), held_out=held_out)
+    best = Score(-1., np.zeros(8), np.eye(2)[[0] * 8])
+    for second, members in ((.1, ["best"]), (.3, ["best", "other"])):
+        other = Score(-1.5, np.array([-1, second, *[0] * 6]), np.eye(2)[[1] * 8])
+        assert list(combine(model, {"best": best, "other": other})[1]) == members
 
 
 def test_copies_of_a_cluster_count_once():

@@ -36,7 +36,7 @@ from common.output.model_file import write_model
 from common.output.records import read_summary
 from common.system import errors
 from common.system.errors import UserError, launch
-from conftest import ROOT, load_script
+from conftest import ROOT, hear_control_c, load_script
 from test_human_labels import HEADER
 from test_labelme import arrays, save
 
@@ -338,6 +338,7 @@ def test_a_seal_is_of_every_byte(tmp_path):
             load_tensors(file, sealed=True)
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("name", ["a$\\frac{$", "a\x1b[31m\nb", os.fsdecode(b"\xff\xfe"), "ü" * 100])
 def test_odd_names_of_the_results_folder(tmp_path, name):
     assert digits_main.main([*SMALL, "--out", str(tmp_path / name)]) == 0
@@ -365,20 +366,20 @@ def test_what_launch_says(monkeypatch, raised, said, status):
     assert len(text) < errors.LONGEST + 10 and "\x1b" not in text
 
 
-def test_a_full_output_an_ascii_locale_and_no_home(tmp_path):
+def test_a_full_output_an_ascii_locale_and_no_home(tmp_path, shell):
     bare = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
             "RANK": "x"}
     arguments = [sys.executable, str(ROOT / "Digits" / "main.py"), *SMALL, "--out", "ü€"]
     done = subprocess.run(arguments, cwd=tmp_path, env=bare, capture_output=True)
     assert done.returncode == 0 and (tmp_path / "ü€" / "summary.json").exists() and done.stderr == b""
     with open("/dev/full", "w") as full:
-        done = subprocess.run(arguments, cwd=tmp_path, env=bare, stdout=full, stderr=subprocess.PIPE)
+        done = shell("Digits", *SMALL, "--out", "ü€", stdout=full)
     assert done.returncode == 2
-    assert done.stderr == b"error: a file, or the output: cannot be read or written (No space left on device)\n"
+    assert done.stderr == "error: a file, or the output: cannot be read or written (No space left on device)\n"
 
 
 def test_control_c_in_the_imports(start):
-    process = start("Digits", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    process = start("Digits", anew=True, preexec_fn=hear_control_c)
     while "/torch/" not in Path(f"/proc/{process.pid}/maps").read_text():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

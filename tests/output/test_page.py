@@ -5,6 +5,7 @@ import re
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -98,6 +99,7 @@ def test_curves_are_in_the_file():
     assert 'src="data:image/png;base64,' + base64.b64encode(b"curves").decode() in make(curves=b"curves")
 
 
+@pytest.mark.pictures
 def test_pictures_of_names_that_the_font_lacks():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,17 +2,12 @@
 
 In a process of its own, which forks one for each run: torch is imported once.
 """
-import os
 import re
-import subprocess
-import sys
-
-from conftest import ROOT
 
 
-def test_killed_at_every_write(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "soak.py"), "--every-write", "--mutations", "0"],
-                          cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    writes, kills = map(int, re.search(r"kills: writes (\d+), kills (\d+); ", done.stdout).groups())
+def test_killed_at_every_write(start):
+    process = start("benchmarks/soak.py", "--every-write", "--mutations", 0)
+    said, errors = process.communicate(timeout=1800)
+    assert process.returncode == 0, said + errors
+    writes, kills = map(int, re.search(r"kills: writes (\d+), kills (\d+); ", said).groups())
     assert kills == 3 * writes >= 39

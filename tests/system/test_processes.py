@@ -15,18 +15,12 @@ from common.methods.registry import METHODS
 from common.names import FIELD_METHODS
 from common.networks import classifier
 from common.networks.classifier import Classifier
-from common.output import console
 from common.system import device, processes
 from common.system.errors import UserError
-from conftest import ROOT, load_script
+from common.training import loop
+from conftest import ROOT, call, load_script
 
-PROGRAM = f"""
-import sys
-sys.path[:0] = {[str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "system")]!r}
-import test_processes
-sys.exit(test_processes.{{what}})
-"""
-FLAGS = ("--train-size", "100", "--test-size", "70", "--epochs", "2", "--batch-size", "25", "--device", "cpu",
+FLAGS = ("--train-size", "63", "--test-size", "30", "--epochs", "2", "--batch-size", "21", "--device", "cpu",
          "--precision", "float32", "--robust", "dividemix", "--methods")
 ALL, SOME = ("field", "kd-crowd-max-mig"), ("aggnet", "kd-crowd-max-mig")
 
@@ -72,23 +66,22 @@ def train_until_epoch_2(*flags):
     def stop(epoch, *_, **__):
         if epoch == 2:
             os._exit(9)
-    console.say_epoch = stop
+    loop.say_epoch = stop
     return train(*flags)
 
 
-def two(what):
-    """Two processes that evaluate `what`, a call of this module: (their statuses, what the first and what the second has
-    printed, [what each has printed on standard error])."""
+def two(function, *arguments):
+    """Two processes that call a function of this module: (their statuses, what the first and what the second has printed,
+    [what each has printed on standard error])."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    program = ["-c", PROGRAM.format(what=what)]
     started = []
     for rank in range(2):
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                                     "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        started.append(subprocess.Popen([sys.executable, *program], env=environment, text=True, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE))
+        started.append(call(function, *arguments, env=environment, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE))
     ended = [process.communicate(timeout=300) for process in started]
     return [process.returncode for process in started], ended[0][0], ended[1][0], [err for _, err in ended]
 
@@ -101,7 +94,7 @@ def alone(monkeypatch):
 
 
 def test_gradients_are_those_of_one_process(tmp_path):
-    status, _, _, errors = two(f"make_gradients({str(tmp_path / 'two')!r})")
+    status, _, _, errors = two(make_gradients, str(tmp_path / "two"))
     assert status == [0, 0], errors
     make_gradients(tmp_path / "one")
     one, both = torch.load(tmp_path / "one"), torch.load(tmp_path / "two")
@@ -119,11 +112,10 @@ def rows(folder):
 
 
 def test_a_run_of_all_methods_and_its_resumption(tmp_path):
-    call = "{}(*{!r}, '--out', {!r})"
-    status, said, other, errors = two(call.format("train", FLAGS + ALL, str(tmp_path / "both")))
+    assert train(*FLAGS, *ALL, "--out", str(tmp_path / "one")) == 0  # first: what it imports, the others have
+    status, said, other, errors = two(train, *FLAGS, *ALL, "--out", str(tmp_path / "both"))
     assert status == [0, 0], errors
     assert "files are in" in said and other == ""
-    assert train(*FLAGS, *ALL, "--out", str(tmp_path / "one")) == 0
     one, both = rows(tmp_path / "one"), rows(tmp_path / "both")
     assert [(row["stage"], row["epoch"], row["method"]) for row in one] == [
         (row["stage"], row["epoch"], row["method"]) for row in both]
@@ -131,10 +123,10 @@ def test_a_run_of_all_methods_and_its_resumption(tmp_path):
         if a["epoch"] == "1" and a["stage"] == "0" and a["loss"]:
             assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=2e-3), a["method"]
 
-    status, _, _, errors = two(call.format("train_until_epoch_2", FLAGS + SOME, str(tmp_path / "stopped")))
+    status, _, _, errors = two(train_until_epoch_2, *FLAGS, *SOME, "--out", str(tmp_path / "stopped"))
     assert status == [9, 9], errors
     assert not (tmp_path / "stopped" / "summary.json").exists()
-    status, _, _, errors = two(call.format("train", FLAGS + SOME, str(tmp_path / "stopped")))
+    status, _, _, errors = two(train, *FLAGS, *SOME, "--out", str(tmp_path / "stopped"))
     assert status == [0, 0], errors
     whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("both", "stopped"))
     for key, learner in resumed["learners"].items():
@@ -153,7 +145,7 @@ def test_an_error_ends_all(tmp_path):
 
 def test_a_batch_smaller_than_the_processes(monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 30)
-    with pytest.raises(UserError, match="--batch-size 25: fewer than the 30 processes"):
+    with pytest.raises(UserError, match="--batch-size 21: fewer than the 30 processes"):
         train(*FLAGS, *SOME, "--out", "unused")
 
 

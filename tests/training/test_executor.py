@@ -61,8 +61,9 @@ def test_multiplications_are_counted():
 @pytest.mark.parametrize("robust", ["elr", "dividemix"])
 def test_the_number_of_threads_changes_nothing(tmp_path, capsys, robust):
     """DivideMix draws from the global generator, the others must not be in its way."""
+    others = ["field"] if robust == "elr" else ["annot-mix", "aggnet"]
     flags = ["--train-size", "100", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
-             "--methods", "field", "kd-crowd-max-mig", "kd-crowd-crowd-layer", "--robust", robust]
+             "--methods", *others, "kd-crowd-max-mig", "kd-crowd-crowd-layer", "--robust", robust]
     before, columns = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
@@ -138,16 +139,17 @@ def metrics(folder):
 
 @pytest.mark.parametrize("robust", ["elr", "dividemix"])
 def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, robust):
-    flags = ["--train-size", "100", "--test-size", "50", "--epochs", "3", "--batch-size", "20", "--device", "cpu",
-             "--methods", "field", "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
+    others = ["field"] if robust == "elr" else ["mbem"]  # a stage before DivideMix is as it is before ELR
+    flags = ["--train-size", "100", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
+             "--methods", *others, "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
     monkeypatch.setattr(run, "choose_executor", lambda *_: recorder)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
-    assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) > 40
+    assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) >= 2 * 9
     made = [(name, stage) for name, stage, _ in Again.made]
     assert made.count(("max-mig", 0)) == made.count(("kd-crowd-max-mig", 2)) == 1
     for em in (("aggnet", 0), ("mbem", 0), ("kd-crowd-aggnet", 2)):
-        assert made.count(em) == 3, "its q is another after each epoch"
+        assert made.count(em) == 2, "its q is another after each epoch"
     assert made.count(("kd-crowd-max-mig", 1)) == (0 if robust == "dividemix" else 1), "DivideMix draws on the CPU"
     assert not recorder.graphs
 

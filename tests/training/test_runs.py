@@ -60,7 +60,7 @@ def run_in_process(tmp_path_factory):
 
 
 def test_a_run_leaves_its_files(command, shell, tmp_path):
-    done = shell("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
+    done = shell("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL, anew=True)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-case2-low-seed0"
     assert {file.name for file in folder.iterdir()} == LEFT
@@ -136,25 +136,27 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
     assert fresh.returncode == 0 and len(numbers(folder)) == 3
 
 
-@pytest.mark.parametrize("each_epoch", [False, True])
-def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path, each_epoch):
-    arguments = ("Digits", "--case", 1, "--epochs", 6, "--augment", "fresh", *SMALL)
-    process = start(*arguments, "--out", "killed", each_epoch=each_epoch)
-    checkpoint = tmp_path / "killed" / "checkpoint.pt"
-    while not checkpoint.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(.01)
-    time.sleep(.15)  # in the midst of a later epoch
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert torch.load(checkpoint, weights_only=True)["epoch"] < 6
-    resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
-    assert resumed.returncode == whole.returncode == 0
-    assert "going on after epoch" in resumed.stdout and "going on" not in whole.stdout
-    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
-    assert same_weights(tmp_path / "killed", tmp_path / "whole")
-    for name in ("labels.csv", "annotators.csv"):
-        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
+    """With the checkpoint of the first epoch, and with those of all."""
+    arguments = ("Digits", "--case", 1, "--epochs", 4, "--augment", "fresh", *SMALL)
+    whole = command(*arguments, "--out", "whole")
+    assert whole.returncode == 0 and "going on" not in whole.stdout
+    for each_epoch in (False, True):
+        killed = tmp_path / f"killed-{each_epoch}"
+        process = start(*arguments, "--out", killed, each_epoch=each_epoch)
+        while not (killed / "checkpoint.pt").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(.01)
+        time.sleep(.15)  # in the midst of a later epoch
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert torch.load(killed / "checkpoint.pt", weights_only=True)["epoch"] < 4
+        resumed = command(*arguments, "--out", killed)
+        assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout
+        assert numbers(killed) == numbers(tmp_path / "whole")
+        assert same_weights(killed, tmp_path / "whole")
+        for name in ("labels.csv", "annotators.csv"):
+            assert (killed / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(0, [1, 2, 3, 4]), (60, [1, 4])])
@@ -187,8 +189,7 @@ def test_the_last_checkpoint_has_the_failure_that_ended_a_run(run_in_process, mo
 
 
 def test_control_c_says_how_to_go_on(start, tmp_path):
-    # a shell starts what it runs in the background deaf to Control-C, and so the tests perhaps
-    process = start("Digits", "--epochs", 200, *SMALL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start("Digits", "--epochs", 200, *SMALL)
     while not (tmp_path / RUN / "metrics.csv").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(.01)
@@ -220,12 +221,16 @@ def test_nothing_of_the_truth_reaches_training(run_in_process, monkeypatch):
         assert (a == b) == (a["method"] != "true-label")
 
 
+@pytest.fixture(scope="module")
+def plain(run_in_process):
+    return run_in_process("--epochs", 2, "--methods", "max-mig", "--precision", "float32")[1]
+
+
 @pytest.mark.parametrize("flags", [("--divergence", "pearson"), ("--divergence", "total-variation"), ("--batch-size", 16),
                                    ("--augment", "once"), ("--augment", "fresh"), ("--precision", "bfloat16"),
                                    ("--precision", "float32"), ("--case", 3), ("--expertise", 0),
                                    ("--labels-per-item", 2)])
-def test_flags_have_an_effect(run_in_process, flags, capsys):
-    _, plain = run_in_process("--epochs", 2, "--methods", "max-mig", "--precision", "float32")
+def test_flags_have_an_effect(run_in_process, plain, flags, capsys):
     _, changed = run_in_process("--epochs", 2, "--methods", "max-mig",
                                 *flags, *(() if "--precision" in flags else ("--precision", "float32")))
     assert (numbers(plain) == numbers(changed)) == (flags == ("--precision", "float32"))
@@ -338,7 +343,7 @@ def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, argument
 
 
 def test_an_error_on_the_command_line(shell):
-    done = shell("Digits", "--case", 4)
+    done = shell("Digits", "--case", 4, anew=True)
     assert done.returncode == 2 and done.stdout == ""
     assert re.fullmatch(r"error: --case: invalid choice: .*\n", done.stderr)
 

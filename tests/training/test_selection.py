@@ -1,7 +1,9 @@
 """Epochs, methods and labels chosen without the truth: what is held out, what is kept, resume, bad shares."""
 import csv
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ import torch
 import digits
 from common.crowd.labels import CrowdLabels
 from common.data import dataset as dataset_module
-from common.data.dataset import synthesized
+from common.data.dataset import Items, synthesized
+from common.data.features import FeatureSet
 from common.system.errors import UserError
 from common.training import loop
+from common.training.estimates import forecast_held_out, with_label_model
+from common.training.executor import SERIAL
 from common.training.learner import fold_models
-from common.training.selection import make_plan
+from common.training.selection import keep_best, make_plan, reported_epochs
 from common.training.stages import build_stage
 from conftest import load_script
 
@@ -34,6 +39,75 @@ def run(folder, *arguments):
 
 def learners_of(folder):
     return torch.load(folder / "checkpoint.pt", weights_only=True)["learners"]
+
+
+def test_reported_epochs_by_hand():
+    """Neither the best nor the selected epoch is the last one; of equal ones the first counts."""
+    accuracy, score = [.5, .9, .9, .7], [-1.2, -1.5, -1., -1.1]
+    rows = [{"epoch": k + 1, "test_accuracy": a, "test_auc": None, "held_out_log_likelihood": s}
+            for k, (a, s) in enumerate(zip(accuracy, score, strict=True))]
+    found = reported_epochs(rows, "crowd")
+    assert found["best_epoch"] == 2 and found["best"]["test_accuracy"] == .9 and found["last"]["test_accuracy"] == .7
+    assert found["selected_epoch"] == 3 and found["selected"]["test_accuracy"] == .9
+    forecaster = [{key: row[key] for key in ("epoch", "test_accuracy", "test_auc")} for row in rows]
+    forecaster[2]["test_accuracy"] = .6
+    assert reported_epochs(forecaster, "crowd", found)["selected"]["test_accuracy"] == .6
+    assert reported_epochs(rows)["best_epoch"] == 2 and "selected" not in reported_epochs(rows)
+    unknown = [row | {"test_accuracy": None} for row in rows]
+    assert reported_epochs(unknown, "crowd")["best"] is None and reported_epochs(unknown, "crowd")["selected_epoch"] == 3
+
+
+def test_the_first_of_equal_epochs_is_kept():
+    learner = SimpleNamespace(method=torch.nn.Linear(1, 1), best=None)
+    for epoch, score in ((1, -2.), (2, -1.), (3, -1.), (4, -3.)):
+        torch.nn.init.constant_(learner.method.weight, epoch)
+        keep_best([learner], epoch, score)
+    assert learner.best["epoch"] == 2 and learner.best["score"] == -1 and learner.best["method"]["weight"].item() == 2
+
+
+def twenty_items(seed=0, **how):
+    """(Items, the Plan of four folds) of twenty items."""
+    crowd = CrowdLabels.from_dense(np.arange(60).reshape(20, 3) % 2, 2)
+    items = Items(FeatureSet(torch.zeros(20, 2)), torch.arange(20) % 2, list(map(str, range(20))), crowd, **how)
+    return items, make_plan(items, SimpleNamespace(select="crowd", folds=4, held_out=None, seed=seed))
+
+
+class SaysItsFold(torch.nn.Module):
+    """Predicts, and forecasts, the number of its fold."""
+
+    def __init__(self, fold):
+        super().__init__()
+        self.fold = fold
+
+    def predict(self, inputs):
+        return torch.full((len(inputs), 1), float(self.fold))
+
+    def forecast(self, h, crowd):
+        return (10 + h).expand(-1, 2)
+
+
+def test_a_prediction_is_by_the_fold_that_was_not_trained_on_the_item():
+    items, plan = twenty_items()
+    models = [SimpleNamespace(name="m", fold=fold, method=SaysItsFold(fold), watch=nullcontext(), executor=SERIAL)
+              for fold in range(4)]
+    by = plan.predict_held_out(models, items)["m"][:, 0].long().tolist()
+    assert sorted(by) == [fold for fold in range(4) for _ in range(5)]
+    for item, fold in enumerate(by):
+        assert [item in f.train for f in plan.folds] == [k != fold for k in range(4)]
+    forecasts = forecast_held_out(models, items, plan)
+    assert forecasts.tolist() == [[10 + fold] * 2 for fold in by]
+
+
+def test_folds_are_those_of_the_seed():
+    folds = [[fold.prediction_items.tolist() for fold in twenty_items(seed)[1].folds] for seed in (0, 0, 1)]
+    assert folds[0] == folds[1] != folds[2]
+
+
+def test_gold_labels_are_certain_in_every_estimate():
+    images = SimpleNamespace(gold=torch.tensor([1, -1]), truth=torch.zeros(2))
+    crowd = SimpleNamespace(labels=SimpleNamespace(posterior=np.array([[0, 1], [.5, .5]])))
+    found = with_label_model({"a": torch.tensor([[.75, .25], [.25, .75]])}, crowd, images)
+    assert found["a"].tolist() == [[0, 1], [.25, .75]] and found["label-model"].tolist() == [[0, 1], [.5, .5]]
 
 
 def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
@@ -84,7 +158,7 @@ def test_label_source_follows_the_candidate_that_is_named(tmp_path):
 
 def test_no_truth_reaches_any_choice(tmp_path, monkeypatch):
     """Other truths, the same weights, epochs, scores, labels and flags, bit for bit."""
-    arguments = ("--case", 2, "--epochs", 3, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
+    arguments = ("--case", 2, "--epochs", 2, "--folds", 2, "--methods", "max-mig", "aggnet", "dawid-skene")
     _, honest, rows = run(tmp_path / "honest", *arguments)
     make = dataset_module.synthesized
 
@@ -160,7 +234,8 @@ def test_bad_shares(tmp_path, flags, message):
 
 @pytest.mark.parametrize("stage_end", ["last", "selected"])
 def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatch, stage_end):
-    arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end)
+    arguments = ("--expertise", 0, "--epochs", 2, "--folds", 2, "--methods", "kd-crowd-max-mig", "--stage-end", stage_end,
+                 "--train-size", 200, "--test-size", 50)
     _, whole, rows = run(tmp_path / "whole", *arguments)
     evaluate, calls = loop.evaluate, []
 
@@ -185,11 +260,6 @@ def test_kd_crowd_resumes_bit_for_bit_with_the_kept_weights(tmp_path, monkeypatc
 
 def test_few_items_take_fewer_folds():
     """Of ten items of two classes some fold of five has one class; where that is so by default, folds are larger."""
-    from types import SimpleNamespace
-
-    from common.crowd.labels import CrowdLabels
-    from common.data.dataset import Items
-    from common.data.features import FeatureSet
     truth = torch.arange(10) % 2
     crowd = CrowdLabels.from_dense(truth[:, None].repeat(1, 3).numpy(), 2)
     items = Items(FeatureSet(torch.randn(10, 2)), truth, list(map(str, range(10))), crowd)
