@@ -105,7 +105,7 @@ def _check_features(made, spec):
 
 
 def _check_texts(made, spec):
-    backbone = made["backbone"]
+    backbone = made.get("backbone")  # models before the sentence encoder have none
     if backbone:
         _require((backbone["name"], backbone["weights"], spec["features"]) == (MINILM, {}, WIDTH), "backbone")
         _check_moments(backbone, spec)

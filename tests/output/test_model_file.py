@@ -126,7 +126,7 @@ def test_a_backbone_of_other_weights_is_in_the_file(tmp_path):
     from common.networks.own import body_of
     state = body_of("resnet18").state_dict()
     backbone = load_backbone("resnet18", 32, state)
-    fitted = fit_backbone(backbone, torch.randn(5, 512))
+    fitted = fit_backbone(backbone.name, backbone.kept(), torch.randn(5, 512))
     spec = {"name": "small", "features": 512, "classes": 2}
     parts = {"network": spec, "preprocessing": images(size=32, backbone=fitted),
              "networks": [{"classifier": build(spec).state_dict(), "heads": torch.ones(1), "weight": 1.}]}
