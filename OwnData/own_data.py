@@ -35,7 +35,7 @@ class Schedule:
     rate: float
 
 
-FROM_SCRATCH = Schedule(25_000, (4, 40), 1e-3)
+FROM_SCRATCH = Schedule(25_000, (4, 25), 1e-3)
 SCHEDULES = {"images": Schedule(15_000, (4, 60), 1e-3),  # on a backbone's features
              "features": Schedule(30_000, (4, 60), 3e-3), "texts": Schedule(30_000, (4, 60), 3e-3)}
 

@@ -193,7 +193,7 @@ def test_a_run_on_features_is_short(pictures):
     flags = pictures[:pictures.index("--epochs")] + pictures[pictures.index("--epochs") + 2:]
     options = MAIN.read_options(flags)
     own_data.load(options)
-    assert options.epochs == 60  # of 20 items; 40 from scratch, 100 on a table of features
+    assert options.epochs == 60  # of 20 items; 25 from scratch
 
 
 def test_backbones_are_for_images(tmp_path, pictures):
