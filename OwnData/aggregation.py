@@ -28,7 +28,7 @@ METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
 # flags that answers alone have no use for: of whole groups, and others
 OF_TRAINING = [f.name for f in fields(OwnOptions) if f.metadata["group"] in ("training", "KD-Crowd", "images")
                and f.name not in ("methods", "seed")]
-OF_TRAINING += ["train_size", "test_size", "groups", "folds", "held_out", "precision", "keep", "graphs"]
+OF_TRAINING += ["train_size", "test_size", "groups", "folds", "held_out", "patience", "precision", "keep", "graphs"]
 
 
 @dataclass(frozen=True)

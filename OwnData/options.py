@@ -85,4 +85,5 @@ PROTOCOL = Protocol(
     learn_prior=True,
     smoothing=1e-2,
     augment="none",
+    patience=10,
 )

@@ -1,5 +1,5 @@
 """Anybody's items and answers as a Dataset: the flags, the checks, what the run leaves beside what every run does."""
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -24,20 +24,10 @@ BATCH = 64
 
 LARGEST = 4e9  # bytes of all annotators' confusion matrices
 
+# Passes over the items come to at most so many rows, within limits; --patience ends them earlier
+ROWS = {"images": 25_000, "features": 100_000, "texts": 100_000, "backbone": 30_000}
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast a network learns. rows: of all epochs together, whose number is within the limits `epochs`;
-    rate: Adam's, for the classifier."""
-    rows: int
-    epochs: tuple
-    rate: float
-
-
-FROM_SCRATCH = Schedule(25_000, (4, 25), 1e-3)
-SCHEDULES = {"images": Schedule(15_000, (4, 60), 1e-3),  # on a backbone's features
-             "features": Schedule(30_000, (4, 60), 3e-3), "texts": Schedule(30_000, (4, 60), 3e-3)}
+EPOCHS = {"images": (4, 25), "features": (4, 100), "texts": (4, 100), "backbone": (4, 60)}
 
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
@@ -99,15 +89,14 @@ def load(options):
     train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
     train, test = cut(replace(train, crowd=crowd, gold=known), test, len(answers.classes), options)
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
-    schedule = SCHEDULES[source.kind] if made.width else FROM_SCRATCH
-    options.epochs = options.epochs or int(np.clip(round(schedule.rows / len(train)), *schedule.epochs))
+    kind = "backbone" if made.choice.backbone else source.kind
+    options.epochs = options.epochs or int(np.clip(round(ROWS[kind] / len(train)), *EPOCHS[kind]))
     network, spec = _network(options, made, len(answers.classes))
     finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec,
                      preprocessing=made.preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
     em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
-    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs,
-                            classifier_rate=schedule.rate)
+    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs)
 
 
 def _locate(source, names, place, given="answers to"):

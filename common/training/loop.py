@@ -14,7 +14,7 @@ from common.system.errors import echo
 from common.training.finish import finish
 from common.training.learner import fail, fold_models, generator, random_seed
 from common.training.predictions import mean, predict_all, predict_models
-from common.training.selection import SCORES, keep_best, make_plan, restore_best
+from common.training.selection import SCORES, has_ended, keep_best, make_plan, restore_best
 from common.training.stages import build_stage
 
 SLOW_EPOCH = 20.  # seconds: of a shorter first epoch much is done only once, so the second is timed
@@ -155,7 +155,8 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             restore(learners, state["learners"], folder)
         finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
         for epoch in range(finished + 1, options.epochs + 1):
-            active = [learner for learner in learners if not learner.failure]
+            active = [learner for learner in learners
+                      if not learner.failure and not has_ended(learner, epoch - 1, options.patience)]
             if not active:
                 break
             begun = time.perf_counter()
@@ -168,7 +169,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
             seconds = time.perf_counter() - begun
             if not said and (seconds > SLOW_EPOCH or epoch > finished + 1):
-                say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage))
+                say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage), options.patience)
                 said = True
             state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last=epoch == options.epochs)
         if options.stage_end == "selected":

@@ -101,6 +101,8 @@ class Options:
                       "choosing without the truth", type=whole(2), metavar="K")
     held_out: float = flag(None, "with --select crowd: hold out this share, instead of folds",
                            "choosing without the truth", type=share, metavar="SHARE")
+    patience: int = flag(None, "with a --select: a method ends so many epochs after its best one",
+                         "choosing without the truth", type=whole(1), metavar="N")
 
     robust: str = flag("elr", "student of stage 1", "KD-Crowd", choices=STUDENTS)
     lambda_u: float = flag(0., "DivideMix's weight of unlabelled items", "KD-Crowd", type=not_negative, metavar="W")

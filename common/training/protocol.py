@@ -20,6 +20,7 @@ class Protocol:
     crowd_layer_start: str = "identity"  # or "aggregator": the aggregator's initial weights
     augment: str = "none"
     em_epochs: int = 1  # AggNet's and MBEM's M-step
+    patience: int | None = None  # a method ends so many epochs after its best one, where epochs are selected
 
     def classifier(self, precision):
         """A Classifier with new weights."""

@@ -65,6 +65,33 @@ def test_the_first_of_equal_epochs_is_kept():
     assert learner.best["epoch"] == 2 and learner.best["score"] == -1 and learner.best["method"]["weight"].item() == 2
 
 
+def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch):
+    """Each one by itself; the run ends with the last of them, and one that was stopped ends in the same way."""
+    arguments = ("--expertise", 0, "--epochs", 30, "--folds", 2, "--methods", "majority-vote", "aggnet", "--patience", 1,
+                 "--train-size", 120, "--test-size", 50)
+    _, whole, rows = run(tmp_path / "whole", *arguments)
+    last = {name: max(int(row["epoch"]) for row in rows if row["method"] == name) for name in ("majority-vote", "aggnet")}
+    assert last == {name: method["selected_epoch"] + 1 for name, method in whole["methods"].items()}
+    assert len(set(last.values())) == 2 and max(last.values()) < 30
+
+    evaluate = loop.evaluate
+
+    def stop(learners, dataset, plan, epoch, *arguments):
+        if epoch == max(last.values()):
+            raise KeyboardInterrupt
+        return evaluate(learners, dataset, plan, epoch, *arguments)
+    monkeypatch.setattr(loop, "evaluate", stop)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", *arguments)
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    run(tmp_path / "stopped", *arguments)
+    for name in ("labels.csv", "annotators.csv"):
+        assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
+    (tmp_path / "whole" / "summary.json").unlink()  # killed behind its last epoch
+    assert run(tmp_path / "whole", *arguments)[1]["methods"]["aggnet"]["last"] == whole["methods"]["aggnet"]["last"]
+
+
 def twenty_items(seed=0, **how):
     """(Items, the Plan of four folds) of twenty items."""
     crowd = CrowdLabels.from_dense(np.arange(60).reshape(20, 3) % 2, 2)
