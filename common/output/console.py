@@ -83,8 +83,9 @@ def say_start(dataset, options, device, precision, folder, state, executor):
 def say_time(seconds, epochs, patience):
     """How long so many more epochs of so many seconds will take, where that is worth a word; with `patience` at most."""
     if seconds * epochs > 120:
-        tqdm.write(f"an epoch takes {seconds:.0f} s: {'at most' if patience else 'some'} {seconds * epochs / 60:.0f} minutes "
-                   "to go; fewer --methods or --epochs take less")
+        about = "at most" if patience else "some"
+        tqdm.write(f"an epoch takes {seconds:.0f} s: {about} {seconds * epochs / 60:.0f} minutes to go; fewer --methods or "
+                   "--epochs take less")
 
 
 def say_epoch(epoch, rows, where, first, verbose=False):
