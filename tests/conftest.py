@@ -38,6 +38,15 @@ def pytest_xdist_auto_num_workers(config):
     return 2 if any(Path(argument).is_dir() for argument in config.args) else 0
 
 
+LONG = ("test_killed_at_every_kind_of_write", "test_the_benchmark_runs_every_stage", "test_the_readme_s_example",
+        "test_a_run_of_all_methods_and_its_resumption", "test_the_number_of_threads_changes_nothing")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first: begun last, one leaves the other process without work."""
+    items.sort(key=lambda item: item.originalname not in LONG)
+
+
 @functools.cache
 def quick_pictures():
     """Make pictures small and without a layout, which halves a short run. Their texts and lines are still drawn."""
