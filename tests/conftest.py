@@ -38,16 +38,26 @@ def pytest_xdist_auto_num_workers(config):
     return 2 if any(Path(argument).is_dir() for argument in config.args) else 0
 
 
+LONG = ("test_killed_at_every_kind_of_write", "test_the_benchmark_runs_every_stage", "test_the_readme_s_example",
+        "test_a_run_of_all_methods_and_its_resumption", "test_the_number_of_threads_changes_nothing")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first: begun last, one leaves the other process without work."""
+    items.sort(key=lambda item: item.originalname not in LONG)
+
+
 @functools.cache
 def quick_pictures():
     """Make pictures small and without a layout, which halves a short run. Their texts and lines are still drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    savefig = Figure.savefig
 
-    def save(figure, file, **how):
+    def save(figure, file, **_):
         figure.set_layout_engine("none")
-        savefig(figure, file, **how | {"dpi": 20})
-    return savefig, save
+        figure.set_dpi(20)
+        FigureCanvasAgg(figure).print_png(file)  # savefig draws twice
+    return Figure.savefig, save
 
 
 def pytest_runtest_setup(item):
@@ -55,6 +65,16 @@ def pytest_runtest_setup(item):
     if "common.output.plots" in sys.modules:
         whole, quick = quick_pictures()
         sys.modules["matplotlib.figure"].Figure.savefig = whole if item.get_closest_marker("pictures") else quick
+
+
+@pytest.fixture
+def blank_pictures(request, monkeypatch):
+    """Draw no picture of a run, for tests of numbers: pictures take a third of a short run. Tests marked `pictures` have
+    theirs."""
+    if not request.node.get_closest_marker("pictures"):
+        from common.output import plots
+        for name in ("curves", "confusions", "memorization", "annotator_error"):
+            monkeypatch.setattr(plots, name, lambda file, *_, **__: file.write(b"\x89PNG\r\n\x1a\n"))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -98,6 +118,7 @@ def call(function, *arguments, anew=False, **how):
         for number, name in ((1, "stdout"), (2, "stderr")):
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
         hear_control_c()
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as a new Python has it; Popen gave the system's
         status = 1
         try:
             status = function(*arguments) or 0
@@ -107,7 +128,7 @@ def call(function, *arguments, anew=False, **how):
             traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # a closed stream is None
                     stream.flush()
             os._exit(status)
     return Popen([function.__name__], preexec_fn=child, **how)
@@ -120,7 +141,7 @@ def run_script(script, arguments, each_epoch=False):
         from common.training import loop
         loop.CHECKPOINT_SECONDS = 0
     sys.argv = [script, *arguments]
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # torch read it before the fork
     launch(load_script(folder, name).main)
 
 

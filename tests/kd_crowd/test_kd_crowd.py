@@ -35,6 +35,7 @@ from test_runs import SMALL, numbers, same_weights
 digits_main = load_script("Digits")
 TARGETS = torch.tensor([[.7, .2, .1], [.1, .8, .1], [.3, .3, .4], [.05, .05, .9], [.6, .3, .1]])
 KD = ("kd-crowd-crowd-layer", "kd-crowd-max-mig")
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 SHARES = (TARGETS.sum(0) + 1) / 8  # of the classes, as the teacher sees them, with one pseudo-count each

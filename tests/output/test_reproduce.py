@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -17,11 +16,13 @@ from common.reproduce import files, numbers, tables, workers
 from common.reproduce.cells import Cell
 from common.system.errors import UserError
 from common.system.files import claim
-from conftest import ROOT, forking, load_script
+from conftest import forking, load_script
 
 TINY = ("--train-size", 100, "--test-size", 60, "--epochs", 1, "--methods", "majority-vote", "max-mig", "true-label")
 CELLS = ("digits", "--seeds", 2, "--cases", "1,2", "--expertise", "1")
 NAMES = {f"case{case}-high-seed{seed}" for case in (1, 2) for seed in (0, 1)}
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def done_lines(text):
@@ -44,13 +45,16 @@ def test_two_launches_share_the_cells_and_a_finished_one_is_not_run_again(start,
     assert more.returncode == 0 and done_lines(more.stdout) == ["case2-high-seed1"]
 
 
-def test_torchrun_with_two_processes(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-                           str(ROOT / "reproduce.py"), *map(str, CELLS), "--seeds", "1", *map(str, TINY), "--out",
-                           str(tmp_path / "out")], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_torchrun_with_two_processes(start, tmp_path, forked_scripts):
+    """With what torchrun puts into the environment; test_processes.py has torchrun itself."""
+    launches = [start("reproduce.py", *CELLS, "--seeds", 1, *TINY, "--out", "out", env=os.environ | {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}) for rank in "01"]
+    ended = [process.communicate(timeout=300) for process in launches]
+    assert [process.returncode for process in launches] == [0, 0], ended
     names = sorted(name for name in NAMES if name.endswith("seed0"))
-    assert sorted(done_lines(done.stdout)) == names and done.stdout.count("tables and figures are in") == 1
+    said = ended[0][0] + ended[1][0]
+    assert sorted(done_lines(said)) == names and said.count("tables and figures are in") == 1
     for name in names:
         threads = json.loads((tmp_path / "out" / name / "config.json").read_text())["threads"]
         assert threads == max(1, len(os.sched_getaffinity(0)) // 2)

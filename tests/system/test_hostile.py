@@ -1,5 +1,6 @@
 """Files and names made to do harm: they are refused in one sentence, or have no effect."""
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from broken_files import seal
 from common.data import decoding
 from common.data.tensors import load_tensors, save_tensors
 from common.output.csv_files import notice_formulas
+from common.system import errors
 from common.system.errors import UserError
 from common.training import finish
-from conftest import ROOT, load_script
+from conftest import ROOT, call, load_script, run_script
 
 DIGITS, MAIN, PREDICT = load_script("Digits"), load_script("OwnData"), load_script("OwnData", "predict.py")
 SMALL = ["--train-size", "100", "--test-size", "50", "--epochs", "1", "--methods", "majority-vote", "--device", "cpu"]
@@ -87,13 +89,28 @@ def test_a_jpeg_counts_as_it_is_decoded(tmp_path):
 
 # --- streams, links, clocks -------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def check_without(*names):
+    """OwnData's --check with these streams closed, which a Python that starts so has as None."""
+    for name in names:
+        os.close(("stdin", "stdout", "stderr").index(name))
+        setattr(sys, name, None)
+    errors._open_closed_streams()  # as the script's first import does
+    run_script("OwnData/main.py", ["--answers", "small.csv", "--check"])
+
+
+@pytest.mark.parametrize("closed", [("stdout",), ("stderr",), ("stdout", "stderr"), "<&- >&- 2>&-"])
 def test_closed_streams(tmp_path, closed):
+    """Some are in a fork, all three in a shell."""
     (tmp_path / "small.csv").write_text(ANSWERS)
-    done = subprocess.run(["sh", "-c", f'"$0" "$1" --answers small.csv --check {closed}', sys.executable,
-                           str(ROOT / "OwnData" / "main.py")], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr == ""
-    assert ("nothing is wrong" in done.stdout) == (closed == "2>&-")
+    pipes = {"cwd": tmp_path, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if isinstance(closed, str):
+        process = subprocess.Popen(["sh", "-c", f'"$0" "$1" --answers small.csv --check {closed}', sys.executable,
+                                    str(ROOT / "OwnData" / "main.py")], **pipes)
+    else:
+        process = call(check_without, *closed, env=dict(os.environ), **pipes)
+    said, complaint = process.communicate(timeout=300)
+    assert process.returncode == 0 and complaint == ""
+    assert ("nothing is wrong" in said) == (closed == ("stderr",))
 
 
 def test_a_lock_that_is_a_link(tmp_path, monkeypatch, command):

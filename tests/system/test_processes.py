@@ -20,9 +20,10 @@ from common.system.errors import UserError
 from common.training import loop
 from conftest import ROOT, call, load_script
 
-FLAGS = ("--train-size", "63", "--test-size", "30", "--epochs", "2", "--batch-size", "21", "--device", "cpu",
+FLAGS = ("--train-size", "42", "--test-size", "30", "--epochs", "2", "--batch-size", "21", "--device", "cpu",
          "--precision", "float32", "--robust", "dividemix", "--methods")
 ALL, SOME = ("field", "kd-crowd-max-mig"), ("aggnet", "kd-crowd-max-mig")
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def without_dropout():

@@ -17,6 +17,8 @@ from common.training.cuda_graphs import AT_FIRST, GraphExecutor
 from common.training.executor import SERIAL, Executor
 from conftest import load_script
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_dropout_with_a_generator_is_torchs_own(dtype):

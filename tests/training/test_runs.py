@@ -28,6 +28,7 @@ LEFT = {"agreement.csv", "next.csv", "config.json", "checkpoint.pt",
 
 SMALL = ("--train-size", 300, "--test-size", 100)
 RUN = "runs/digits-case1-high-seed0"
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def read_csv(path):
@@ -59,8 +60,9 @@ def run_in_process(tmp_path_factory):
     return run
 
 
-def test_a_run_leaves_its_files(command, shell, tmp_path):
-    done = shell("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL, anew=True)
+@pytest.mark.pictures
+def test_a_run_leaves_its_files(command, tmp_path):
+    done = command("Digits", "--case", 2, "--expertise", 0, "--epochs", 2, *SMALL)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "digits-case2-low-seed0"
     assert {file.name for file in folder.iterdir()} == LEFT
@@ -138,7 +140,7 @@ def test_a_run_leaves_its_files(command, shell, tmp_path):
 
 def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
     """With the checkpoint of the first epoch, and with those of all."""
-    arguments = ("Digits", "--case", 1, "--epochs", 4, "--augment", "fresh", *SMALL)
+    arguments = ("Digits", "--case", 1, "--epochs", 3, "--augment", "fresh", "--train-size", 160, "--test-size", 100)
     whole = command(*arguments, "--out", "whole")
     assert whole.returncode == 0 and "going on" not in whole.stdout
     for each_epoch in (False, True):
@@ -147,10 +149,10 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
         while not (killed / "checkpoint.pt").exists():
             assert process.poll() is None, process.communicate()
             time.sleep(.01)
-        time.sleep(.15)  # in the midst of a later epoch
+        time.sleep(.05)  # in the midst of a later epoch
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert torch.load(killed / "checkpoint.pt", weights_only=True)["epoch"] < 4
+        assert torch.load(killed / "checkpoint.pt", weights_only=True)["epoch"] < 3
         resumed = command(*arguments, "--out", killed)
         assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout
         assert numbers(killed) == numbers(tmp_path / "whole")

@@ -31,6 +31,8 @@ def read_csv(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 def run(folder, *arguments):
     status = digits_main.main([*map(str, (*CROWD, *arguments)), "--out", str(folder)])
