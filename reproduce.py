@@ -38,7 +38,7 @@ CLAIMS = "claims"
 def write_tables(cells, options, script):
     """table.md, table.tex, table.csv and the figures from what is finished; says what is missing."""
     by_part = finished_in_parts(cells, options.out)
-    finished = [cell for theirs in by_part for cell in theirs]
+    finished = [cell for part in by_part for cell in part]
     there = {cell.folder.name for cell in finished}
     missing = [cell.folder.name for cell in cells if cell.folder.name not in there]
     if missing:
@@ -48,10 +48,10 @@ def write_tables(cells, options, script):
     rows = {cell.row: [] for cell in cells}  # in the table's order
     for cell in finished:
         rows[cell.row].append(cell)
-    summaries = [(cell.row, cell.summary) for theirs in rows.values() for cell in theirs]
+    summaries = [(cell.row, cell.summary) for cells_of_row in rows.values() for cell in cells_of_row]
     table, published = numbers.gather(summaries), tables.read_published(ROOT, options.out)
     choices = numbers.gather_choices(summaries) if len(by_part) == 1 else {}  # each part has chosen among its own
-    records = [[cell.config for cell in theirs if cell.config] for theirs in by_part]
+    records = [[cell.config for cell in part if cell.config] for part in by_part]
     commands = provenance([(configs, command_of(configs, script)) for configs in records if configs])
     grids = tables.sections(table, choices, published)
 
@@ -60,7 +60,7 @@ def write_tables(cells, options, script):
     write("table.md", lambda file: file.write(tables.markdown(grids, options.dataset, commands)), "w")
     write("table.tex", lambda file: file.write(files.latex(table, options.dataset)), "w")
     write("table.csv", lambda file: files.write_csv(file, table), "w", newline="")
-    folders = {row: [cell.folder for cell in theirs] for row, theirs in rows.items() if theirs}
+    folders = {row: [cell.folder for cell in part] for row, part in rows.items() if part}
     files.figures(write, table, folders, options.dataset)
     if options.record:
         record(finished, options.out, options.record, script)

@@ -79,10 +79,10 @@ def _prepare_images(source, train, options, device):
     if choice.backbone and options.augment not in (None, "none"):
         raise UserError(f"--augment {options.augment}: a frozen backbone's features are computed once; expected none, or "
                         "--finetune, or --backbone none")
-    ours = choice.pretrained is None
+    own_network = choice.pretrained is None
     loaded = choice.backbone or options.finetune or options.weights or options.pretrained
     size = options.size or (SIDE if choice.backbone or options.finetune else None)
-    preprocessing = fit(source, train, survey=survey, size=size, fitting=options.fit, color=bool(loaded) or not ours,
+    preprocessing = fit(source, train, survey=survey, size=size, fitting=options.fit, color=bool(loaded) or not own_network,
                         scale=scale_of(choice.pretrained or "") if loaded else None, window=options.window,
                         plane=options.slice)
     echo(survey.describe(preprocessing))

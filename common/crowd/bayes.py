@@ -211,7 +211,7 @@ class LabelModel(ConfusionCounts):
                 others = source[self.item].astype(np.float32)
             both = self.temper(*self.em(step.posterior, log(h)), log(h))
             end = min(end, both, key=lambda solution: solution.loss)
-        parts = [(weight, posterior, theirs) for weight, (posterior, theirs) in zip(WEIGHTS, (
+        parts = [(weight, posterior, without) for weight, (posterior, without) in zip(WEIGHTS, (
             (end.posterior, end.others), (step.posterior, step.others), (source, others)), strict=True)]
         return Labels(sum(weight * posterior for weight, posterior, _ in parts), parts, end.annotators)
 

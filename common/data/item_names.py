@@ -54,14 +54,14 @@ def _find_exported(found, there, wanted, files):
     for files without the ending. Items that a name has met already are not met again, unless they are files."""
     taken = set() if files else set(found[found >= 0].tolist())
     paths = [path_of(name) for name in wanted]
-    ours = [path_of(name) for name in there]
+    item_paths = [path_of(name) for name in there]
     longest = max((path.count("/") for k, path in enumerate(paths) if found[k] == -1), default=0)
-    tries = [(ours, [_end(path, parts) for path in paths]) for parts in range(min(longest + 1, 8), 0, -1)]
+    tries = [(item_paths, [_end(path, parts) for path in paths]) for parts in range(min(longest + 1, 8), 0, -1)]
     for key in (_file, _without_hash, lambda path: _without_hash(path).casefold(), *[_stem] * files):
-        tries.append(([key(path) for path in ours], [key(path) for path in paths]))
-    for theirs, names in tries:
+        tries.append(([key(path) for path in item_paths], [key(path) for path in paths]))
+    for items, names in tries:
         before = found.copy()
-        _look_up(found, theirs, names, taken)
+        _look_up(found, items, names, taken)
         if not files:  # several names of one item are rather other items
             met, count = np.unique(found[found != before], return_counts=True)
             found[np.isin(found, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1

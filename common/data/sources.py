@@ -47,9 +47,9 @@ class Source:
         names = dict(zip(index.tolist(), names, strict=True))
         called = self.names
         for key in FILE_NAMES:
-            ours = [key(name) for name in self.names]
-            if len(set(ours)) == len(ours) and all(ours[i] == name for i, name in names.items()):
-                called = ours
+            short = [key(name) for name in self.names]
+            if len(set(short)) == len(short) and all(short[i] == name for i, name in names.items()):
+                called = short
                 break
         return replace(self, names=[names.get(i, name) for i, name in enumerate(called)])
 

@@ -144,9 +144,9 @@ def _unlike_the_others(codes, names):
     """The first column that has hardly a value in common with any other where another has one too, so that it is no
     annotator's; None where there is none. codes: int (N, M) into names, -1 for nothing."""
     met = codes[(codes >= 0).sum(1) > 1]
-    values = [{names[code] for code in np.unique(theirs[theirs >= 0])} for theirs in met.T]
-    columns = Counter(value for theirs in values for value in theirs)
-    shared = [sum(columns[value] > 1 for value in theirs) for theirs in values]
-    if not any(shared) and len(columns) > 2:
+    values = [{names[code] for code in np.unique(column[column >= 0])} for column in met.T]
+    occurring = Counter(value for column in values for value in column)
+    shared = [sum(occurring[value] > 1 for value in column) for column in values]
+    if not any(shared) and len(occurring) > 2:
         return 0
-    return next((k for k, theirs in enumerate(values) if len(theirs) > 2 and 4 * shared[k] < len(theirs)), None)
+    return next((k for k, column in enumerate(values) if len(column) > 2 and 4 * shared[k] < len(column)), None)

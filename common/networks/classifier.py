@@ -8,13 +8,13 @@ from common.system import processes
 class Classifier(nn.Module):
     """`body` takes inputs to features (B, F), `head` takes those to logits (B, C).
 
-    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32. ours: whether all
+    precision: "bfloat16" runs the body under autocast; the head and all that follows stay in float32. seeded: whether all
     random numbers within come from a Dropout of this module.
     """
 
-    def __init__(self, body, head, precision="float32", ours=True):
+    def __init__(self, body, head, precision="float32", seeded=True):
         super().__init__()
-        self.ours = ours
+        self.seeded = seeded
         self.body, self.head, self.precision = processes.with_whole_batch_norm(body), head, precision
         self.to(memory_format=torch.channels_last)
 

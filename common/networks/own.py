@@ -79,7 +79,7 @@ def build(spec, precision="float32"):
         body[flatten + 1] = nn.Linear(width_of(body[:flatten + 1], channels, size), 128)
         return Classifier(body, nn.Linear(128, classes), precision)
     body = body_of(name, spec.get("transform_input", False))
-    return Classifier(body, nn.Linear(width_of(body, channels, size), classes), precision, ours=name == LITE0)
+    return Classifier(body, nn.Linear(width_of(body, channels, size), classes), precision, seeded=name == LITE0)
 
 
 def body_of(name, transform_input=False):

@@ -158,12 +158,12 @@ def finished_in_parts(cells, out):
     """[the finished cells of each part of `out` that has any]. Raises UserError for a method that one cell has twice."""
     found, place = [], {}
     for part in parts(out):
-        theirs = [dataclasses.replace(cell, folder=part / cell.folder.name) for cell in cells]
-        theirs = [cell for cell in theirs if cell.done]
-        for cell in theirs:
+        finished = [dataclasses.replace(cell, folder=part / cell.folder.name) for cell in cells]
+        finished = [cell for cell in finished if cell.done]
+        for cell in finished:
             for method in cell.summary["methods"]:
                 if place.setdefault((cell.folder.name, method), part) != part:
                     raise UserError(f"{cell.folder} and {place[cell.folder.name, method]} both have {method}; "
                                     "the parts of a table have methods of their own")
-        found += [theirs] if theirs else []
+        found += [finished] if finished else []
     return found

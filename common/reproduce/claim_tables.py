@@ -21,7 +21,7 @@ def summary(found, pages=None):
     rows = []
     for judgement in found:
         source = judgement.source
-        numbers = [number for comparison in judgement.comparisons for number in (comparison.ours, comparison.theirs)]
+        numbers = [number for comparison in judgement.comparisons for number in (comparison.value, comparison.rival_value)]
         link = source.page if pages is None else f"[{source.page.removesuffix('.md')}]({pages}{source.page})"
         command = f"reproduce.py {source.command}"
         rows.append([source.claim.text, source.data, judgement.verdict, our_numbers(judgement),
@@ -49,7 +49,8 @@ def our_numbers(judgement):
 def _beside(comparison, claim):
     """One comparison: where, our number, the rival's."""
     where = ": ".join(filter(None, [comparison.cell, comparison.way and f"{comparison.way} on {comparison.rival}"]))
-    numbers = f"{_short(comparison.ours, claim)}, {claim.beside or comparison.rival} {_short(comparison.theirs, claim)}"
+    rival = f"{claim.beside or comparison.rival} {_short(comparison.rival_value, claim)}"
+    numbers = f"{_short(comparison.value, claim)}, {rival}"
     return f"{where} ({numbers})" if where else numbers
 
 
@@ -79,10 +80,10 @@ def _max_mig(found):
             truth = near.get((judgement.source.data, comparison.cell))
             if comparison.ahead:
                 best.add((len(rows), 1))
-            rows.append([", ".join(filter(None, [judgement.source.data, comparison.cell])), _short(comparison.ours, AHEAD),
-                         f"{_short(comparison.theirs, AHEAD)} ({comparison.rival})",
+            rows.append([", ".join(filter(None, [judgement.source.data, comparison.cell])), _short(comparison.value, AHEAD),
+                         f"{_short(comparison.rival_value, AHEAD)} ({comparison.rival})",
                          f"{100 * comparison.gain:+.1f} ± {100 * comparison.error:.1f}",
-                         _short(truth.theirs, AHEAD) if truth else "", str(comparison.ours.seeds)])
+                         _short(truth.rival_value, AHEAD) if truth else "", str(comparison.value.seeds)])
     return Grid("Max-MIG, test accuracy (%)", [
         "", "max-mig", "rival", "difference ± its standard error", "true-label", "seeds"], rows, frozenset(best))
 
@@ -96,9 +97,9 @@ def _pairs(claim, found):
             name = ", ".join(filter(None, [judgement.source.data, comparison.cell, comparison.way]))
             row = rows.setdefault(name, [name, *[""] * len(models), ""])
             column = 1 + models.index(comparison.rival)
-            theirs, ours = (f"{100 * n.mean:.1f}" if claim.percent else f"{n.mean:.2f}"
-                            for n in (comparison.theirs, comparison.ours))
-            row[column], row[-1] = f"{theirs} → {ours}", str(comparison.ours.seeds)
+            rival, value = (f"{100 * n.mean:.1f}" if claim.percent else f"{n.mean:.2f}"
+                            for n in (comparison.rival_value, comparison.value))
+            row[column], row[-1] = f"{rival} → {value}", str(comparison.value.seeds)
             if comparison.ahead:
                 best.add((list(rows).index(name), column))
     return Grid(TITLES[claim], ["", *models, "seeds"], list(rows.values()), frozenset(best))

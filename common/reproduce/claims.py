@@ -18,7 +18,8 @@ def ahead_of_baselines(runs):
         rivals = [compare(cell, values.get("max-mig", {}), values.get(name, {}), name, items=items) for name in BASELINES]
         rivals = [rival for rival in rivals if rival]
         if rivals:
-            found.append(max([rival for rival in rivals if not rival.ahead] or rivals, key=lambda rival: rival.theirs.mean))
+            to_beat = [rival for rival in rivals if not rival.ahead] or rivals
+            found.append(max(to_beat, key=lambda rival: rival.rival_value.mean))
     return found
 
 
@@ -141,7 +142,7 @@ class Judgement:
             return "not run"
         if not self.ahead:
             return "not confirmed"
-        one_seed = any(comparison.ours.seeds == 1 for comparison in self.comparisons)
+        one_seed = any(comparison.value.seeds == 1 for comparison in self.comparisons)
         return "partly" if self.ahead < len(self.comparisons) or self.missing or one_seed else "confirmed"
 
 

@@ -15,8 +15,8 @@ class Comparison:
     cell: str
     way: str
     rival: str
-    ours: Number
-    theirs: Number
+    value: Number
+    rival_value: Number
     gain: float
     error: float
     margin: float
@@ -27,17 +27,17 @@ class Comparison:
         return bool(self.gain >= self.margin) if self.margin else bool(self.gain > self.error)
 
 
-def compare(cell, ours, theirs, rival, way="", items=None, lower=False, margin=0.):
+def compare(cell, values, rival_values, rival, way="", items=None, lower=False, margin=0.):
     """The Comparison of two methods' values {seed: value} over the seeds of both; None without any.
 
     items: the number of test items, of which the values are shares; lower: whether less is better. The standard error is
     that of the mean of the seeds' differences. With one seed it is that of the difference of two shares of the test items,
     infinite where nobody knows how many. Where less is better one seed has none, and counts as 0.
     """
-    seeds = sorted(ours.keys() & theirs.keys())
+    seeds = sorted(values.keys() & rival_values.keys())
     if not seeds:
         return None
-    mine, others = np.array([ours[seed] for seed in seeds]), np.array([theirs[seed] for seed in seeds])
+    mine, others = (np.array([each[seed] for seed in seeds]) for each in (values, rival_values))
     gains = others - mine if lower else mine - others
     if len(seeds) > 1:
         error = gains.std(ddof=1) / np.sqrt(len(seeds))

@@ -27,11 +27,11 @@ def _agree(configs, but):
 def provenance(parts):
     """How a table's runs were measured, in Markdown; "" without any. parts: [(records, the command that makes them)]. Raises
     UserError where the runs of a part differ in more than case, expertise and seed, or the parts in more than methods."""
-    configs = [config for theirs, _ in parts for config in theirs]
+    configs = [config for records, _ in parts for config in records]
     if not configs:
         return ""
-    for theirs, _ in parts:
-        _agree(theirs, OF_A_CELL)
+    for records, _ in parts:
+        _agree(records, OF_A_CELL)
     _agree(configs, {*OF_A_CELL, "methods"})
 
     def of_all(value):

@@ -56,8 +56,8 @@ class Claim:
     """The right to work in a folder: a lock that ends with the last process that has its file open, also when that
     one is killed. To be used with `with`."""
 
-    def __init__(self, path, file, ours):
-        self.path, self.file, self.ours = path, file, ours
+    def __init__(self, path, file, own):
+        self.path, self.file, self.own = path, file, own
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M')}")
@@ -67,7 +67,7 @@ class Claim:
         return self
 
     def __exit__(self, *_):
-        if self.ours:
+        if self.own:
             self.path.unlink(missing_ok=True)  # before the lock ends: nobody else can have taken it yet
         self.file.close()
 
@@ -87,7 +87,7 @@ def claim(folder):
         raise OSError(errno.ELOOP, f"{LOCK} in it is a symbolic link", str(path))
     passed_on = os.environ.get(PASSED_ON, "")
     if passed_on.isdecimal() and _is_open_at(int(passed_on), path):
-        return Claim(path, open(os.dup(int(passed_on)), "r+"), ours=False)
+        return Claim(path, open(os.dup(int(passed_on)), "r+"), own=False)
     while True:
         # O_NOFOLLOW: a link of this name must not have what it points to truncated
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")  # the Claim closes it
@@ -95,7 +95,7 @@ def claim(folder):
             file.close()
             return None
         if _is_open_at(file.fileno(), path):
-            return Claim(path, file, ours=True)
+            return Claim(path, file, own=True)
         file.close()  # the former owner removed it between our opening and our locking
 
 

@@ -36,7 +36,7 @@ class Learner:
         processes.same_state(self.method)
         networks = [part for part in method.modules() if isinstance(part, Classifier)]
         self.shared = [p for network in networks for p in network.body.parameters()]
-        self.repeatable = not method.draws and all(part.ours for part in networks)  # a step is the same work every time
+        self.repeatable = not method.draws and all(part.seeded for part in networks)  # a step is the same work every time
         self.generator = None  # torch's global one, if it is not its own
         if device.type == "cpu" and processes.count() == 1 and self.repeatable:
             self.generator = torch.Generator()

@@ -51,7 +51,7 @@ def test_a_standard_error_is_that_of_the_seeds_differences():
     found = compare("", {0: .80, 1: .90, 2: .7}, {0: .78, 1: .86, 3: 0.}, "aggnet")
     # of the seeds 0 and 1: the differences .02 and .04 have the mean .03 and, with n - 1, the standard error .01
     assert (found.gain, found.error) == (pytest.approx(.03), pytest.approx(.01)) and found.ahead
-    assert found.ours.seeds == 2 and found.ours.mean == pytest.approx(.85)
+    assert found.value.seeds == 2 and found.value.mean == pytest.approx(.85)
     assert not compare("", {0: .80, 1: .90}, {0: .70, 1: .96}, "aggnet").ahead  # by .02 with a standard error of .08
     assert compare("", {0: .1}, {1: .1}, "aggnet") is None
 
