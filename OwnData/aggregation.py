@@ -18,7 +18,7 @@ from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
 from common.output.records import Summary
 from common.output.run_folder import RunFolder
-from common.system.errors import UserError, echo
+from common.system.errors import UserError, did_you_mean, echo
 from common.training.estimates import label_models
 from common.training.finish import write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
@@ -103,7 +103,7 @@ def check_methods(methods):
     unknown = [name for name in methods if name not in METHODS]
     if unknown:
         raise UserError(f"--methods {unknown[0]}: there is no such estimate of answers alone; choose from "
-                        f"{', '.join(METHODS)}")
+                        f"{', '.join(METHODS)}{did_you_mean(unknown[0], METHODS)}")
 
 
 def estimate(dataset, methods):

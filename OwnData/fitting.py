@@ -61,6 +61,8 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
     Raises UserError, one sentence, for anything that is wrong with them.
     """
     from OwnData.main import main
+    if images is None and features is None and texts is None:
+        raise UserError("fit: no items; expected images, features or texts, or aggregate(answers) for the answers alone")
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
         given = as_files(Path(tables), answers=answers, images=images, features=features, texts=texts, items=items,

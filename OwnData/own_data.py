@@ -14,7 +14,7 @@ from common.data.sources import Source, read_source
 from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights
 from common.output.model import Model, states_of, write_predictions
-from common.system.errors import UserError, echo, warnings
+from common.system.errors import UserError, echo, first_few, warnings
 from OwnData.options import PROTOCOL, name_of
 from OwnData.own_inputs import prepare, read_weights
 
@@ -34,6 +34,9 @@ EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 def read_crowd(files, columns, classes, duplicates, where=()):
     """The Answers of read_answers, whose confusion matrices fit into memory."""
+    if not files:
+        raise UserError("--answers: missing; expected the table of who answered what, "
+                        "as --answers OwnData/example/answers.csv")
     answers = read_answers(files, columns, classes, duplicates, where)
     matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
     if matrices > LARGEST:
@@ -63,8 +66,6 @@ def load(options):
     """(Dataset, Protocol) of the flags' files. Fills in options.epochs and batch_size. UserError for what is wrong."""
     if options.path:
         raise UserError(f"--path {options.path}: your own data come by --answers, and --images, --features or --texts")
-    if not options.answers:
-        raise UserError("--answers: missing; expected the table of who answered what")
     answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates, options.where)
     echo(answers.describe())
     source = read_source(options.images, options.features, options.texts, options.items)
@@ -107,8 +108,10 @@ def _locate(source, names, place, given="answers to"):
     if len(unknown):
         more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
         what = "may be several files of" if index[unknown[0]] == SEVERAL else "is not in"
+        unnamed = source.kind == "features" and source.origin.endswith(".npy") and source.names[-1] == str(len(source) - 1)
         raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which {what} --{source.kind} "
-                        f"{source.origin}{more}; expected {given} items that are there")
+                        f"{source.origin}{more}; expected {given} items that are there: {first_few(source.names)}"
+                        + "; name the rows by --items FILE" * unnamed)
     order = np.argsort(index, kind="stable")
     same = np.flatnonzero(np.diff(index[order]) == 0)
     if len(same):
@@ -205,6 +208,8 @@ def say(dataset, options):
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     echo(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
          f"{len(crowd.label) / len(dataset.train):.1f} an item"
+         + (f" (with the gold labels, as annotator {dataset.annotator_names[-1]!r})" if dataset.train.gold is not None
+            else "")
          + (f"; {len(dataset.test)} to test on, {len(dataset.finish.keywords['unanswered'])} without answers to predict"
             if dataset.finish else ""))
     echo("by majority vote: " + ", ".join(f"{count} {name}" for name, count in zip(dataset.class_names, counts,

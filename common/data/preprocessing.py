@@ -117,7 +117,8 @@ def as_trained(source, preprocessing):
     """The Source with its features in the order that the preprocessing has them in. Raises UserError where the items are not
     of its kind, or the features others."""
     if source.kind != preprocessing["kind"]:
-        raise UserError(f"--{source.kind} {source.origin}: the model is for {preprocessing['kind']}")
+        raise UserError(f"--{source.kind} {source.origin}: the model is for {preprocessing['kind']}; "
+                        f"give it --{preprocessing['kind']}")
     if source.kind != "features":
         return source
     width = len(preprocessing["mean"])

@@ -28,7 +28,7 @@ def table(summary):
             break
         headings.remove(next(heading for heading in DISPENSABLE if heading in headings))
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
-    return [*lines[:2], "-" * max(map(len, lines)), *lines[2:]]
+    return [*filter(None, lines[:2]), "-" * max(map(len, lines)), *lines[2:]]
 
 
 HEADINGS = (("", "method"), ("held-out", "log-lik."), ("last", "epoch"), ("last", "AUC"), ("selected", "epoch"),

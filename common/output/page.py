@@ -34,17 +34,18 @@ def write(file, folder, summary, dataset, train, outvoted):
                         list(itertools.islice(csv.DictReader(upcoming), NEXT)),
                         curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
                         train.crowd, outvoted.tolist(), confusion["estimated"],
-                        thumbnails(train.inputs, dataset.texts, train.names)))
+                        thumbnails(train.inputs, dataset.texts, train.names), (folder / "model.pt").exists()))
 
 
-def page(title, summary, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show):
+def page(title, summary, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show,
+         has_model=False):
     """The page, as text.
 
     summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`
     (CrowdLabels) in their order; outvoted: N bools; annotators: those of annotators.csv, a list; upcoming: the first of
-    next.csv, a list; curves: the bytes of
-    curves.png, or None; classes, names: the classes' and the annotators' names; confusion: array (M, C, C), rows the true
-    class; show(items) gives for a list of items' numbers a list of {"picture": data URI} or {"text": text}, or of {}.
+    next.csv, a list; curves: the bytes of curves.png, or None; classes, names: the classes'
+    and the annotators' names; confusion: array (M, C, C), rows the true class; show(items) gives for a list of items'
+    numbers a list of {"picture": data URI} or {"text": text}, or of {}; has_model: whether the run leaves model.pt.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
@@ -66,15 +67,15 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
         title=title, summary=summary, methods=ranked(summary["methods"]), scored=_scored(summary), items=items,
         ranked=any("held_out_log_likelihood" in method for method in summary["methods"].values()), classes=classes,
         annotators=rows, columns=_columns(rows), next=upcoming,
-        agreements=_agreements(summary), todo=what_to_do(summary), test=_test_scores(summary, classes),
+        agreements=_agreements(summary), todo=what_to_do(summary, has_model), test=_test_scores(summary, classes),
         label_shares=list(zip(classes, summary.get("label_shares", ()), strict=False))[:SHARES],
         hidden=len(annotators) - len(rows), matrices=matrices,
         curves=_data_uri(curves, "png") if curves else None,
         known=[key for key in ("items", "labels", "annotators") if key in summary])
 
 
-def what_to_do(summary):
-    """Sentences: what a person should do next, by what the summary says of the crowd."""
+def what_to_do(summary, has_model):
+    """Sentences: what a person should do next, by what the summary says of the crowd. has_model: the run leaves model.pt."""
     flags = summary.get("flags", {})
     serious = {flag: count for flag, count in flags.items() if flag not in ("no labels", "too few labels to tell")}
     lines = []
@@ -93,8 +94,9 @@ def what_to_do(summary):
     if summary.get("label_accuracy") is None:
         lines.append("The accuracy of the labels is not known. Check some fifty random items by hand and give them as "
                      "--truth.")
-    if summary.get("classifier"):
-        lines.append("Label new items with the classifier: python3 OwnData/predict.py RUN.")
+    if has_model:
+        lines.append("Label new items with the classifier: python3 OwnData/predict.py RUN, with --images, --features or "
+                     "--texts. RUN is the folder of this page.")
     return lines
 
 

@@ -3,6 +3,7 @@
 To be imported before what takes long to import: from then on Control-C is one sentence too.
 """
 import contextlib
+import difflib
 import os
 import re
 import sys
@@ -78,6 +79,12 @@ def echo(*lines):
 def printable(text):
     """The text with its control characters escaped, those that turn it around too, and what is no character."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(word, known):
+    """The end of a message about an unknown word: `; did you mean --answers?`, or nothing where no known one is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def first_few(names):

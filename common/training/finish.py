@@ -60,7 +60,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         write_page(folder, summary, dataset, items, posterior)
     summary["seconds"] = round(state["seconds"] + time.perf_counter() - started, 3)
     folder.write_json("summary.json", summary)
-    echo("", *console.table(summary), "", *[f"its row of the table, over five seeds: {command}"] * bool(command))
+    echo("", *console.table(summary), "", *[f"the same with five seeds, for mean and deviation: {command}"] * bool(command))
     say_crowd(summary, folder)
     return 0 if succeeded else 1
 

@@ -1,13 +1,12 @@
 """The command line's flags as a dataclass. Parsed in main(), never at import."""
 import argparse
-import difflib
 import re
 import shlex
 import textwrap
 from dataclasses import dataclass, field, fields
 
 from common.names import DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STARTS, STUDENTS, TEACHERS
-from common.system.errors import UserError, warnings
+from common.system.errors import UserError, did_you_mean, warnings
 
 # what no command for a whole row of a table names
 OF_ONE_RUN = ("case", "expertise", "methods", "seed", "out", "device", "crowd", "fresh", "check", "download", "verbose")
@@ -177,9 +176,16 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        unknown = re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message, re.DOTALL)
-        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else ()
-        raise UserError(message.removeprefix("argument ") + (f"; did you mean {near[0]}?" if near else ""))
+        known, hint = self._option_string_actions, ""
+        unknown = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
+        too_few = re.fullmatch(r"argument (--[\w-]+): expected \d+ arguments", message)
+        if unknown and unknown[1].startswith("--"):
+            hint = did_you_mean(re.match(r"[\w-]+", unknown[1])[0], known)
+        elif unknown and "--answers" in known and not unknown[1].startswith("-"):
+            hint = f"; did you mean --answers {unknown[1]}?"
+        elif too_few:
+            hint = f", {' '.join(known[too_few[1]].metavar)}"
+        raise UserError(message.removeprefix("argument ") + hint)
 
 
 def _is_brief(f, kind):
@@ -219,7 +225,8 @@ def _methods(words, table):
             names = [name for name in names if name != word] + list(methods)
     for name in names:
         if name not in METHODS:
-            raise UserError(f"--methods {name}: there is no such method; choose from all, field, {', '.join(METHODS)}")
+            raise UserError(f"--methods {name}: there is no such method; choose from all, field, {', '.join(METHODS)}"
+                            + did_you_mean(name, METHODS))
     if not names:
         raise UserError(f"--methods: none was named; choose from all, field, {', '.join(METHODS)}")
     names += [TEACHERS.get(name) for name in names]

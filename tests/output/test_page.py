@@ -52,6 +52,12 @@ def test_what_stands_in_it():
     assert not re.search(r"(src|href)=", html)
 
 
+def test_only_a_run_with_a_model_is_sent_to_predict_py():
+    without, with_model = (page.what_to_do({"classifier": "aggnet"}, has_model) for has_model in (False, True))
+    assert not any("predict.py" in line for line in without)
+    assert with_model == [*without, with_model[-1]] and "OwnData/predict.py RUN, with --images" in with_model[-1]
+
+
 def test_classes_called_like_what_a_card_shows():
     html = make(shares={"text": ".9", "picture": ".1"})
     assert "<blockquote>" not in html and "<img" not in html and "&lt;3&gt;.png" in html

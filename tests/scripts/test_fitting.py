@@ -52,6 +52,8 @@ def test_what_is_wrong_is_said():
         load("nowhere")
     with pytest.raises(UserError, match="answers: a dict; expected"):
         fit({"task": []}, features="f.csv")
+    with pytest.raises(UserError, match="fit: no items; expected images, features or texts, or aggregate"):
+        fit("answers.csv")
 
 
 def test_the_page_s_examples_run(tables, tmp_path, monkeypatch):

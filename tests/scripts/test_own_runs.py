@@ -409,7 +409,8 @@ def test_check_stops_before_the_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change, message", [
-    (("answers.csv", "item 7,", "item 700,"), r"answers.csv, line \d+: item 'item 700', which is not in --features"),
+    (("answers.csv", "item 7,", "item 700,"), r"answers.csv, line \d+: item 'item 700', which is not in --features"
+     r".*; expected answers to items that are there: item 0, item 1, "),
     (("truth.csv", "item 7,", "item 700,"), r"truth.csv, line 9: item 'item 700', which is not in --features"),
     (("truth.csv", "item 2,maybe", "item 2,mayby"), "truth.csv, line 4: 'mayby', which no answer has, near 'maybe'"),
     (["--classes", "no", "yes"], "label 'maybe'; expected one of --classes, no, yes"),
@@ -420,6 +421,9 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--label-source", "true-label"], "--label-source true-label: there is no such estimate; choose from majority-vote"),
+    (["--columns", "task", "worker"], "--columns: expected 3 arguments, TASK WORKER LABEL"),
+    (["more.csv"], "unrecognized arguments: more.csv; did you mean --answers more.csv?"),
+    (["--methods", "max-mgi"], "--methods max-mgi: there is no such method; choose from .*; did you mean max-mig?"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),
 ])
 def test_bad_input(tmp_path, change, message):
@@ -435,6 +439,19 @@ def test_bad_input(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         MAIN.main(flags)
     assert not (tmp_path / "runs").exists()
+
+
+def test_no_answers():
+    for flags in ([], ["--check"], ["--images", str(EXAMPLE / "images")]):
+        with pytest.raises(UserError, match="--answers: missing; expected the table of who answered what, as --answers"):
+            MAIN.main(flags)
+
+
+def test_rows_of_an_array_without_names(tmp_path):
+    flags = crowd(tmp_path)
+    np.save(tmp_path / "f.npy", np.zeros((80, 3)))
+    with pytest.raises(UserError, match="items that are there: 0, 1, 2, 3, 4 ...; name the rows by --items FILE"):
+        MAIN.main([*flags[:2], "--features", "f.npy", "--check"])
 
 
 def test_an_item_without_answers_and_without_an_image(tmp_path):
@@ -484,7 +501,7 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
     assert PREDICT.main(["run", "--images", "new", "--device", "cpu"]) == 0
     assert "1 images cannot be decoded and are skipped: broken.png" in capsys.readouterr().out
     assert [row["item"] for row in rows("predictions.csv")] == names
-    with pytest.raises(UserError, match="--features .*: the model is for images"):
+    with pytest.raises(UserError, match="--features .*: the model is for images; give it --images"):
         (tmp_path / "f.csv").write_text("task,a\nx,1\n")
         PREDICT.main(["run", "--features", "f.csv"])
     with pytest.raises(UserError, match="nowhere: no such file; a finished run of OwnData/main.py leaves it"):
