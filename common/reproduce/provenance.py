@@ -49,7 +49,6 @@ def without_places(flags, script):
     may be elsewhere the next time."""
     places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["argument"].get("metavar") in PLACES}
 
-
     def last_name(value):
         return [Path(each).name for each in value] if isinstance(value, list) else Path(value).name
     return {name: last_name(value) if value and name in places else value for name, value in flags.items()}
