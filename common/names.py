@@ -17,6 +17,7 @@ FORECASTER = "-forecaster"  # behind a method's name: the name of its forecaster
 STUDENTS = ("elr", "dividemix")  # KD-Crowd's robust learners
 
 STARTS = ("votes", "dawid-skene", "label-model")  # the posterior from which the annotators' models start
+AUTO = "auto"  # --start: the one of them that predicts held-out labels best
 
 AGGREGATORS = ("glad", "mace", "ebcc")  # further label models for answers alone
 LABEL_MODEL = "label-model"  # the label estimate of common/crowd/bayes.py

@@ -22,6 +22,10 @@ class EM(Method):
     Starts from q = Q, the setting's posterior. Items without labels train nobody.
     """
 
+    @classmethod
+    def has_start(cls, protocol):
+        return True
+
     def __init__(self, setting):
         super().__init__(setting)
         self.crowd = setting.crowd

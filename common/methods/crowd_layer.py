@@ -10,6 +10,10 @@ class CrowdLayer(Method):
     are averaged. The matrices start at the identity, or at the aggregator's initial weights."""
     name = "crowd-layer"
 
+    @classmethod
+    def has_start(cls, protocol):
+        return protocol.crowd_layer_start == "aggregator"
+
     def __init__(self, setting):
         super().__init__(setting)
         crowd = setting.crowd

@@ -12,6 +12,10 @@ class MaxMIG(Method):
     name = "max-mig"
     forecasts = True
 
+    @classmethod
+    def has_start(cls, protocol):
+        return True
+
     def __init__(self, setting):
         super().__init__(setting)
         self.aggregator = Aggregator(setting.initial_weights())

@@ -80,6 +80,11 @@ class Method(nn.Module):
     forecasts = False  # whether it has a forecaster
     draws = False  # whether its loss draws random numbers of its own, beside the network's dropout: not recorded, on a GPU
 
+    @classmethod
+    def has_start(cls, protocol):
+        """Whether the Setting's `start` makes a difference to the method in a Protocol."""
+        return False
+
     def __init__(self, setting):
         super().__init__()
         self.classifier = setting.network()

@@ -80,6 +80,8 @@ def summarise_methods(options, plan, stages, succeeded, estimates, state, truth)
                     "seconds": None}
         spent = sum(learner.seconds for learners in stages for learner in learners if learner.name == name)
         methods[name] |= {"seconds": round(spent, 3)}
+        if name in state["starts"]:
+            methods[name]["starts"] = state["starts"][name]
         if name in succeeded:
             methods[name] |= succeeded[name][0].method.report()
         if name in estimates.scores:

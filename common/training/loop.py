@@ -1,86 +1,24 @@
-"""The training loop: all methods of a stage see the same batches; evaluation and checkpoints."""
+"""The training loop: stages, epochs, evaluation and checkpoints."""
 import time
 
 import torch
-from tqdm import tqdm
 
 from common.evaluation import metrics
-from common.methods.method import Batch
 from common.names import FORECASTER, STAGES, TEACHERS
 from common.output import csv_files
 from common.output.console import say_epoch, say_start, say_time
 from common.system.device import peak_memory_mb
 from common.system.errors import echo
+from common.training.epoch import end_epoch, train_folds
 from common.training.finish import finish
-from common.training.learner import fail, fold_models, generator, random_seed
+from common.training.learner import fold_models
 from common.training.predictions import mean, predict_all, predict_models
 from common.training.selection import SCORES, has_ended, keep_best, make_plan, restore_best
 from common.training.stages import build_stage
+from common.training.starts import are_starts, choose_starts
 
 SLOW_EPOCH = 20.  # seconds: of a shorter first epoch much is done only once, so the second is timed
 CHECKPOINT_SECONDS = 60.  # at the end of an epoch a checkpoint is written if the last one is as old as this
-
-
-def train_epoch(learners, train, fold, epoch, options, stage=0):
-    """Train the learners of a fold on the same batches of its items; the last, short batch is left out. Returns the mean
-    losses, a list.
-
-    A learner whose loss was not finite is marked as failed, and so are those of its name in the other folds.
-    """
-    size, steps = options.batch_size, len(fold.train) // options.batch_size
-    device = train.truth.device
-    place = [epoch, stage] if stage else [epoch]
-    order = fold.train[torch.randperm(len(fold.train), generator=generator(options.seed, "batches", *place)).to(device)]
-    maps = None
-    if options.augment != "none":
-        view = place if options.augment == "fresh" else [0]
-        maps = train.inputs.draw(generator(options.seed, "augmentation", *view))
-    losses = torch.zeros(len(learners), steps, device=device)
-    seeds = {learner.name: random_seed(options.seed, "dropout", learner.name, *place) for learner in learners}
-    for learner in learners:
-        learner.method.train()
-    executor = learners[0].executor
-    executor.begin_epoch(learners, steps)
-    crowds = train.crowd.select(order).batches(size)
-    title = f"stage {stage}, epoch {epoch}/{options.epochs}" if stage else f"epoch {epoch}/{options.epochs}"
-    if len(fold.train) < len(train):
-        title += f", fold {fold.number + 1}"
-    parts = order[:steps * size].split(size)
-    fetched = zip(parts, train.inputs.batches(parts, maps), crowds, strict=True)
-    for step, (items, inputs, crowd) in enumerate(tqdm(fetched, title, steps, leave=False, disable=None)):
-        batch = Batch(items, inputs, crowd, lambda items=items: train.inputs.view(items))
-        found = executor.step(learners, batch, {learner: (seeds[learner.name] + step) % 2**63 for learner in learners})
-        for row, loss in zip(losses, found, strict=True):
-            row[step] = loss
-    for learner, row in zip(learners, losses.cpu(), strict=True):
-        broken = torch.nonzero(~row.isfinite())
-        where = f"stage {stage}, epoch {epoch}" if stage else f"epoch {epoch}"
-        if len(broken):
-            learner.failure = f"loss not finite in {where}, batch {broken[0].item() + 1}"
-        elif not learner.is_finite():  # a gradient was not: of the last batch, or the loss would have told
-            learner.failure = f"weights not finite after {where}"
-        if learner.failure:
-            tqdm.write(f"{learner.name} stopped: {learner.failure}")
-    return [row.mean().item() for row in losses]
-
-
-def train_folds(learners, train, plan, epoch, options, stage):
-    """One epoch of all learners, fold by fold. Returns {name: mean loss}."""
-    losses = {}
-    for fold in plan.folds:
-        mine = [learner for learner in learners if learner.fold == fold.number and not learner.failure]
-        found = train_epoch(mine, train, fold, epoch, options, stage) if mine else []
-        for learner, loss in zip(mine, found, strict=True):
-            losses.setdefault(learner.name, []).append(loss)
-            if learner.failure:
-                fail(learners, learner.name, learner.failure)
-    return {name: sum(values) / len(values) for name, values in losses.items()}
-
-
-@torch.no_grad()
-def end_epoch(learners, train):
-    for learner in learners:
-        learner.method.end_epoch(lambda function=None, learner=learner: predict_all([learner], train.inputs, function)[0])
 
 
 @torch.no_grad()
@@ -143,13 +81,18 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     plan = make_plan(dataset.train, options)
     say_start(dataset, options, device, precision, folder, state, executor)
     checkpoints = Checkpoints(folder, dataset, device, state)
+    if not state["epoch"]:
+        state["starts"] = choose_starts(dataset, protocol, options, plan, device, precision, executor)
+    elif not are_starts(state.setdefault("starts", {}), protocol, options, len(plan.folds)):
+        raise folder.damaged()
     staged = any(name in TEACHERS for name in options.methods)
     truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
     if staged and not truth_known:
         echo("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages, last_stage, said = [], STAGES - 1 if staged else 0, False
     for stage in range(last_stage + 1):
-        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor)
+        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor,
+                               state["starts"])
         stages.append(learners)
         if state["epoch"] and stage <= state["stage"]:
             restore(learners, state["learners"], folder)
@@ -192,7 +135,7 @@ class Checkpoints:
     def end_epoch(self, stage, epoch, rows, memorized, stages, last):
         """Returns the state after the epoch, and writes it if it is time or the `last` epoch of its stage."""
         # of what is trained the weights alone are kept: the optimisers' states are two thirds of the file
-        self.state = {"stage": stage, "epoch": epoch, "rows": self.state["rows"] + rows,
+        self.state = {**self.state, "stage": stage, "epoch": epoch, "rows": self.state["rows"] + rows,
                       "memorization": self.state["memorization"] + memorized,
                       "seconds": self.earlier + time.perf_counter() - self.started,
                       "peak_memory_mb": max(self.state["peak_memory_mb"], peak_memory_mb(self.device)),

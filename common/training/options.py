@@ -5,7 +5,7 @@ import shlex
 import textwrap
 from dataclasses import dataclass, field, fields
 
-from common.names import DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STARTS, STUDENTS, TEACHERS
+from common.names import AUTO, DIVERGENCES, FIELD_METHODS, FORECASTER, METHODS, STARTS, STUDENTS, TEACHERS
 from common.system.errors import UserError, did_you_mean, warnings
 
 # what no command for a whole row of a table names
@@ -92,7 +92,7 @@ class Options:
     divergence: str = flag("kl", "f-divergence of the MIG loss: kl, reverse-kl, pearson, jensen-shannon, hellinger, "
                            "total-variation", "training", choices=DIVERGENCES, metavar="NAME")
     start: str = flag("votes", "posterior from which annotators' models start: votes (the papers'), dawid-skene, "
-                      "label-model", "training", choices=STARTS, metavar="NAME")
+                      "label-model, auto", "training", choices=(*STARTS, AUTO), metavar="NAME")
 
     select: str = flag("none", "epoch whose weights are kept: the last, or the one that predicts held-out labels best",
                        "choosing without the truth", choices=("none", "crowd"))

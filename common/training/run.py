@@ -3,7 +3,7 @@ import contextlib
 
 import torch
 
-from common.names import UPPER_BOUND
+from common.names import AUTO, UPPER_BOUND
 from common.networks.classifier import multiplications
 from common.output import console
 from common.output.run_folder import Follower, RunFolder
@@ -47,6 +47,8 @@ def check(dataset, protocol, options):
         echo("true-label is left out: no training item's true label is known")
     if options.stage_end == "selected" and options.select == "none":
         raise UserError("--stage-end selected: goes with a --select; expected last")
+    if options.start == AUTO and options.select != "crowd":
+        raise UserError("--start auto: goes with --select crowd, by which it chooses")
     check_label_source(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)

@@ -47,6 +47,12 @@ class Plan:
                     for name, h in self.predict_held_out(learners, train).items()}
         return {}
 
+    def score_folds(self, learners, train):
+        """{name: [the sum of the log-likelihoods of each fold's held-out labels]}, of select crowd."""
+        images = [fold.prediction_items[::train.copies].cpu() // train.copies for fold in self.folds]
+        scores = {name: score(self.model, to_array(h)).items for name, h in self.predict_held_out(learners, train).items()}
+        return {name: [float(items[part].sum()) for part in images] for name, items in scores.items()}
+
     def predict_held_out(self, learners, train):
         """{name: float32 (images, C)}: the predictions for the training images, each by the fold that was not
         trained on it; the mean over an image's copies."""

@@ -1,0 +1,120 @@
+"""The start of each method and fold, chosen without the truth."""
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import digits
+from common.data.dataset import synthesized
+from common.system.errors import UserError
+from common.training import loop, starts
+from common.training.epoch import end_epoch, train_folds
+from common.training.executor import SERIAL
+from common.training.selection import make_plan
+from common.training.stages import build_stage
+from conftest import load_script
+
+digits_main = load_script("Digits")
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
+
+def run(folder, *arguments):
+    status = digits_main.main([*map(str, ("--case", 2, "--select", "crowd", "--folds", 2, "--train-size", 300, "--test-size",
+                                          100, "--device", "cpu", *arguments)), "--out", str(folder)])
+    return status, json.loads((folder / "summary.json").read_text())
+
+
+def test_the_choice_is_the_best_of_three_trainings():
+    """For each fold the start with the highest log-likelihood of its held-out labels, after a third of the epochs."""
+    options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
+        "--case", "2", "--select", "crowd", "--folds", "2", "--epochs", "7", "--start", "auto", "--methods", "aggnet",
+        "crowd-layer", "kd-crowd-max-mig"])
+    train, test = digits.load()
+    dataset = synthesized(train.select(torch.arange(240)), test.select(torch.arange(50)), list("0123456789"),
+                          digits.EXPERTS[1], options)
+    plan = make_plan(dataset.train, options)
+    chosen = starts.choose_starts(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    scores = {}
+    for start in starts.STARTS:
+        trial = replace(options, start=start)
+        learners = build_stage(0, [], dataset, digits_main.PROTOCOL, trial, CPU, "float32", plan.folds)
+        for epoch in (1, 2):
+            train_folds(learners, dataset.train, plan, epoch, trial, 0)
+            end_epoch(learners, dataset.train)
+        for name, of_folds in plan.score_folds(learners, dataset.train).items():
+            scores.setdefault(name, []).append(of_folds)
+    for name in ("aggnet", "max-mig"):
+        expected = [max(zip(of_fold, starts.STARTS, strict=True))[1] for of_fold in zip(*scores[name], strict=True)]
+        assert chosen[name] == expected
+    assert set(chosen) == {"aggnet", "max-mig"} | ({"crowd-layer"} if digits_main.PROTOCOL.crowd_layer_start != "identity"
+                                                  else set())
+    learners = build_stage(0, [], dataset, digits_main.PROTOCOL, options, CPU, "float32", plan.folds, starts=chosen)
+    for learner in learners:
+        if learner.name == "aggnet":
+            alone = build_stage(0, [], dataset, digits_main.PROTOCOL, replace(options, start=chosen["aggnet"][learner.fold]),
+                                CPU, "float32", plan.folds)
+            same = next(other for other in alone if (other.name, other.fold) == ("aggnet", learner.fold))
+            assert torch.equal(learner.method.posterior, same.method.posterior)
+
+
+def test_fold_scores_are_sums_over_the_held_out_labels():
+    options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
+        "--case", "1", "--select", "crowd", "--folds", "3", "--methods", "max-mig"])
+    train, test = digits.load()
+    dataset = synthesized(train.select(torch.arange(90)), test.select(torch.arange(20)), list("0123456789"),
+                          digits.EXPERTS[1], options)
+    plan = make_plan(dataset.train, options)
+    learners = build_stage(0, [], dataset, digits_main.PROTOCOL, options, CPU, "float32", plan.folds)
+    sums = plan.score_folds(learners, dataset.train)["max-mig"]
+    assert len(sums) == 3
+    labels = len(dataset.train.crowd.label)
+    assert sum(sums) / labels == pytest.approx(plan.score(learners, dataset.train, None)["max-mig"], rel=1e-12)
+
+
+def test_a_run_chooses_resumes_and_says_so(tmp_path, capsys, monkeypatch):
+    flags = "--start", "auto", "--methods", "max-mig", "majority-vote", "--epochs", 3
+    status, summary = run(tmp_path / "whole", *flags)
+    found = summary["methods"]["max-mig"]["starts"]
+    assert status == 0 and len(found) == 2 and set(found) <= set(starts.STARTS)
+    assert "starts" not in summary["methods"]["majority-vote"]
+    assert "--start auto: max-mig starts from " in capsys.readouterr().out
+    stop_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", *flags)
+    monkeypatch.undo()
+    monkeypatch.setattr("common.training.loop.choose_starts", lambda *_: pytest.fail("it chooses again"))
+    _, resumed = run(tmp_path / "stopped", *flags)
+    assert resumed["methods"]["max-mig"]["last"] == summary["methods"]["max-mig"]["last"]
+    assert resumed["methods"]["max-mig"]["starts"] == found
+
+
+def stop_after(monkeypatch, epoch):
+    """Control-C at the beginning of the next epoch of the run itself."""
+    train_folds_ = loop.train_folds
+
+    def stopping(learners, items, plan, number, options, stage):
+        if number > epoch:
+            raise KeyboardInterrupt
+        return train_folds_(learners, items, plan, number, options, stage)
+    monkeypatch.setattr(loop, "train_folds", stopping)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"max-mig": "votes"}, {"max-mig": ["votes"]},
+                                   {"max-mig": ["votes", "auto"]}, {"max-mig": [["votes"], "votes"]}])
+def test_what_is_no_choice(value):
+    options = digits_main.SynthesizedOptions(start="auto", methods=["majority-vote", "max-mig"])
+    assert not starts.are_starts(value, digits_main.PROTOCOL, options, 2)
+    good = {"max-mig": ["votes", "label-model"]}
+    assert starts.are_starts(good, digits_main.PROTOCOL, options, 2)
+    options.start = "votes"
+    assert starts.are_starts({}, digits_main.PROTOCOL, options, 2)
+    assert not starts.are_starts(good, digits_main.PROTOCOL, options, 2)
+
+
+def test_auto_needs_held_out_labels(tmp_path):
+    with pytest.raises(UserError, match="--start auto: goes with --select crowd"):
+        digits_main.main(["--start", "auto", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
