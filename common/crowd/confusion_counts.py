@@ -1,5 +1,5 @@
 """Confusion counts of annotators and their priors: the M-step of the label model (see bayes.py for the mathematics)."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -67,9 +67,12 @@ class ConfusionCounts:
         """The Annotators counted from a posterior (N, C); alpha, r and lambda go on from those `known`, unless not
         `update`."""
         counts = self.counting @ posterior
-        total = self.by_annotator @ counts
-        if not update:
-            return Annotators(counts, total, known.alpha, known.tied, known.honest, known.spammers)
+        counted = replace(known, counts=counts, total=self.by_annotator @ counts)
+        return self._update(counted) if update else counted
+
+    def _update(self, known):
+        """The Annotators after one step for alpha, r and lambda."""
+        counts, total = known.counts, known.total
         tied = self._update_tied(counts, total, known)
         alpha = self._update_alpha(counts, total, known, tied)
         honest, spammers = self._update_honest(counts, total, alpha, known.spammers)
@@ -81,7 +84,8 @@ class ConfusionCounts:
         weight = (known.honest * (self.number > 0))[self.row_annotator]
         own = np.arange(len(counts)), self.row_label
         right = weight @ digamma_above(counts[own], on)
-        wrong = weight @ (digamma_above(counts, beside).sum(1) - digamma_above(counts[own], beside))
+        all_beside = digamma_above(counts, beside)
+        wrong = weight @ (all_beside.sum(1) - all_beside[own])
         both = (known.honest * (self.number > 0)) @ digamma_above(total, on + (self.classes - 1) * beside).sum(1)
         if both <= 0:
             return known.tied
@@ -94,7 +98,8 @@ class ConfusionCounts:
         tied_rows = np.full(alpha.shape, beside) + (on - beside) * np.eye(self.classes)
         pseudo = PSEUDO_LABELS * tied_rows / tied_rows.sum(1, keepdims=True)
         weight = known.honest * (self.number > 0)
-        gained = self.by_label @ (weight[self.row_annotator, None] * digamma_above(counts, alpha.T[self.row_label]))
+        above = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
+        gained = self.by_label @ (weight[self.row_annotator, None] * above)
         gained = gained.T + PSEUDO_ANNOTATORS * digamma_above(pseudo, alpha)
         sums = alpha.sum(1)
         spent = weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
@@ -102,8 +107,8 @@ class ConfusionCounts:
 
     def _update_honest(self, counts, total, alpha, spammers):
         """(r (M,), lambda): by the log-likelihoods of each annotator's counts."""
-        prior = alpha.T[self.row_label]
-        honest = self.by_annotator @ (gammaln(counts + prior) - gammaln(prior)).sum(1)
+        above = gammaln(counts + alpha.T[self.row_label]) - gammaln(alpha).T[self.row_label]
+        honest = self.by_annotator @ above.sum(1)
         honest += (gammaln(alpha.sum(1)) - gammaln(total + alpha.sum(1))).sum(1)
         own, each = counts.sum(1), 1 / self.classes
         ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(total.sum(1) + 1)
@@ -113,7 +118,7 @@ class ConfusionCounts:
 
     def settle(self, posterior):
         """The Annotators of a posterior (N, C) that stays as it is."""
-        known = self.start()
+        known = self.count(posterior, self.start(), update=False)
         for _ in range(PRIOR_ROUNDS):
-            known = self.count(posterior, known)
+            known = self._update(known)
         return known
