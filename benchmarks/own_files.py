@@ -6,8 +6,8 @@
 
 cifar10h: three people's answers to each of 2,000 images (or of ITEMS), and the truth of 1,000 more to test on. CIFAR10 holds
 cifar-10-batches-py/. K: of the K people with the most errors alone.
-dogs: 200 named workers for Dogs vs. Cats, three answers an image; DIR holds cat.0.jpg, dog.0.jpg, ... and is given to
---images. A worker has an accuracy of 55 to 95 % on each class; ten guess, and three always say dog.
+dogs: 200 named workers for Dogs vs. Cats, three answers to every second image, the others to test on; DIR holds cat.0.jpg,
+dog.0.jpg, ... and is given to --images. A worker has an accuracy of 55 to 95 % on each class; ten guess, and three always say dog.
 """
 import csv
 import sys
@@ -58,7 +58,7 @@ def dogs(images, out):
     people = random.random((len(truth), len(accuracy))).argsort(1)[:, :EACH]
     right = random.random(people.shape) < accuracy[people, truth[:, None]]
     label = np.where(right, truth[:, None], 1 - truth[:, None])
-    write_tables(Path(out), [(names[i], f"worker-{m:03d}@example.org", classes[c]) for i in range(len(names))
+    write_tables(Path(out), [(names[i], f"worker-{m:03d}@example.org", classes[c]) for i in range(0, len(names), 2)
                              for m, c in zip(people[i], label[i], strict=True)], zip(names, classes[truth], strict=True))
 
 

@@ -75,6 +75,8 @@ def load_model(file):
     model = Model(**saved)
     try:
         check_model(model)
+    except UserError:  # what the network needs is not installed
+        raise
     except Exception:  # a file of another structure can raise anything
         raise UserError(f"{file}: not a whole model; expected model.pt of a run") from None
     return model

@@ -1,6 +1,7 @@
 """model.pt: what is written is read; what is broken, hostile or of an earlier version is refused in one sentence."""
 import json
 import resource
+import sys
 import time
 
 import pytest
@@ -135,3 +136,12 @@ def test_a_backbone_of_other_weights_is_in_the_file(tmp_path):
     fitted["weights"].pop("conv1.weight")
     with pytest.raises(UserError, match="not a whole model"):
         load_model(save(a_model(**parts), tmp_path / "model.pt"))
+
+
+def test_a_network_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    """A model of timm's network, where timm is not installed, is whole: the message says what to install."""
+    monkeypatch.setitem(sys.modules, "timm", None)
+    backbone = {"name": "timm/resnet10t", "weights": {}, "mean": torch.zeros(3), "deviation": torch.ones(3)}
+    file = save(a_model(preprocessing=images(backbone=backbone)), tmp_path / "model.pt")
+    with pytest.raises(UserError, match="timm is not installed; expected pip install timm"):
+        load_model(file)
