@@ -7,7 +7,8 @@
 cifar10h: three people's answers to each of 2,000 images (or of ITEMS), and the truth of 1,000 more to test on. CIFAR10 holds
 cifar-10-batches-py/. K: of the K people with the most errors alone.
 dogs: 200 named workers for Dogs vs. Cats, three answers to every second image, the others to test on; DIR holds cat.0.jpg,
-dog.0.jpg, ... and is given to --images. A worker has an accuracy of 55 to 95 % on each class; ten guess, and three always say dog.
+dog.0.jpg, ... and is given to --images. A worker has an accuracy of 55 to 95 % on each class; ten guess, three always say
+dog.
 """
 import csv
 import sys
