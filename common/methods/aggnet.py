@@ -19,7 +19,7 @@ def posterior(crowd, confusion, prior):
 class EM(Method):
     """h is trained on `posterior`, q of all training items, (N, C), which a subclass revises after each M-step.
 
-    Starts from q = Q, the setting's posterior. Items without labels train nobody.
+    Starts from q = Q, the setting's posterior. Items without labels are not trained on.
     """
 
     @classmethod

@@ -6,7 +6,7 @@ from common.methods.method import Method, one_hot, soft_cross_entropy
 
 class LabelModel(Method):
     """Cross-entropy on `posterior`, float32 (N, C), which a subclass makes of the crowd's labels; items without labels
-    train nobody."""
+    are not trained on."""
 
     def __init__(self, setting):
         super().__init__(setting)

@@ -110,7 +110,7 @@ class RunFolder:
         if self.fresh:
             return "what the folder held is as it was"
         if not (self.path / CHECKPOINT).exists():
-            return "no epoch was finished, the same command begins anew"
+            return "no epoch was finished, the same command starts over"
         without = " without --fresh" if self.asked_fresh else ""
         return f"the same command{without} goes on from the last checkpoint, which is a minute old, or an epoch"
 
@@ -140,7 +140,7 @@ class RunFolder:
 
     def damaged(self):
         """The UserError for a checkpoint that is none, or not of this run."""
-        return UserError(f"{self.path / CHECKPOINT}: damaged, or not a checkpoint of this program; --fresh begins anew")
+        return UserError(f"{self.path / CHECKPOINT}: damaged, or not a checkpoint of this program; --fresh starts over")
 
     def save(self, state, files):
         """Replaces the checkpoint, and writes files beside it, {name: function of an open text file}. The first time

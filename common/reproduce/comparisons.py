@@ -32,7 +32,7 @@ def compare(cell, values, rival_values, rival, way="", items=None, lower=False, 
 
     items: the number of test items, of which the values are shares; lower: whether less is better. The standard error is
     that of the mean of the seeds' differences. With one seed it is that of the difference of two shares of the test items,
-    infinite where nobody knows how many. Where less is better one seed has none, and counts as 0.
+    infinite without that number. Where less is better one seed has none, and counts as 0.
     """
     seeds = sorted(values.keys() & rival_values.keys())
     if not seeds:

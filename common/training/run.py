@@ -75,7 +75,7 @@ def run_on(dataset, protocol, options, device, precision):
         if summary:
             if state:
                 folder.restore(files_of(state, dataset), clean=False)
-            echo("this run is done; --fresh does it anew", "", *console.table(summary), "", f"files are in {folder.path}")
+            echo("this run is done; --fresh runs it again", "", *console.table(summary), "", f"files are in {folder.path}")
             status = 0
         else:
             if state:

@@ -122,7 +122,7 @@ def refuse(flags, path, state, monkeypatch):
     with open(path, "wb") as file:
         save_tensors(state, file)
     monkeypatch.setattr(loop, "train_folds", lambda *_: pytest.fail("it trains"))
-    with pytest.raises(UserError, match="checkpoint.pt: damaged, or not a checkpoint of this program; --fresh begins anew"):
+    with pytest.raises(UserError, match="checkpoint.pt: damaged, or not a checkpoint of this program; --fresh starts over"):
         load_script("Digits").main(flags)
 
 
