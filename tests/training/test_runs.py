@@ -18,7 +18,7 @@ from common.methods.label_model import MajorityVote
 from common.names import SYNTHESIZED_METHODS
 from common.output.run_folder import RunFolder
 from common.system.errors import UserError
-from common.training import loop
+from common.training import epoch, loop
 from conftest import load_script
 
 digits_main = load_script("Digits")
@@ -244,14 +244,14 @@ def test_augmentation_once_and_fresh_begin_alike_and_part(run_in_process):
     views = {}
     for augment in ("once", "fresh"):
         with pytest.MonkeyPatch.context() as patch:
-            draw = loop.generator
+            draw = epoch.generator
             seen = views.setdefault(augment, [])
 
             def spy(seed, *keys, draw=draw, seen=seen):
                 if keys[0] == "augmentation":
                     seen.append(draw(seed, *keys).initial_seed())
                 return draw(seed, *keys)
-            patch.setattr(loop, "generator", spy)
+            patch.setattr(epoch, "generator", spy)
             run_in_process("--epochs", 3, "--methods", "majority-vote", "--augment", augment)
     assert len(set(views["once"])) == 1 and len(set(views["fresh"])) == 3
 

@@ -16,6 +16,7 @@ from common.data.dataset import Items, synthesized
 from common.data.features import FeatureSet
 from common.system.errors import UserError
 from common.training import loop
+from common.training.epoch import end_epoch, train_folds
 from common.training.estimates import forecast_held_out, with_label_model
 from common.training.executor import SERIAL
 from common.training.learner import fold_models
@@ -232,8 +233,8 @@ def test_held_out_labels_reach_no_gradient(share):
     for items in (dataset.train, lied):
         data = replace(dataset, train=items)
         learners = build_stage(0, [], data, digits_main.PROTOCOL, options, torch.device("cpu"), "float32", plan.folds)
-        loop.train_folds(learners, items, plan, 1, options, 0)
-        loop.end_epoch(learners, items)
+        train_folds(learners, items, plan, 1, options, 0)
+        end_epoch(learners, items)
         states.append(fold_models(learners))
     for name, models in states[0].items():
         for one, two in zip(models, states[1][name], strict=True):
