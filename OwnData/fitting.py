@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.layouts import TASK, find_column
 from common.output.model import Model, load_model
 from common.system.errors import UserError
 from OwnData.aggregation import Result
 
+TEXT = ("item", "annotator", "first", "second", "truth", "majority_vote", "label", "common_label", "flag", "true class")
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
 
@@ -51,12 +53,14 @@ class Fit(Result, Classifier):
         shutil.copyfile(self.folder / "model.pt", path)
 
 
-def fit(answers, *, images=None, features=None, texts=None, items=None, truth=None, gold=None, out=None, **flags):
+def fit(answers, *, images=None, features=None, texts=None, items=None, truth=None, gold=None, groups=None, out=None,
+        **flags):
     """Trains on a crowd's answers and items, as `python3 OwnData/main.py` does. Returns a Fit.
 
-    answers, truth, gold: DataFrames or paths, as in `aggregate`; images: a folder; features: a DataFrame or a table's path,
-    or an array (N, F) with `items`, the names of its rows; texts: a DataFrame (task, text) or a path; out: the run's folder,
-    by default a temporary one; flags: those of main.py, as epochs=5, methods=["max-mig"], classes=["a", "b"].
+    answers, truth, gold: DataFrames or paths, as in `aggregate`; groups: the same, of --groups; images: a folder; features:
+    a DataFrame or a table's path, or an array (N, F) with `items`, the names of its rows; texts: a DataFrame (task, text)
+    or a path; out: the run's folder, by default a temporary one; flags: those of main.py, as epochs=5, methods=["max-mig"],
+    classes=["a", "b"].
 
     Raises UserError, one sentence, for anything that is wrong with them.
     """
@@ -66,18 +70,18 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
         given = as_files(Path(tables), answers=answers, images=images, features=features, texts=texts, items=items,
-                         truth=truth, gold=gold)
+                         truth=truth, gold=gold, groups=groups)
         arguments = [word for name, value in given.items() for word in (f"--{name}", value)]
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
             values = value if isinstance(value, list | tuple) else [value]
-            arguments += [] if value in (None, False) else [flag] if value is True else [flag, *map(str, values)]
+            arguments += [] if value is None or value is False else [flag] if value is True else [flag, *map(str, values)]
         status = main([*arguments, "--out", str(folder)])
     if status:
         raise UserError(f"no method was trained to the end; {folder / 'summary.json'} says why")
-    text = {"item": str, "annotator": str}
-    frames = {name: pd.read_csv(folder / f"{file}.csv", dtype=text) for name, file in TABLES.items()}
-    return Fit(load_model(str(folder / "model.pt")), **frames, summary=json.loads((folder / "summary.json").read_text()),
+    model = load_model(str(folder / "model.pt"))
+    frames = {name: read_frame(folder / f"{file}.csv", len(model.classes)) for name, file in TABLES.items()}
+    return Fit(model, **frames, summary=json.loads((folder / "summary.json").read_text()),
                folder=folder)
 
 
@@ -85,6 +89,17 @@ def load(path):
     """The Classifier in model.pt, or in the run's folder that has it. Raises UserError if there is none."""
     path = Path(path)
     return Classifier(load_model(str(path / "model.pt" if path.is_dir() else path)))
+
+
+def read_frame(file, classes):
+    """The DataFrame of a table that a run of so many classes leaves. Names of items, annotators and classes stay text, "01"
+    and "NA" too."""
+    columns = list(pd.read_csv(file, nrows=0).columns)
+    text = {name for name in columns if name in TEXT}
+    if file.name == "labels.csv":  # behind the classes' columns: the label estimates
+        text |= set(columns[columns.index("agreement") + 1 + classes:])
+    return pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False,
+                       na_values={name: [""] for name in columns if name not in text})
 
 
 def as_files(folder, **given):
@@ -95,17 +110,27 @@ def as_files(folder, **given):
             continue
         if isinstance(value, str | Path):
             files[name] = str(value)
-        elif isinstance(value, np.ndarray):
-            files[name] = str(folder / f"{name}.npy")
-            np.save(files[name], value)
         elif name == "items":
             files[name] = str(folder / "items.txt")
             Path(files[name]).write_text("\n".join(map(str, value)) + "\n")
+        elif isinstance(value, np.ndarray):
+            files[name] = str(folder / f"{name}.npy")
+            np.save(files[name], value)
         elif isinstance(value, pd.DataFrame | pd.Series):
             files[name] = str(folder / f"{name}.csv")
-            named = value.index.name is not None or not pd.api.types.is_integer_dtype(value.index)
-            (value.to_frame("text") if isinstance(value, pd.Series) else value).to_csv(
-                files[name], index=named or isinstance(value, pd.Series), index_label=value.index.name or "task")
+            frame = value.to_frame("text") if isinstance(value, pd.Series) else value
+            frame.to_csv(files[name], index=isinstance(value, pd.Series) or has_names(frame),
+                         index_label=frame.index.name or "task")
         else:
             raise UserError(f"{name}: a {type(value).__name__}; expected a DataFrame, an array or a path")
     return files
+
+
+def has_names(frame):
+    """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
+    also one that does more than number the rows, or that of numbers alone."""
+    if frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index):
+        return True
+    numbers = all(pd.api.types.is_float_dtype(kind) for kind in frame.dtypes)
+    return find_column(list(map(str, frame.columns)), TASK) is None and (
+        numbers or not frame.index.equals(pd.RangeIndex(len(frame))))

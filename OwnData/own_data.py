@@ -9,7 +9,7 @@ from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import read_answers, read_labels
 from common.data.dataset import Dataset, Items, cut
 from common.data.groups import read_groups
-from common.data.item_names import SEVERAL
+from common.data.item_names import FILE_NAMES, SEVERAL
 from common.data.sources import Source, read_source
 from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights
@@ -71,6 +71,7 @@ def load(options):
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"
     index = _locate(source, answers.items, answers.place_of_item)
+    _say_guessed(source, answers.items, index)
     truth, gold = (_labels(file, source, answers.classes, known_by) for file in (options.truth, options.gold))
     groups = read_groups(options.groups, source)
     answered = np.bincount(index[answers.item], minlength=len(source)) > 0
@@ -82,6 +83,10 @@ def load(options):
 
     truth[gold >= 0] = -1  # what was learnt from scores nobody
     made = prepare(source, train, options)
+    if made.readable is not None and not made.readable.all():
+        echo(f"notice: {(~made.readable).sum()} images without answers cannot be decoded and are left out: "
+             f"{first_few([source.names[i] for i in np.flatnonzero(~made.readable)])}")
+        rest = rest[made.readable[rest]]
     crowd, annotators = _with_gold(answers, index, train, gold)
     known = torch.from_numpy(gold[train]) if options.gold else None
     everything = Items(made.inputs, torch.from_numpy(truth), source.names, groups=groups)
@@ -119,6 +124,15 @@ def _locate(source, names, place, given="answers to"):
         raise UserError(f"{place(second)}: {names[first]!r} and {names[second]!r} both mean {source.names[index[first]]}; "
                         "expected one name for each item")
     return index
+
+
+def _say_guessed(source, names, index):
+    """Prints how many names mean an item of another name, which is a guess."""
+    guessed = [k for k, name in enumerate(names) if name not in {key(source.names[index[k]]) for key in FILE_NAMES}]
+    if guessed:
+        first = guessed[0]
+        echo(f"notice: {len(guessed)} of {len(names)} items have other names in --{source.kind}: {names[first]} is taken "
+             f"for {source.names[index[first]]}")
 
 
 def _labels(file, source, classes, known_by):

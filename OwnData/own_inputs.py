@@ -2,7 +2,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from common.data.features import FeatureSet
@@ -14,7 +13,7 @@ from common.networks.frozen import features_of, fit_backbone, load_backbone, sta
 from common.networks.own import network_names, pretrained
 from common.networks.sentences import WIDTH, is_installed, sentence_features
 from common.system.device import choose_device, settle
-from common.system.errors import UserError, echo
+from common.system.errors import UserError, did_you_mean, echo, first_few
 from OwnData.options import OwnOptions
 
 SMALLEST = 64  # pixels: smaller grey images are learnt from scratch by default (from features digits lose 7 points)
@@ -40,11 +39,13 @@ class Choice:
 @dataclass(frozen=True)
 class Inputs:
     """The inputs of all items, the preprocessing that makes them, and the Choice of their classifier. width: the number of
-    features, None for images. With --check features are not computed yet: the inputs are the images, or zeros for texts."""
+    features, None for images; readable: bool (N,), which images can be decoded, None for all. With --check features are not
+    computed yet: the inputs are the images, or zeros for texts."""
     inputs: object
     preprocessing: dict
     choice: Choice
     width: int | None
+    readable: object = None
 
 
 def prepare(source, train, options):
@@ -86,19 +87,22 @@ def _prepare_images(source, train, options, device):
                         scale=scale_of(choice.pretrained or "") if loaded else None, window=options.window,
                         plane=options.slice)
     echo(survey.describe(preprocessing))
+    survey.warn_of_unused(options.window, options.slice)
     images, readable = apply(source, preprocessing, options.cache)
-    if not readable.all():
-        raise UserError(f"--images {options.images}: {(~readable).sum()} images cannot be decoded, the first "
-                        f"{source.names[np.flatnonzero(~readable)[0]]}; expected whole ones, or their answers left out")
+    broken = [source.names[i] for i in train if not readable[i]]
+    if broken:
+        raise UserError(f"--images {options.images}: {len(broken)} images with answers cannot be decoded, or are unlike the "
+                        f"others: {first_few(broken)}; expected whole ones, or their answers left out")
     if not choice.backbone:
-        return Inputs(images, preprocessing, choice, None)
+        return Inputs(images, preprocessing, choice, None, readable)
     backbone = _backbone(options, choice.backbone, preprocessing["size"])
     if options.check:
-        return Inputs(images, preprocessing, choice, backbone.width)
+        return Inputs(images, preprocessing, choice, backbone.width, readable)
     settle(device)
     features = features_of(images, backbone, device, options.cache)
     fitted = fit_backbone(backbone.name, backbone.kept(), features[torch.from_numpy(train)])
-    return Inputs(standardised(features, fitted, images), preprocessing | {"backbone": fitted}, choice, backbone.width)
+    return Inputs(standardised(features, fitted, images), preprocessing | {"backbone": fitted}, choice, backbone.width,
+                  readable)
 
 
 def _refuse_flags_of_images(source, options):
@@ -172,7 +176,7 @@ def _check_name(name):
     names = [other for other in network_names() if other not in OWN_NETWORKS]
     if name not in names:
         raise UserError(f"--backbone {name}: there is no such network; choose from none, {LITE0}, timm/NAME, "
-                        f"{', '.join(names)}")
+                        f"{', '.join(names)}{did_you_mean(name, [LITE0, *names])}")
 
 
 def _backbone(options, name, size):

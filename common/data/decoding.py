@@ -31,6 +31,11 @@ def is_wide(image):
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
+def has_wide_colours(image):
+    """Whether an opened image has colours of 16 bits, of which Pillow reads the upper 8."""
+    return image.mode in ("RGB", "RGBA") and any(";16" in str(part[3]) for part in getattr(image, "tile", ()))
+
+
 def eight_bits(image, window=None):
     """An opened image; one of more than 8 bits a pixel scaled to 8: the range `window` (low, high), or by default its own
     range, of 16 bits or more."""
@@ -138,7 +143,7 @@ def decode_into(images, readable, checksums, files, size, mode, fit):
                 images[index] = np.asarray(fit(image, size, mode)).reshape(size, size, -1)
                 image.close()  # while its bytes still count
             readable[index] = True
-        except NotAnImage:
+        except (NotAnImage, Volume):
             readable[index] = False
         if checksums is not None:
             checksums[index] = zlib.crc32(images[index])
@@ -167,7 +172,7 @@ class NotAnImage(Exception):
 @contextlib.contextmanager
 def open_image(file, plane=None):
     """An opened image, in a `with`; raises NotAnImage if it cannot be opened or read, then or inside the `with`. plane:
-    which slice of a volume, from 0; raises Volume where it is missing."""
+    which slice of a volume, or page of an image, from 0; raises Volume where it is missing."""
     try:
         if is_scan(file):
             with open_scan(file, plane) as image:
@@ -176,6 +181,10 @@ def open_image(file, plane=None):
         with opened(file) as content, Image.open(content) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
                 raise NotAnImage(f"{image.width} x {image.height} pixels")
+            if plane is not None and getattr(image, "n_frames", 1) > 1:
+                if plane >= image.n_frames:
+                    raise Volume(f"{file}: {image.n_frames} pages; expected --slice from 0 to {image.n_frames - 1}")
+                image.seek(plane)
             yield image
     except Volume:
         raise

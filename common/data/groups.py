@@ -11,7 +11,7 @@ GROUP = ("group", "group_id", "patient", "patient_id", "subject", "author", "sce
 
 
 def read_groups(file, source):
-    """int64 tensor (N,): the group of each item of a Source, as a table item,group says; an item that is not in it is a
+    """int64 tensor (N,): the group of each item of a Source, as a table item,group says; an item without one is a
     group of its own. None without a file. Raises UserError for names that are no items."""
     if not file:
         return None
@@ -24,14 +24,16 @@ def read_groups(file, source):
     if group is None or task is None or group == task:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected item and group")
     columns, lines = read_columns(file, (task, group))
-    names = [columns[task].values[code] for code in columns[task].codes]
+    codes = np.asarray(columns[group].codes)
+    given = np.flatnonzero(np.array([value != "" for value in columns[group].values], bool)[codes])  # else one of its own
+    codes, lines = codes[given], [lines[k] for k in given]
+    names = [columns[task].values[columns[task].codes[k]] for k in given]
     index = source.find(names)
     unknown = np.flatnonzero(index < 0)
     if len(unknown):
         what = "may be several items of" if index[unknown[0]] == SEVERAL else "is not in"
         raise UserError(f"{file}, line {lines[unknown[0]]}: item {names[unknown[0]]!r}, which {what} --{source.kind} "
                         f"{source.origin}; expected groups of items that are there")
-    codes = np.asarray(columns[group].codes)
     groups = np.arange(len(source)) + len(columns[group].values)
     groups[index] = codes
     other = np.flatnonzero(groups[index] != codes)

@@ -1,6 +1,7 @@
 """How an item's name in an export meets the file or the row that it means."""
 import re
 import unicodedata
+from functools import partial
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -18,13 +19,15 @@ def stem_of(name):
 FILE_NAMES = (lambda name: name, lambda name: PurePosixPath(name).name, stem_of,
               lambda name: stem_of(name).rpartition("-")[2])
 HASH = r"^[0-9a-f]{8,40}[-_]"  # before a file's name, as Label Studio writes it
+HASH_OF_FILE = r"^(?=[0-9]*[a-f])[0-9a-f]{8,40}[-_]"  # of a file itself: a date is none
 
 
 def find_items(there, names, keys=FILE_NAMES[:1]):
     """int array: which of the items `there` each name means, -1 for none and SEVERAL for more than one.
 
-    A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL,
-    folders with / or \\, a hash before the file's name, or capitals: without them it means one of the remaining items.
+    A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL
+    and its encoding, folders with / or \\, a hash before the file's name, or capitals: without them it means one of the
+    remaining items.
     """
     found = np.full(len(names), -1)
     composed, wanted = [_composed(name) for name in there], [_composed(name) for name in names]
@@ -51,26 +54,41 @@ def _look_up(found, there, wanted, taken=()):
 
 def _find_exported(found, there, wanted, files):
     """As find_items, for the names that are left: by ever shorter ends of their paths, then without a hash, capitals, and
-    for files without the ending. Items that a name has met already are not met again, unless they are files."""
+    for files without the ending; then the same with %20 as a space. Items that a name has met already are not met again,
+    unless they are files. Where a name met a file with its folder, or with its hash, the others do not lose theirs."""
     taken = set() if files else set(found[found >= 0].tolist())
-    paths = [path_of(name) for name in wanted]
-    item_paths = [path_of(name) for name in there]
-    longest = max((path.count("/") for k, path in enumerate(paths) if found[k] == -1), default=0)
-    tries = [(item_paths, [_end(path, parts) for path in paths]) for parts in range(min(longest + 1, 8), 0, -1)]
-    for key in (_file, _without_hash, lambda path: _without_hash(path).casefold(), *[_stem] * files):
-        tries.append(([key(path) for path in item_paths], [key(path) for path in paths]))
-    for items, names in tries:
-        before = found.copy()
-        _look_up(found, items, names, taken)
-        if not files:  # several names of one item are rather other items
-            met, count = np.unique(found[found != before], return_counts=True)
-            found[np.isin(found, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1
-            taken |= set(found[found >= 0].tolist())
+    item_paths, exported = [path_of(name) for name in there], [path_of(name) for name in wanted]
+    longest = max((path.count("/") for k, path in enumerate(exported) if found[k] == -1), default=0)
+    steps = [(str, partial(_end, parts=parts)) for parts in range(min(longest + 1, 8), 0, -1)] + [(_file, _file)]
+    steps += [(partial(key, pattern=HASH_OF_FILE), key) for key in (_without_hash, _folded, *[_stem] * files)]
+    for paths in (exported, [unquote(path) for path in exported]):
+        for item_key, key in steps:
+            before = found.copy()
+            _look_up(found, [item_key(path) for path in item_paths], _shortened(paths, key, found, item_paths), taken)
+            if not files:  # several names of one item are rather other items
+                met, count = np.unique(found[found != before], return_counts=True)
+                found[np.isin(found, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1
+                taken |= set(found[found >= 0].tolist())
+
+
+def _shortened(paths, key, found, item_paths):
+    """The paths by a key; "" where that loses a folder, or a hash, with which other paths were `found` among the items'."""
+    met = [(path, item_paths[i]) for path, i in zip(paths, found, strict=True) if i >= 0]
+    folders = any("/" in path and _end(path, 2) == _end(item, 2) for path, item in met)
+    hashes = any(re.match(HASH, _file(path)) and _file(path) == _file(item) for path, item in met)
+    short = [key(path) for path in paths]
+    return ["" if folders and "/" in path and "/" not in name
+            or hashes and re.match(HASH, _file(path)) and not re.match(HASH, _file(name)) else name
+            for path, name in zip(paths, short, strict=True)]
 
 
 def path_of(name):
-    """The path in a URL or a path of any system, without what is behind a question mark or a hash sign."""
+    """The path in a URL or a path of any system, without what is behind a question mark or a hash sign. Label Studio's local
+    files have theirs behind ?d=."""
     name = name.replace("\\", "/")
+    local = re.search(r"/data/local-files/\?d=([^&#]+)", name)
+    if local:
+        return path_of(unquote(local[1]))
     if re.match(r"[A-Za-z][\w+.-]*://", name):
         name = unquote(re.split(r"[?#]", name.split("://", 1)[1])[0])
     return re.sub(r"^(\./|/)+", "", _composed(name))
@@ -84,9 +102,13 @@ def _file(path):
     return path.rpartition("/")[2]
 
 
-def _without_hash(path):
-    return re.sub(HASH, "", _file(path))
+def _without_hash(path, pattern=HASH):
+    return re.sub(pattern, "", _file(path))
 
 
-def _stem(path):
-    return stem_of(_without_hash(path)).casefold()
+def _folded(path, pattern=HASH):
+    return _without_hash(path, pattern).casefold()
+
+
+def _stem(path, pattern=HASH):
+    return stem_of(_without_hash(path, pattern)).casefold()

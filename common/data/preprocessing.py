@@ -1,14 +1,16 @@
 """What turns users' items into a network's inputs, chosen by the training items and kept with the model as plain containers
 and tensors."""
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from common.data.decoding import NotAnImage, decode, decode_into, is_wide, open_image
+from common.data.decoding import NotAnImage, decode, decode_into, has_wide_colours, is_wide, open_image
 from common.data.features import FeatureSet
 from common.data.images import Augmentation, ImageSet
+from common.data.scans import is_scan
 from common.data.squares import Squaring
 from common.system.errors import UserError, warn
 
@@ -22,10 +24,14 @@ GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 @dataclass(frozen=True)
 class Survey:
     """What a sample of images is like. sizes: [(width, height)]; modes: those of Pillow that occur; window: the range
-    (low, high) of the values in images of more than 8 bits a pixel, or None where there are none."""
+    (low, high) of the values in images of more than 8 bits a pixel, or None where there are none; scans, pages,
+    wide_colours: how many are scans or arrays, are TIFFs of several pages, have colours of 16 bits."""
     sizes: list
     modes: set
     window: tuple | None
+    scans: int = 0
+    pages: int = 0
+    wide_colours: int = 0
 
     @property
     def grey(self):
@@ -49,12 +55,23 @@ class Survey:
         if preprocessing["window"]:
             low, high = preprocessing["window"]
             text += f"; of more than 8 bits a pixel, {low:g} to {high:g} become black to white (--window LOW HIGH)"
+        if self.pages and preprocessing["slice"] is None:
+            text += f"; {self.pages} have several pages, of which the first is used (--slice K)"
+        if self.wide_colours:
+            text += f"; {self.wide_colours} have 16 bits a colour, of which the upper 8 are used"
         return text
+
+    def warn_of_unused(self, window, plane):
+        """Prints which of --window and --slice has no effect."""
+        if window and not self.window:
+            warn("--window: has no effect, no image has more than 8 bits a pixel")
+        if plane is not None and not self.scans + self.pages:
+            warn("--slice: has no effect, no image is a volume or has several pages")
 
 
 def survey_images(source, train, plane=None):
     """The Survey of the training items (int array) of a Source of images."""
-    sizes, modes, values = [], set(), []
+    sizes, modes, values, counts = [], set(), [], Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
         for item in np.sort(_sample(train)):
@@ -64,9 +81,12 @@ def survey_images(source, train, plane=None):
                         values.append(_some(np.asarray(image, np.float32)))
                     sizes.append(image.size)
                     modes.add(image.mode)
+                    counts["scans"] += is_scan(source.raw[item])
+                    counts["pages"] += image.format == "TIFF" and image.n_frames > 1
+                    counts["wide_colours"] += has_wide_colours(image)
             except NotAnImage:
                 continue  # reported when all are decoded
-    return Survey(sizes, modes, _range(np.concatenate(values)) if values else None)
+    return Survey(sizes, modes, _range(np.concatenate(values)) if values else None, **counts)
 
 
 def _some(values):

@@ -12,7 +12,7 @@ ENDINGS = (*SCANS, ".npy")
 
 
 class Volume(UserError):
-    """A volume where an image was expected, or a slice that a volume does not have."""
+    """A volume where an image was expected, a slice that a volume does not have, or colours of more than 8 bits."""
 
 
 def is_scan(file):
@@ -25,7 +25,11 @@ def open_scan(file, plane=None):
     volume, from 0. Raises Volume for a volume without one, ValueError or RuntimeError for what is no image."""
     values = _array(file, plane) if str(file).lower().endswith(".npy") else _slice_of_scan(file, plane)
     if values.ndim == 3:
-        image = Image.fromarray(np.ascontiguousarray(values[..., :3].clip(0, 255), np.uint8), "RGB")
+        colours = values[..., :3]
+        if values.dtype != np.uint8 and (values.dtype.kind == "f" or colours.min() < 0 or colours.max() > 255):
+            raise Volume(f"{file}: colours of {values.dtype}, {colours.min():g} to {colours.max():g}; expected whole "
+                         "numbers from 0 to 255: rescale them, all images in the same way")
+        image = Image.fromarray(np.ascontiguousarray(colours, np.uint8), "RGB")
     else:
         image = Image.fromarray(np.ascontiguousarray(values, np.float32))
     yield image
@@ -52,9 +56,11 @@ def _number(file, count, plane):
 
 
 def _array(file, plane):
-    """(H, W), or uint8 (H, W, 3 or 4) for colours; a volume's slices are along its first axis."""
+    """(H, W), or (H, W, 3 or 4) for colours; a volume's slices are along its first axis."""
     array = read_array(str(file))
-    if array.ndim == 3 and not (array.dtype == np.uint8 and array.shape[2] in (3, 4)):
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
         array = array[_number(file, len(array), plane)]
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of {array.ndim} dimensions")

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from common.data.decoding import eight_bits, open_image
+from common.data.decoding import NotAnImage, eight_bits, is_wide, open_image
 from common.names import FITS
 
 
@@ -19,6 +19,8 @@ class Squaring:
         return open_image(file, self.plane)
 
     def __call__(self, image, size, mode):
+        if self.window is None and is_wide(image) and image.getextrema()[1] > 255:
+            raise NotAnImage("more than 8 bits a pixel, and no range of values that becomes black to white")
         return FITTERS[self.fit](_ready(image, size, mode, self.window), size)
 
 
@@ -46,6 +48,8 @@ def stretch(image, size):
 
 def pad(image, size):
     """All of an image in its own proportions, black beside it."""
+    if round(min(image.size) / max(image.size) * size) < 1:  # nothing would be left of a strip
+        image = image.resize((size, 1) if image.width > image.height else (1, size), Image.Resampling.BILINEAR)
     return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR)
 
 

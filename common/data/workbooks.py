@@ -49,13 +49,14 @@ def _read_sheet(source):
 
 
 def _read_parquet(source):
-    """The DataFrame of a Parquet table, with its index if that has a name."""
+    """The DataFrame of a Parquet table, with its index unless that only numbers the rows."""
     import pyarrow.parquet
     facts = pyarrow.parquet.read_metadata(io.BytesIO(source))
     if facts.num_rows * max(1, facts.num_columns) > CELLS:
         raise ValueError(f"{facts.num_rows} rows of {facts.num_columns} columns")
     table = pd.read_parquet(io.BytesIO(source))
-    return table.reset_index() if table.index.name is not None else table
+    numbered = table.index.name is None and isinstance(table.index, pd.RangeIndex)
+    return table if numbered else table.reset_index()
 
 
 def as_text(table):

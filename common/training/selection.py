@@ -131,7 +131,8 @@ def assign_parts(count, groups, parts, held_out, random, share):
         return part
     sizes = groups.bincount()
     if len(sizes) < max(parts, 2):
-        raise UserError(f"{share}: there are {len(sizes)} groups of training items (--groups)")
+        raise UserError(f"{share}: the training items have {len(sizes)} group{'s' * (len(sizes) > 1)} (--groups); expected "
+                        f"{max(parts, 2)} or more")
     of_group, filled = torch.full((len(sizes),), -1), [0] * parts
     for group in torch.randperm(len(sizes), generator=random).tolist():
         smallest = min(range(parts), key=filled.__getitem__)

@@ -46,12 +46,18 @@ def test_copies_stay_with_their_image():
 
 
 def test_too_few_groups():
-    with pytest.raises(UserError, match="--folds 3: there are 2 groups of training items .--groups."):
+    with pytest.raises(UserError, match="--folds 3: the training items have 2 groups .--groups.; expected 3 or more"):
         make_plan(items([0, 1] * 10), OwnOptions(select="crowd", folds=3))
 
 
 def source(names):
     return Source("texts", "t.csv", list(names), list(names), [])
+
+
+def test_an_item_without_a_group_is_one_of_its_own(tmp_path):
+    (tmp_path / "g.csv").write_text("item,group\na,\nb,x\nc,\nd,x\n")
+    groups = read_groups(str(tmp_path / "g.csv"), source("abcde")).tolist()
+    assert groups[1] == groups[3] and len(set(groups)) == 4
 
 
 @pytest.mark.parametrize("table", ["item,group\na,x\nb,y\nc,x\n", "patient,file\nx,a\ny,b\nx,c\n",
@@ -81,7 +87,7 @@ def test_a_run_with_groups(tmp_path, monkeypatch, capsys):
     flags = ["--answers", "a.csv", "--features", "f.csv", "--groups", "g.csv", "--epochs", "1", "--methods", "majority-vote",
              "--device", "cpu", "--out", "run"]
     assert MAIN.main(flags) == 0
-    with pytest.raises(UserError, match="--folds 3: there are 2 groups"):
+    with pytest.raises(UserError, match="--folds 3: the training items have 2 groups"):
         MAIN.main([*flags, "--folds", "3", "--fresh"])
     (tmp_path / "g.csv").write_text("item,group\ni0,0\n")  # other data: the run does not go on
     with pytest.raises(UserError, match="run"):

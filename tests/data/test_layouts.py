@@ -227,11 +227,26 @@ def test_excel_and_parquet(write, monkeypatch):
 @pytest.mark.parametrize("name, item", [
     ("https://e.org/birds/a.png?size=1", 0), ("C:\\pictures\\birds\\a.png", 0), ("3f2a9b1c-a.png", 0), ("B.PNG", 1),
     ("b", 1), ("https://e.org/one/x.jpg", 2), ("https://e.org/x.jpg", SEVERAL), ("Caf\u00e9.png", 4),
-    ("https://e.org/Caf%C3%A9.png", 4), ("other.png", -1), ("", -1),
+    ("https://e.org/Caf%C3%A9.png", 4), ("other.png", -1), ("", -1), ("Ordner%20a/bild%201.png", 5), ("bild%201.png", 5),
+    ("/data/local-files/?d=Ordner%20a/bild%201.png", 5),
+    ("https://e.org/data/local-files/?d=b%2FOrdner%20a/bild%201.png", 5), ("/data/upload/3/1a2b3c4d-bild%201.png", 5),
 ])
 def test_names_as_exports_change_them(name, item):
-    there = ["birds/a.png", "birds/b.Png", "one/x.jpg", "two/x.jpg", "Cafe\u0301.png"]
+    there = ["birds/a.png", "birds/b.Png", "one/x.jpg", "two/x.jpg", "Cafe\u0301.png", "Ordner a/bild 1.png"]
     assert find_items(there, [name], FILE_NAMES) == [item]
+
+
+def test_a_missing_file_is_not_replaced_by_another_ones():
+    """Where other names meet files with their folders, a name is not met without its own; the same with hashes and dates."""
+    there = ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"]
+    assert find_items(there, ["a/1.jpg", "b/1.jpg", "a/3.jpg"], FILE_NAMES).tolist() == [0, 2, -1]
+    assert find_items(there, ["https://e.org/x/a/1.jpg", "https://e.org/x/a/3.jpg"], FILE_NAMES).tolist() == [0, -1]
+    assert find_items(there, ["x/3.jpg"], FILE_NAMES).tolist() == [4]  # no other name says what a folder means
+    there = ["20240101_1.jpg", "20240102_1.jpg", "20240102_5.jpg", "5.jpg"]
+    assert find_items(there, ["20240101_1.jpg", "20240101_5.jpg"], FILE_NAMES).tolist() == [0, -1]
+    assert find_items(there[:3], ["20240101_5.jpg"], FILE_NAMES).tolist() == [-1]
+    assert find_items(there, ["abcdef01_5.jpg"], FILE_NAMES).tolist() == [3]
+    assert find_items(["deadbeef_5.jpg"], ["5.jpg"], FILE_NAMES).tolist() == [0]
 
 
 def test_names_of_what_is_no_file():

@@ -1,5 +1,6 @@
 """Images as they are: medical images and arrays, slices of volumes, one range for all, what is said of them."""
 import csv
+import zlib
 
 import numpy as np
 import pytest
@@ -175,3 +176,85 @@ def test_a_run_on_slices(tmp_path, volumes, capsys):
 def test_windows_that_are_none(volumes, flags):
     with pytest.raises(UserError, match=f"--window {flags[1]} {flags[2]}: expected two numbers, the lower one first"):
         MAIN.main([*volumes, "--slice", "1", *flags])
+
+
+def test_colours_of_more_than_8_bits_are_refused(tmp_path):
+    """Colours from 0 to 1, or above 255, are refused instead of ending black or white; small whole numbers are colours."""
+    colours = np.zeros((9, 9, 3))
+    colours[..., 1] = .5
+    for name, values in (("a.npy", colours), ("b.npy", (colours * 4000).astype(np.uint16))):
+        np.save(tmp_path / name, values)
+        with pytest.raises(Volume, match=f"{name}: colours of .*; expected whole numbers from 0 to 255"), \
+                open_image(tmp_path / name):
+            pass
+    image = SimpleITK.GetImageFromArray(colours.astype(np.float32), isVector=True)
+    SimpleITK.WriteImage(image, str(tmp_path / "c.mha"))
+    with pytest.raises(Volume, match="c.mha: colours of float32, 0 to 0.5"), open_image(tmp_path / "c.mha"):
+        pass
+    np.save(tmp_path / "d.npy", (colours * 200).astype(np.uint16))
+    with open_image(tmp_path / "d.npy") as image:
+        assert np.asarray(image)[0, 0].tolist() == [0, 100, 0]
+    np.save(tmp_path / "e.npy", np.full((4, 5, 1), 7.))
+    with open_image(tmp_path / "e.npy") as image:
+        assert image.size == (5, 4) and np.asarray(image).max() == 7
+
+
+def test_a_page_is_chosen_as_a_slice_is(tmp_path):
+    pages = [Image.fromarray(np.full((12, 12), value, np.uint8)) for value in (10, 20, 30)]
+    (tmp_path / "images").mkdir()
+    pages[0].save(tmp_path / "images" / "a.tif", save_all=True, append_images=pages[1:])
+    source = read_source(images=str(tmp_path / "images"))
+    for plane, value in ((None, 10), (2, 30)):
+        survey = survey_images(source, [0], plane)
+        made = fit(source, [0], survey=survey, plane=plane)
+        images, _ = apply(source, made)
+        assert images.pixels.images.unique().tolist() == [value]
+        assert ("1 have several pages, of which the first is used (--slice K)" in survey.describe(made)) == (plane is None)
+    with pytest.raises(Volume, match="a.tif: 3 pages; expected --slice from 0 to 2"), open_image(source.raw[0], 3):
+        pass
+
+
+def test_flags_without_effect_are_a_warning(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
+    survey_images(read_source(images=str(tmp_path / "images")), [0]).warn_of_unused((0, 1), 3)
+    said = capsys.readouterr().out
+    assert "--window: has no effect, no image has more than 8 bits a pixel" in said
+    assert "--slice: has no effect, no image is a volume or has several pages" in said
+
+
+def test_wide_colours_are_named(tmp_path):
+    """Pillow reads the upper 8 of 16 bits: what has 12 is nearly black."""
+    rows = b"".join(b"\0" + b"\x0f\xff" * 12 for _ in range(4))
+
+    def chunk(kind, content):
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+    (tmp_path / "images").mkdir()
+    header = (4).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+    (tmp_path / "images" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                                                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    source = read_source(images=str(tmp_path / "images"))
+    survey = survey_images(source, [0])
+    assert "1 have 16 bits a colour, of which the upper 8 are used" in survey.describe(fit(source, [0], survey=survey))
+
+
+def test_other_images_than_those_of_the_training(tmp_path):
+    """A model of images of 8 bits has no range for those of 12: they are not read as nearly black."""
+    (tmp_path / "train").mkdir()
+    Image.new("L", (8, 8), 200).save(tmp_path / "train" / "a.png")
+    source = read_source(images=str(tmp_path / "train"))
+    made = fit(source, [0])
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "new" / "a.png")
+    Image.fromarray(np.full((8, 8), 200, np.uint16)).save(tmp_path / "new" / "b.png")
+    np.save(tmp_path / "new" / "c.npy", np.zeros((5, 8, 8)))
+    images, readable = apply(read_source(images=str(tmp_path / "new")), made)
+    assert readable.tolist() == [False, True, False]
+    assert images.pixels.images[1].unique().tolist() == [200]
+
+
+@pytest.mark.parametrize("size", [(4000, 1), (1, 4000), (4000, 10)])
+def test_strips_are_not_lost(size):
+    from common.data.squares import pad
+    image = np.asarray(pad(Image.new("L", size, 255), 64))
+    assert image.shape == (64, 64) and (image == 255).sum() == 64

@@ -7,7 +7,7 @@ import pytest
 
 from common.system.errors import UserError
 from conftest import ROOT
-from OwnData import fit, load
+from OwnData import fit, fitting, load
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,33 @@ def test_a_saved_classifier_predicts_the_same(tables, fitted, tmp_path):
         pd.testing.assert_frame_equal(classifier.predict(features=features), fitted.predict(features=features))
     array = fitted.predict(features=features.to_numpy(), items=list(features.index))
     pd.testing.assert_frame_equal(array, fitted.predict(features=features))
+
+
+def test_names_stay_text(tables):
+    """Classes, annotators and items called 01, 1 and NA; items and groups as arrays and DataFrames; a flag of value 0."""
+    answers, features = tables
+    answers = answers.assign(label=answers["label"].map({"cat": "01", "dog": "NA"}),
+                             worker=answers["worker"].map(dict(zip(answers["worker"].unique(), ["NA", "1", "02", "x"],
+                                                                   strict=True))))
+    groups = pd.DataFrame({"task": features.index, "group": np.arange(60) // 2})
+    done = fit(answers, features=features.to_numpy(), items=features.index.to_numpy(), groups=groups, seed=0, folds=2,
+               methods=["majority-vote"], epochs=1, device="cpu", classes=["01", "NA"])
+    assert set(done.labels["label"]) == {"01", "NA"} == set(done.labels["dawid-skene"])
+    assert set(done.annotators["annotator"]) == {"NA", "1", "02", "x"} == set(done.confusion["annotator"])
+    assert set(done.confusion["true class"]) == {"01", "NA"} and done.labels["confidence"].dtype == float
+    assert done.agreement["kappa"].dtype == float and set(done.agreement["first"]) <= {"NA", "1", "02", "x"}
+    assert set(done.predict(features=features.to_numpy(), items=list(features.index))["label"]) <= {"01", "NA"}
+    with pytest.raises(UserError, match="--slice is for images"):
+        fit(answers, features=features, slice=0, device="cpu")
+
+
+@pytest.mark.parametrize("frame, named", [
+    (pd.DataFrame({"task": ["a"], "x": [1.]}), False), (pd.DataFrame({"photo": ["a"], "x": [1.]}), False),
+    (pd.DataFrame({"x": [1.]}), True), (pd.DataFrame({"x": [1]}, index=["a"]), True),
+    (pd.DataFrame({"photo": ["a"], "x": [1.]}, index=[7]), True), (pd.DataFrame({"task": ["a"]}, index=[7]), False),
+])
+def test_which_index_holds_names(frame, named):
+    assert fitting.has_names(frame) == named
 
 
 def test_what_is_wrong_is_said():

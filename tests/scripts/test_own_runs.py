@@ -473,7 +473,7 @@ def test_bad_images(tmp_path, pictures):
     answered = [name for name in names if name in (tmp_path / "answers.csv").read_text()]
     (tmp_path / "images" / answered[3]).write_bytes(b"nothing")
     (tmp_path / "images" / answered[5]).write_bytes(b"nothing")
-    with pytest.raises(UserError, match=f"2 images cannot be decoded, the first {answered[3]}"):
+    with pytest.raises(UserError, match=f"2 images with answers cannot be decoded, or are unlike the others: {answered[3]}"):
         MAIN.main([*pictures, "--check"])
     (tmp_path / "images" / answered[3]).unlink()
     (tmp_path / "images" / answered[5]).unlink()
@@ -488,6 +488,23 @@ def test_bad_images(tmp_path, pictures):
         whole = ["--answers", str(EXAMPLE / "answers.csv"), "--images", str(EXAMPLE / "images")]
         with pytest.raises(UserError, match=message):
             MAIN.main([*whole, *flags])
+
+
+def test_broken_images_without_answers_are_left_out(tmp_path, pictures, capsys):
+    said = (tmp_path / "answers.csv").read_text()
+    rest = sorted(path for path in (tmp_path / "images").iterdir() if path.name not in said)
+    rest[0].write_bytes(b"nothing")
+    flags = ["--epochs", "1", "--methods", "majority-vote", "--device", "cpu", "--out", "run"]
+    assert MAIN.main([*pictures, *flags]) == 0
+    assert f"notice: 1 images without answers cannot be decoded and are left out: {rest[0].name}" in capsys.readouterr().out
+    assert sorted(row["item"] for row in rows("run/predictions.csv")) == [path.name for path in rest[1:]]
+
+
+def test_guessed_names_are_said(tmp_path, pictures, capsys):
+    table = (tmp_path / "answers.csv").read_text()
+    (tmp_path / "answers.csv").write_text(table.replace("digit-", "https://example.org/x/digit-"))
+    assert MAIN.main([*pictures, "--check"]) == 0
+    assert "90 of 90 items have other names in --images: https://example.org/x/digit-" in capsys.readouterr().out
 
 
 def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
