@@ -76,7 +76,10 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
             flag = f"--{name.replace('_', '-')}"
             values = value if isinstance(value, list | tuple) else [value]
             arguments += [] if value is None or value is False else [flag] if value is True else [flag, *map(str, values)]
-        status = main([*arguments, "--out", str(folder)])
+        try:
+            status = main([*arguments, "--out", str(folder)], command=False)
+        except UserError as error:  # DataFrames are called by their names, not by the files they were for main
+            raise UserError(str(error).replace(f"{tables}/", "")) from None
     if status:
         raise UserError(f"no method was trained to the end; {folder / 'summary.json'} says why")
     model = load_model(str(folder / "model.pt"))

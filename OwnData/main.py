@@ -23,8 +23,10 @@ def read_options(arguments=None):
     return parse(OwnOptions, PROTOCOL, __doc__, arguments)
 
 
-def main(arguments=None):
+def main(arguments=None, command=True):
+    """The exit status. command: print the command that repeats the run."""
     options = read_options(arguments)
+    options.command = command
     # imported once the flags are known to be right: --help need not wait for torch
     from common.training.run import check, run
     from OwnData import aggregation, own_data

@@ -16,6 +16,7 @@ class OwnOptions(Options):
     # what --help only names: groups of flags, and flags
     brief = ("training", "KD-Crowd", "computation", "path", "train_size", "test_size", "window", "slice", "network",
              "weights", "pretrained")
+    command = True  # whether there is one that repeats the run: not from Python
 
     answers: list = flag(None, "who answered what: a table, a tool's export, or a file each", same_run=False, nargs="+",
                          metavar="FILE")
@@ -63,6 +64,9 @@ class OwnOptions(Options):
 
     def table_name(self, dataset):
         return "own"
+
+    def reproduce(self, *arguments, **named):
+        return super().reproduce(*arguments, **named) if self.command else ""
 
 
 def name_of(options):

@@ -47,7 +47,7 @@ def test_a_saved_classifier_predicts_the_same(tables, fitted, tmp_path):
     pd.testing.assert_frame_equal(array, fitted.predict(features=features))
 
 
-def test_names_stay_text(tables):
+def test_names_stay_text(tables, capsys):
     """Classes, annotators and items called 01, 1 and NA; items and groups as arrays and DataFrames; a flag of value 0."""
     answers, features = tables
     answers = answers.assign(label=answers["label"].map({"cat": "01", "dog": "NA"}),
@@ -56,11 +56,14 @@ def test_names_stay_text(tables):
     groups = pd.DataFrame({"task": features.index, "group": np.arange(60) // 2})
     done = fit(answers, features=features.to_numpy(), items=features.index.to_numpy(), groups=groups, seed=0, folds=2,
                methods=["majority-vote"], epochs=1, device="cpu", classes=["01", "NA"])
+    assert "python3 reproduce.py" not in capsys.readouterr().out  # the files are gone
     assert set(done.labels["label"]) == {"01", "NA"} == set(done.labels["dawid-skene"])
     assert set(done.annotators["annotator"]) == {"NA", "1", "02", "x"} == set(done.confusion["annotator"])
     assert set(done.confusion["true class"]) == {"01", "NA"} and done.labels["confidence"].dtype == float
     assert done.agreement["kappa"].dtype == float and set(done.agreement["first"]) <= {"NA", "1", "02", "x"}
     assert set(done.predict(features=features.to_numpy(), items=list(features.index))["label"]) <= {"01", "NA"}
+    with pytest.raises(UserError, match="^features.csv: feature a of item 'item0' is nan"):
+        fit(answers, features=features.assign(a=np.nan), device="cpu")
     with pytest.raises(UserError, match="--slice is for images"):
         fit(answers, features=features, slice=0, device="cpu")
 
