@@ -4,7 +4,7 @@ import ast
 import pytest
 
 from common.output.files import files_table
-from conftest import ROOT
+from conftest import ROOT, load_script
 
 LAYERS = ("common.names", "common.system", "common.losses", "common.crowd", "common.data", "common.networks",
           "common.methods.method", "common.methods", "common.kd_crowd", "common.methods.registry", "common.evaluation",
@@ -29,3 +29,9 @@ def test_imports_run_downwards_only(file):
 
 def test_the_page_of_files_is_the_list_of_files():
     assert files_table() in (ROOT / "docs" / "run-files.md").read_text()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.name)
+def test_benchmarks_can_be_imported(file):
+    """Nobody runs them often: what they import must not have gone."""
+    load_script("benchmarks", file.name)
