@@ -2,6 +2,7 @@
 
     python3 benchmarks/own_files.py cifar10h CIFAR10 cifar10h-raw.csv OUT [K [ITEMS]]
     python3 benchmarks/own_files.py dogs DIR OUT
+    python3 benchmarks/own_files.py digits OUT
     python3 OwnData/main.py --answers OUT/answers.csv --images OUT/images --truth OUT/truth.csv
 
 cifar10h: three people's answers to each of 2,000 images (or of ITEMS), and the truth of 1,000 more to test on. CIFAR10 holds
@@ -9,6 +10,7 @@ cifar-10-batches-py/. K: of the K people with the most errors alone.
 dogs: 200 named workers for Dogs vs. Cats, three answers to every second image, the others to test on; DIR holds cat.0.jpg,
 dog.0.jpg, ... and is given to --images. A worker has an accuracy of 55 to 95 % on each class; ten guess, three always say
 dog.
+digits: scikit-learn's, three answers to each of 1,200 by twenty people of 30 to 90 % accuracy, three of whom guess.
 """
 import csv
 import sys
@@ -19,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Cifar10"))
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from cifar10 import CLASSES, load
 from human_labels import hardest, read_cifar10h
@@ -63,5 +66,22 @@ def dogs(images, out):
                              for m, c in zip(people[i], label[i], strict=True)], zip(names, classes[truth], strict=True))
 
 
+def digits(out):
+    images, out, random = load_digits(), Path(out), np.random.default_rng(0)
+    order = random.permutation(len(images.target))
+    accuracy = random.uniform(.3, .9, 20)
+    accuracy[:3] = .1
+    answers = []
+    for item in order[:1200]:
+        for m in random.permutation(20)[:EACH]:
+            truth = int(images.target[item])
+            label = truth if random.random() < accuracy[m] else random.choice([c for c in range(10) if c != truth])
+            answers.append((f"{item:04d}.png", f"w{m}", label))
+    write_tables(out, answers, [(f"{item:04d}.png", images.target[item]) for item in order])
+    (out / "images").mkdir(exist_ok=True)
+    for item in order:
+        Image.fromarray((images.images[item] * 255 / 16).astype(np.uint8)).save(out / "images" / f"{item:04d}.png")
+
+
 if __name__ == "__main__":
-    {"cifar10h": cifar10h, "dogs": dogs}[sys.argv[1]](*sys.argv[2:])
+    {"cifar10h": cifar10h, "dogs": dogs, "digits": digits}[sys.argv[1]](*sys.argv[2:])
