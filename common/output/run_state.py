@@ -20,15 +20,27 @@ def is_state(state):
 
 def can_be_of(state, flags):
     """Whether a run with these flags can have come to the state's stage and epoch, and to those of its rows. Within a stage
-    its learners have their optimisers' states."""
+    the learners that are still trained have their optimisers' states."""
     last_stage = STAGES - 1 if any(name in TEACHERS for name in flags["methods"]) else 0
     rows = state["rows"] + state["memorization"]
     if state["epoch"] < flags["epochs"] and not all(
-            isinstance(learner, dict) and learner.get("optimizer")
+            isinstance(learner, dict) and (learner.get("optimizer") or _is_over(learner, state["epoch"], flags))
             for key, learner in state["learners"].items() if str(key).startswith(f"{state['stage']}/")):
         return False
     return (0 <= state["stage"] <= last_stage and 0 <= state["epoch"] <= flags["epochs"]
             and all(0 <= row.get("stage", 0) <= state["stage"] and 1 <= row["epoch"] <= flags["epochs"] for row in rows))
+
+
+def has_ended(best, epoch, patience):
+    """Whether a learner is trained no more after so many epochs: its best one is `patience` epochs old (early stopping)."""
+    return bool(patience and best and epoch - best["epoch"] >= patience)
+
+
+def _is_over(learner, epoch, flags):
+    """Whether a learner's state in a checkpoint is of one that failed or has ended."""
+    best = learner.get("best")
+    return bool(learner.get("failure")) or (isinstance(best, dict) and isinstance(best.get("epoch"), int)
+                                            and has_ended(best, epoch, flags.get("patience")))
 
 
 def tensor_kinds(tensors):

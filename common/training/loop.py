@@ -7,13 +7,14 @@ from common.evaluation import metrics
 from common.names import FORECASTER, STAGES, TEACHERS
 from common.output import csv_files
 from common.output.console import say_epoch, say_start, say_time
+from common.output.run_state import has_ended
 from common.system.device import peak_memory_mb
 from common.system.errors import echo
 from common.training.epoch import end_epoch, train_folds
 from common.training.finish import finish
 from common.training.learner import fold_models
 from common.training.predictions import mean, predict_all, predict_models
-from common.training.selection import SCORES, has_ended, keep_best, make_plan, restore_best
+from common.training.selection import SCORES, keep_best, make_plan, restore_best
 from common.training.stages import build_stage
 from common.training.starts import are_starts, choose_starts
 
@@ -98,8 +99,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             restore(learners, state["learners"], folder)
         finished = options.epochs if stage < state["stage"] else state["epoch"] if stage == state["stage"] else 0
         for epoch in range(finished + 1, options.epochs + 1):
-            active = [learner for learner in learners
-                      if not learner.failure and not has_ended(learner, epoch - 1, options.patience)]
+            active = [learner for learner in learners if is_trained(learner, epoch - 1, options.patience)]
             if not active:
                 break
             begun = time.perf_counter()
@@ -114,13 +114,19 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             if not said and (seconds > SLOW_EPOCH or epoch > finished + 1):
                 say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage), options.patience)
                 said = True
-            state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last=epoch == options.epochs)
+            last = epoch == options.epochs or not any(is_trained(each, epoch, options.patience) for each in learners)
+            state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last)
         if options.stage_end == "selected":
             restore_best(learners)
     checkpoints.save()
     for learners in stages:
         restore_best(learners)
     return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
+
+
+def is_trained(learner, epoch, patience):
+    """Whether a learner is trained further after so many epochs."""
+    return not learner.failure and not has_ended(learner.best, epoch, patience)
 
 
 class Checkpoints:

@@ -165,11 +165,6 @@ def keep_best(models, epoch, score):
             learner.best = {"epoch": epoch, "score": score, "method": weights}
 
 
-def has_ended(learner, epoch, patience):
-    """Whether a learner is trained no more after so many epochs: its best one is `patience` epochs old (early stopping)."""
-    return bool(patience and learner.best and epoch - learner.best["epoch"] >= patience)
-
-
 def restore_best(learners):
     """Puts the weights of the selected epoch back, where there is one."""
     for learner in learners:

@@ -91,6 +91,7 @@ def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch):
     run(tmp_path / "stopped", *arguments)
     for name in ("labels.csv", "annotators.csv"):
         assert (tmp_path / "whole" / name).read_text() == (tmp_path / "stopped" / name).read_text()
+    assert not any(state["optimizer"] for state in learners_of(tmp_path / "whole").values())  # as after the last epoch
     (tmp_path / "whole" / "summary.json").unlink()  # killed behind its last epoch
     assert run(tmp_path / "whole", *arguments)[1]["methods"]["aggnet"]["last"] == whole["methods"]["aggnet"]["last"]
 
