@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from common.methods.registry import METHODS
 from common.names import AUTO, STARTS, TEACHERS
+from common.output.run_state import has_ended
 from common.system.errors import echo
 from common.training.epoch import end_epoch, train_folds
 from common.training.stages import build_stage
-
-PILOT = 3  # a third of the epochs are trained from each start
 
 
 def names_with_start(protocol, options):
@@ -20,20 +19,25 @@ def names_with_start(protocol, options):
 def choose_starts(dataset, protocol, options, plan, device, precision, executor):
     """{method: [a start for each fold]} with --start auto, else {}.
 
-    Each fold of a method is trained from each of STARTS for a third of the epochs. The start whose classifier then predicts
-    the fold's held-out labels best is chosen, by their log-likelihood (held_out.score).
+    A method is trained from each of STARTS, with all folds. A fold has the start whose classifier predicts its held-out
+    labels best, by their log-likelihood (held_out.score) at the epoch that is best for all folds together.
     """
     names = names_with_start(protocol, options)
     best = {name: [(float("-inf"), STARTS[0])] * len(plan.folds) for name in names}
     for start in STARTS if names else ():
-        trial = replace(options, start=start, methods=names, epochs=max(1, options.epochs // PILOT))
+        trial = replace(options, start=start, methods=names)
         learners = build_stage(0, [], dataset, protocol, trial, device, precision, plan.folds, executor)
-        for epoch in range(1, trial.epochs + 1):
+        selected = {}  # {method: its best epoch and the scores of its folds then}
+        for epoch in range(1, options.epochs + 1):
+            learners = [each for each in learners if not has_ended(selected.get(each.name), epoch - 1, options.patience)]
             train_folds(learners, dataset.train, plan, epoch, trial, 0)
             learners = [learner for learner in learners if not learner.failure]
             end_epoch(learners, dataset.train)
-        for name, scores in plan.score_folds(learners, dataset.train).items():
-            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], scores, strict=True)]
+            for name, scores in plan.score_folds(learners, dataset.train).items():
+                if name not in selected or sum(scores) > sum(selected[name]["scores"]):
+                    selected[name] = {"epoch": epoch, "scores": scores}
+        for name, found in selected.items():
+            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], found["scores"], strict=True)]
     chosen = {name: [start for _, start in pairs] for name, pairs in best.items()}
     for name, starts in chosen.items():
         counts = ", ".join(f"{start} in {count}" for start, count in Counter(starts).items())
