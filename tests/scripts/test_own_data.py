@@ -101,5 +101,5 @@ def test_the_prior_of_own_data_starts_at_the_vote_shares_of_the_fold():
     everything = torch.arange(5)
     for train_items, counts in ((everything, [5 / 3 + 1, 4 / 3 + 1, 2]), (everything[:4], [5 / 3 + 1, 4 / 3 + 1, 1])):
         fold = Fold(0, train_items, everything)
-        setting = fold_setting(fold, items, protocol, Options(epochs=1), torch.device("cpu"), "float32")
+        setting = fold_setting(fold, items, protocol, Options(epochs=1), torch.device("cpu"), "float32", "votes")
         np.testing.assert_allclose(MaxMIG(setting).report()["prior"], np.array(counts) / np.sum(counts), rtol=1e-5)
