@@ -61,8 +61,11 @@ def _find_exported(found, there, wanted, files):
     longest = max((path.count("/") for k, path in enumerate(exported) if found[k] == -1), default=0)
     steps = [(str, partial(_end, parts=parts)) for parts in range(min(longest + 1, 8), 0, -1)] + [(_file, _file)]
     steps += [(partial(key, pattern=HASH_OF_FILE), key) for key in (_without_hash, _folded, *[_stem] * files)]
-    for paths in (exported, [unquote(path) for path in exported]):
+    decoded = [unquote(path) for path in exported]
+    for paths in (exported, decoded) if decoded != exported else (exported,):
         for item_key, key in steps:
+            if (found != -1).all():
+                return
             before = found.copy()
             _look_up(found, [item_key(path) for path in item_paths], _shortened(paths, key, found, item_paths), taken)
             if not files:  # several names of one item are rather other items
@@ -86,7 +89,7 @@ def path_of(name):
     """The path in a URL or a path of any system, without what is behind a question mark or a hash sign. Label Studio's local
     files have theirs behind ?d=."""
     name = name.replace("\\", "/")
-    local = re.search(r"/data/local-files/\?d=([^&#]+)", name)
+    local = re.search(r".*/data/local-files/\?d=([^&#]+)", name, re.DOTALL)
     if local:
         return path_of(unquote(local[1]))
     if re.match(r"[A-Za-z][\w+.-]*://", name):
