@@ -35,7 +35,7 @@ FILES = {  # name: what it holds
     "split_train_file.csv": "Dogs vs. Cats: the training items, where the split was drawn",
     "split_val_file.csv": "Dogs vs. Cats: the test items, where the split was drawn",
     CHECKPOINT: "the state to resume from: written after the first epoch, then when a minute has passed, and at the end "
-                "of a stage; behind the last of --epochs the weights alone",
+                "of a stage; at the end the weights alone",
 }
 
 
