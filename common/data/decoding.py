@@ -19,7 +19,7 @@ from common.data.cache import cache_file, keep
 from common.data.dataset import Items
 from common.data.images import ImageSet, Pixels
 from common.data.opening import opened, read_text
-from common.data.scans import Volume, is_scan, open_scan
+from common.data.scans import Volume, is_scan, open_scan, plane_number
 from common.system.errors import UserError, echo, first_few
 
 DECODED = 1e9  # bytes of images that are decoded at the same time, in all threads
@@ -182,9 +182,7 @@ def open_image(file, plane=None):
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # Pillow itself refuses twice as many
                 raise NotAnImage(f"{image.width} x {image.height} pixels")
             if plane is not None and getattr(image, "n_frames", 1) > 1:
-                if plane >= image.n_frames:
-                    raise Volume(f"{file}: {image.n_frames} pages; expected --slice from 0 to {image.n_frames - 1}")
-                image.seek(plane)
+                image.seek(plane_number(file, image.n_frames, plane, "pages"))
             yield image
     except Volume:
         raise

@@ -42,8 +42,9 @@ def _check(shape):
         raise ValueError(f"{width} x {height} pixels")
 
 
-def _number(file, count, plane):
-    """The number of the slice to read, of a file with so many."""
+def plane_number(file, count, plane, unit="slices"):
+    """The number of the slice, or what else the `unit` is, to read of a file with so many. Raises Volume where there is none
+    of that number, or several and no `plane`."""
     if count == 1:
         return 0
     if plane is None:
@@ -51,7 +52,7 @@ def _number(file, count, plane):
                      "volume, or slices made beforehand, each as a file of its own (SimpleITK: WriteImage(image[:, :, k], "
                      "\"name-k.mha\"))")
     if plane >= count:
-        raise Volume(f"{file}: {count} slices; expected --slice from 0 to {count - 1}")
+        raise Volume(f"{file}: {count} {unit}; expected --slice from 0 to {count - 1}")
     return plane
 
 
@@ -61,7 +62,7 @@ def _array(file, plane):
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim == 3 and array.shape[2] not in (3, 4):
-        array = array[_number(file, len(array), plane)]
+        array = array[plane_number(file, len(array), plane)]
     if array.ndim not in (2, 3):
         raise ValueError(f"an array of {array.ndim} dimensions")
     _check(array.shape[:2])
@@ -82,6 +83,6 @@ def _slice_of_scan(file, plane):
         raise ValueError(f"an image of {len(size)} dimensions")
     _check(size[1::-1])
     if len(size) == 3:
-        reader.SetExtractIndex([0, 0, _number(file, size[2], plane)])
+        reader.SetExtractIndex([0, 0, plane_number(file, size[2], plane)])
         reader.SetExtractSize([*size[:2], 0])
     return SimpleITK.GetArrayFromImage(reader.Execute())
