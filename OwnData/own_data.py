@@ -128,7 +128,7 @@ def _locate(source, names, place, given="answers to"):
 
 def _say_guessed(source, names, index):
     """Prints how many names mean an item of another name, which is a guess."""
-    guessed = [k for k, name in enumerate(names) if name not in {key(source.names[index[k]]) for key in FILE_NAMES}]
+    guessed = [k for k, name in enumerate(names) if all(name != key(source.names[index[k]]) for key in FILE_NAMES)]
     if guessed:
         first = guessed[0]
         echo(f"notice: {len(guessed)} of {len(names)} items have other names in --{source.kind}: {names[first]} is taken "

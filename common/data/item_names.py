@@ -75,14 +75,18 @@ def _find_exported(found, there, wanted, files):
 
 
 def _shortened(paths, key, found, item_paths):
-    """The paths by a key; "" where that loses a folder, or a hash, with which other paths were `found` among the items'."""
+    """The paths that are not `found` among the items' yet, by a key; "" where that loses a folder, or a hash, with which
+    others were found."""
     met = [(path, item_paths[i]) for path, i in zip(paths, found, strict=True) if i >= 0]
     folders = any("/" in path and _end(path, 2) == _end(item, 2) for path, item in met)
     hashes = any(re.match(HASH, _file(path)) and _file(path) == _file(item) for path, item in met)
-    short = [key(path) for path in paths]
-    return ["" if folders and "/" in path and "/" not in name
-            or hashes and re.match(HASH, _file(path)) and not re.match(HASH, _file(name)) else name
-            for path, name in zip(paths, short, strict=True)]
+
+    def shorten(path):
+        name = key(path)
+        without_folder = folders and "/" in path and "/" not in name
+        without_hash = hashes and re.match(HASH, _file(path)) and not re.match(HASH, _file(name))
+        return "" if without_folder or without_hash else name
+    return [shorten(path) if i == -1 else "" for path, i in zip(paths, found, strict=True)]
 
 
 def path_of(name):
