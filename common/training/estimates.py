@@ -3,13 +3,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from common.crowd.held_out import combine, score
+from common.crowd.held_out import combine
 from common.crowd.labels import clamp_to_gold
 from common.methods.registry import METHODS
 from common.names import FORECASTER, LABEL_MODEL, LABEL_MODELS, POSTERIOR, UPPER_BOUND
 from common.output.crowd import Crowd
 from common.system.errors import UserError, echo
-from common.training.predictions import mean, predict_all, to_array
+from common.training.predictions import mean, predict_all
 
 
 @dataclass
@@ -67,8 +67,7 @@ def estimate_held_out(succeeded, train, plan):
     """
     images = train.without_copies()
     posteriors = label_models(images.crowd)
-    predictions = plan.predict_held_out([learner for models in succeeded.values() for learner in models], train)
-    scores = {name: score(plan.model, to_array(h)) for name, h in predictions.items()}
+    scores = plan.score_held_out([learner for models in succeeded.values() for learner in models], train)
     for name, result in scores.items():
         if name not in LABEL_MODELS:
             posteriors[name] = to_tensor(result.calibrated, train)

@@ -43,15 +43,18 @@ class Plan:
             right = {name: p.argmax(1) == valid.truth for name, p in predict_models(learners, valid.inputs).items()}
             return {name: hits[valid.truth >= 0].double().mean().item() for name, hits in right.items()}
         if self.select == "crowd":
-            return {name: score(self.model, to_array(h)).mean
-                    for name, h in self.predict_held_out(learners, train).items()}
+            return {name: found.mean for name, found in self.score_held_out(learners, train).items()}
         return {}
+
+    def score_held_out(self, learners, train):
+        """{name: its held_out.Score}, of select crowd."""
+        return {name: score(self.model, to_array(h)) for name, h in self.predict_held_out(learners, train).items()}
 
     def score_folds(self, learners, train):
         """{name: [the sum of the log-likelihoods of each fold's held-out labels]}, of select crowd."""
         images = [fold.prediction_items[::train.copies].cpu() // train.copies for fold in self.folds]
-        scores = {name: score(self.model, to_array(h)).items for name, h in self.predict_held_out(learners, train).items()}
-        return {name: [float(items[part].sum()) for part in images] for name, items in scores.items()}
+        return {name: [float(found.items[part].sum()) for part in images]
+                for name, found in self.score_held_out(learners, train).items()}
 
     def predict_held_out(self, learners, train):
         """{name: float32 (images, C)}: the predictions for the training images, each by the fold that was not

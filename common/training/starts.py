@@ -30,6 +30,8 @@ def choose_starts(dataset, protocol, options, plan, device, precision, executor)
         selected = {}  # {method: its best epoch and the scores of its folds then}
         for epoch in range(1, options.epochs + 1):
             learners = [each for each in learners if not has_ended(selected.get(each.name), epoch - 1, options.patience)]
+            if not learners:
+                break
             train_folds(learners, dataset.train, plan, epoch, trial, 0)
             learners = [learner for learner in learners if not learner.failure]
             end_epoch(learners, dataset.train)
