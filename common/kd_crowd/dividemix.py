@@ -4,10 +4,9 @@ import torch
 from torch.nn import functional
 
 from common.crowd.labels import class_shares
-from common.kd_crowd.student import Student
-from common.methods.method import one_hot
+from common.kd_crowd.student import RobustLearner
 
-WARM_UP = 5  # a fifth of the epochs on the labels as they are
+WARM_UP = 5  # a fifth of the epochs on the teacher's predictions as they are
 
 CLEAN = .5  # probability from which a label is used
 
@@ -34,7 +33,7 @@ def sharpen(p):
     return power / power.sum(1, keepdim=True)
 
 
-class DivideMix(Student):
+class DivideMix(RobustLearner):
     """After a warm-up each epoch starts with co-divide: a mixture on each network's losses tells the *other* network
     which labels are clean. Clean labels are refined with the network's own predictions, the rest guessed by both
     (label co-refinement and co-guessing), and MixMatch trains on all. The two networks are trained side by side.
@@ -48,9 +47,7 @@ class DivideMix(Student):
         self.second = setting.network()
         self.lambda_u = setting.distillation.lambda_u
         self.warm_up = max(1, setting.epochs // WARM_UP)
-        self.register_buffer("hard", one_hot(self.targets.argmax(1), self.targets.shape[1]), persistent=False)
         self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of each label, for network k
-        self.register_buffer("hard_log_prior", torch.log(class_shares(self.hard)), persistent=False)
         self.register_buffer("used_log_prior", self.hard_log_prior.repeat(2, 1))  # of the labels that network k uses
         self.register_buffer("epochs", torch.tensor(0))
         self.epoch = 0  # the same, on the host

@@ -3,7 +3,7 @@ import torch
 
 from common.crowd.labels import class_shares
 from common.losses import label_mig_loss, mig_loss, trainable
-from common.methods.method import Method
+from common.methods.method import Method, one_hot
 
 FLOOR = 1e-6  # of a teacher's probability, where its logarithm is taken
 
@@ -46,3 +46,16 @@ class Student(Method):
         if used is None:
             return divergence.mean()
         return torch.where(used, divergence, 0).sum() / used.sum().clamp(min=1)
+
+
+class RobustLearner(Student):
+    """A Student that takes the teacher's most probable classes as noisy labels: `hard`, float32 (N, C), one-hot.
+
+    Robust learners are made for such labels. Next to ELR's regularisation the soft labels of an unsure teacher weigh too
+    little: the student keeps its first predictions and can miss classes.
+    """
+
+    def __init__(self, setting):
+        super().__init__(setting)
+        self.register_buffer("hard", one_hot(self.targets.argmax(1), self.targets.shape[1]), persistent=False)
+        self.register_buffer("hard_log_prior", torch.log(class_shares(self.hard)), persistent=False)
