@@ -151,7 +151,8 @@ def choose(options, survey):
         echo(f"all of {name} is trained, from pretrained weights")
         return Choice(network=name)
     if name == "none" and options.network not in network_names():
-        raise UserError(f"--network {options.network}: there is no such network; choose from {', '.join(network_names())}")
+        raise UserError(f"--network {options.network}: there is no such network; expected {', '.join(OWN_NETWORKS)} or one of "
+                        f"torchvision's, such as resnet18{did_you_mean(options.network, network_names())}")
     return Choice(network=options.network) if name == "none" else Choice(backbone=name)
 
 
@@ -175,8 +176,8 @@ def _check_name(name):
         return
     names = [other for other in network_names() if other not in OWN_NETWORKS]
     if name not in names:
-        raise UserError(f"--backbone {name}: there is no such network; choose from none, {LITE0}, timm/NAME, "
-                        f"{', '.join(names)}{did_you_mean(name, [LITE0, *names])}")
+        raise UserError(f"--backbone {name}: there is no such network; expected none, {LITE0}, {TIMM}NAME or one of "
+                        f"torchvision's, such as resnet18{did_you_mean(name, [LITE0, *names])}")
 
 
 def _backbone(options, name, size):

@@ -38,11 +38,14 @@ def has_wide_colours(image):
 
 def eight_bits(image, window=None):
     """An opened image; one of more than 8 bits a pixel scaled to 8: the range `window` (low, high), or by default its own
-    range, of 16 bits or more."""
+    range, of 16 bits or more. Pixels that are not finite are the least (NaN too) or the greatest of the others."""
     if not is_wide(image):
         return image
     values = np.array(image, np.float32)
-    np.nan_to_num(values, copy=False)
+    if not np.isfinite(values).all():
+        finite = values[np.isfinite(values)]
+        least, greatest = (finite.min(), finite.max()) if len(finite) else (0, 0)
+        np.nan_to_num(values, copy=False, nan=least, neginf=least, posinf=greatest)
     low, high = window or (0, 255 if values.max() <= 255 else max(65535, values.max()))
     values -= low
     values *= 255 / (high - low)

@@ -71,6 +71,17 @@ def test_one_range_for_all(tmp_path):
     assert abs(int(only.raw(slice(None))[0, 8, 8, 0]) - b) == 0
 
 
+@pytest.mark.parametrize("window", [None, (-1000, 1000)])
+def test_pixels_that_are_not_finite_are_the_ends_of_the_others(tmp_path, window):
+    values = ramp(-1000, 1000).astype(np.float32)
+    values[10, :3] = np.nan, -np.inf, np.inf
+    np.save(tmp_path / "a.npy", values)
+    source = read_source(images=str(tmp_path))
+    inputs, _ = apply(source, fit(source, np.arange(1), window=window))
+    pixels = inputs.raw(slice(None))[0, :, :, 0].numpy()
+    assert pixels[10, :3].tolist() == [0, 0, 255] and (abs(pixels[11:] - ramp(0, 255)[11:]) <= 4).all()
+
+
 def test_floats_are_not_black(tmp_path):
     np.save(tmp_path / "a.npy", ramp(-.5, .5).astype(np.float32))
     source = read_source(images=str(tmp_path))

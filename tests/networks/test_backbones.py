@@ -145,7 +145,8 @@ def test_which_backbone(side, more, found, capsys):
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    ({"backbone": "resnet19"}, "--backbone resnet19: there is no such network; choose from none, efficientnet-lite0"),
+    ({"backbone": "resnet19"}, "--backbone resnet19: there is no such network; expected none, .*did you mean resnet1"),
+    ({"network": "resnet19"}, "--network resnet19: there is no such network; expected small.*did you mean resnet1"),
     ({"backbone": "resnet18", "network": "vgg16"}, "--backbone resnet18 and --network vgg16: expected one of them"),
     ({"backbone": "resnet18", "pretrained": True}, "--backbone resnet18 and --pretrained: expected one of them"),
     ({"backbone": "none", "finetune": True}, "--finetune: trains a pretrained --backbone; expected one"),
