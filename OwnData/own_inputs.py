@@ -151,8 +151,8 @@ def choose(options, survey):
         echo(f"all of {name} is trained, from pretrained weights")
         return Choice(network=name)
     if name == "none" and options.network not in network_names():
-        raise UserError(f"--network {options.network}: there is no such network; expected {', '.join(OWN_NETWORKS)} or one of "
-                        f"torchvision's, such as resnet18{did_you_mean(options.network, network_names())}")
+        raise UserError(f"--network {options.network}: there is no such network; expected {', '.join(OWN_NETWORKS)} "
+                        f"or one of torchvision's, such as resnet18{did_you_mean(options.network, network_names())}")
     return Choice(network=options.network) if name == "none" else Choice(backbone=name)
 
 

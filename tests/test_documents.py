@@ -28,6 +28,11 @@ def test_links_lead_somewhere(document):
         assert target.startswith("http") or (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_no_conflict_of_a_merge_is_left(document):
+    assert not re.search("^(<<<<<<< |=======$|>>>>>>> )", document.read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS
                                       if not name(path).startswith(OLDER) and path.name != "LOG.md"], ids=name)
 def test_commands_name_scripts_and_flags_that_exist(document):

@@ -81,13 +81,16 @@ def mean_by_annotator(crowd, values):
             / torch.bincount(annotator, minlength=crowd.annotators))
 
 
+def are_wrong(items):
+    """bool (L,): which of the crowd's labels are wrong; none of an item whose truth is not known."""
+    truth = items.truth[items.crowd.item]
+    return (truth >= 0) & (items.crowd.label != truth)
+
+
 def memorized(predicted, items):
     """(M,): the share of each annotator's wrong labels that the predictions (N,) repeat; NaN for one without any."""
-    crowd, item = items.crowd, items.crowd.item
-    truth = items.truth[item]
-    wrong = (truth >= 0) & (crowd.label != truth)
-    repeated = wrong & (crowd.label == predicted[item])
-    return share_of(repeated, wrong, crowd)
+    crowd, wrong = items.crowd, are_wrong(items)
+    return share_of(wrong & (crowd.label == predicted[crowd.item]), wrong, crowd)
 
 
 def annotator_error(true, estimated):

@@ -77,8 +77,19 @@ def estimate_held_out(succeeded, train, plan):
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
     h, shares = combine(plan.model, competitors) if competitors else (None, {})
     crowd = Crowd.of(images.unique_labels()[0].crowd, plan.gold, plan.held_out, h)
+    if h is not None:
+        say_label_switching(h, crowd.labels.posterior, images.crowd.counts.cpu().numpy() > 0)
     means = {name: result.mean for name, result in scores.items()}
     return Estimates(with_label_model(posteriors, crowd, images), crowd, means, shares)
+
+
+def say_label_switching(h, posterior, answered):
+    """Says so where a classifier's predictions h (N, C) agree with the posterior (N, C) less than chance. answered: bool
+    (N,), the items that count."""
+    agreement = (h.argmax(1) == posterior.argmax(1))[answered].mean()
+    if agreement < 1 / h.shape[1]:
+        echo(f"the classifier agrees with the labels on {agreement:.0%} of the items, less than chance: its classes "
+             "may be switched; train longer (--epochs, --patience)")
 
 
 def forecast_held_out(models, train, plan):

@@ -87,9 +87,9 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     elif not are_starts(state.setdefault("starts", {}), protocol, options, len(plan.folds)):
         raise folder.damaged()
     staged = any(name in TEACHERS for name in options.methods)
-    truth_known = bool((dataset.train.crowd.counts[dataset.train.truth >= 0] > 0).any())
-    if staged and not truth_known:
-        echo("no label's truth is known: KD-Crowd's two figures, of the annotators' errors, are left out")
+    errors_known = bool(metrics.are_wrong(dataset.train).any())
+    if staged and not errors_known:
+        echo("no annotator's error is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages, last_stage, said = [], STAGES - 1 if staged else 0, False
     for stage in range(last_stage + 1):
         learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor,
@@ -106,7 +106,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
-            watched = active if staged and truth_known else []
+            watched = active if staged and errors_known else []
             memorized = memorization(watched, options.methods, dataset.train, epoch)
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)

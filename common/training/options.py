@@ -1,5 +1,6 @@
 """The command line's flags as a dataclass. Parsed in main(), never at import."""
 import argparse
+import math
 import re
 import shlex
 import textwrap
@@ -31,34 +32,30 @@ def whole(least, most=10**18):
     return number
 
 
-def not_negative(text):
-    """An argparse type: a number that is zero or above."""
+def _real(text, expected, is_right):
+    """The number of a text. Raises ArgumentTypeError unless it is finite and is_right(number)."""
     try:
         number = float(text)
     except ValueError:
-        number = -1.
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number from 0 on, not {text!r}")
+        number = math.nan
+    if not (math.isfinite(number) and is_right(number)):
+        raise argparse.ArgumentTypeError(f"expected a number {expected}, not {text!r}")
     return number
+
+
+def not_negative(text):
+    """An argparse type: a number that is zero or above."""
+    return _real(text, "from 0 on", lambda number: number >= 0)
 
 
 def positive(text):
     """An argparse type: a number above zero."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
-    return number
+    return _real(text, "above 0", lambda number: number > 0)
 
 
 def share(text):
     """An argparse type: a number between zero and one."""
-    number = positive(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, not {text!r}")
-    return number
+    return _real(text, "between 0 and 1", lambda number: 0 < number < 1)
 
 
 def expertise(text):

@@ -47,6 +47,8 @@ def check(dataset, protocol, options):
         echo("true-label is left out: no training item's true label is known")
     if options.stage_end == "selected" and options.select == "none":
         raise UserError("--stage-end selected: goes with a --select; expected last")
+    if options.patience not in (None, protocol.patience) and options.select == "none":
+        raise UserError(f"--patience {options.patience}: goes with a --select")
     if options.start == AUTO and options.select != "crowd":
         raise UserError("--start auto: goes with --select crowd, by which it chooses")
     check_label_source(options)

@@ -90,9 +90,9 @@ def make_plan(train, options):
     for parts in range(MANY_FOLDS if images <= FEW_ITEMS else 2, 1, -1):
         try:
             return _crowd_plan(train, options.seed, parts)
-        except UserError:  # so few items that a fold would be of one class: larger ones may do
+        except UserError as error:  # so few items that a fold would be of one class: larger ones may do
             if parts == 2:
-                raise
+                raise UserError(f"--select crowd: {str(error).partition(': ')[2]}") from None
 
 
 def _crowd_plan(train, seed, parts, held_out=None):

@@ -23,6 +23,7 @@ from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.networks.classifier import Classifier
 from common.networks.papers import feature_net
+from common.training import run as training_run
 from common.training.options import Options
 from common.training.predictions import predict_all
 from common.training.protocol import Protocol
@@ -317,6 +318,20 @@ def test_a_class_that_the_teacher_never_sees_has_a_finite_loss():
     method, _ = student(ELR)
     method.kd_log_prior = torch.log(class_shares(targets))
     assert np.isfinite(method.label_loss(torch.log_softmax(torch.zeros(40, 3), 1), targets).item())
+
+
+def test_a_crowd_without_an_error_has_no_figures(tmp_path, capsys, recwarn):
+    truth = torch.arange(40) % 3
+    crowd = CrowdLabels.from_dense(truth[:, None].repeat(1, 4).numpy(), 3)
+    items = Items(FeatureSet(torch.randn(40, 6)), truth, list(map(str, range(40))), crowd)
+    dataset = Dataset(items, items, list("abc"), list(range(4)))
+    protocol = Protocol("x", lambda precision: feature_net(6, 3, precision), 1, 8, 1e-2, 1e-2, (1 / 3,) * 3, ("max-mig",))
+    options = Options(methods=["crowd-layer", "kd-crowd-crowd-layer"], epochs=1, batch_size=8, augment="none", device="cpu",
+                      precision="float32", out=str(tmp_path / "run"))
+    assert training_run.run(dataset, protocol, options) == 0
+    assert "no annotator's error is known: KD-Crowd's two figures" in capsys.readouterr().out
+    assert not list(tmp_path.glob("run/memorization*"))
+    assert not [warning for warning in recwarn if "degrees of freedom" in str(warning.message)]
 
 
 @pytest.mark.pictures

@@ -330,6 +330,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     (("--folds", 2), "--folds 2: goes with --select crowd"),
     (("--held-out", .3), "--held-out 0.3: goes with --select crowd"),
     (("--stage-end", "selected"), "--stage-end selected: goes with a --select"),
+    (("--patience", 3), "--patience 3: goes with a --select"),
 ])
 def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):
     monkeypatch.chdir(tmp_path)

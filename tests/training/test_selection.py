@@ -17,7 +17,7 @@ from common.data.features import FeatureSet
 from common.system.errors import UserError
 from common.training import loop
 from common.training.epoch import end_epoch, train_folds
-from common.training.estimates import forecast_held_out, with_label_model
+from common.training.estimates import forecast_held_out, say_label_switching, with_label_model
 from common.training.executor import SERIAL
 from common.training.learner import fold_models
 from common.training.selection import keep_best, make_plan, reported_epochs
@@ -250,6 +250,7 @@ def test_a_share_held_out_once(tmp_path):
 
 
 @pytest.mark.parametrize(("flags", "message"), [
+    (("--held-out", "nan"), "--held-out: expected a number between 0 and 1"),
     (("--held-out", 1.5), "--held-out: expected a number between 0 and 1"),
     (("--held-out", .001), "--held-out 0.001: leaves 0 items with labels of 0 classes to be held out"),
     (("--held-out", .9999), "--held-out 0.9999: leaves 0 items with labels of 0 classes to be trained on"),
@@ -306,6 +307,23 @@ def test_few_items_take_fewer_folds():
             with pytest.raises(UserError, match="--folds 5: leaves 2 items with labels of 1 class to be held out"):
                 make_plan(items, options)
     assert len(found) > 1
+
+
+def test_a_classifier_whose_classes_are_switched_is_said(capsys):
+    posterior, answered = np.eye(2)[np.arange(10) % 2], np.arange(10) < 8
+    say_label_switching(posterior, posterior, answered)
+    assert capsys.readouterr().out == ""
+    say_label_switching(posterior[:, ::-1], posterior, answered)
+    assert "the classifier agrees with the labels on 0% of the items, less than chance" in capsys.readouterr().out
+
+
+def test_a_flag_that_was_not_given_is_not_blamed():
+    """Of ten items one alone is of the second class: no two folds have both."""
+    crowd = CrowdLabels.from_dense((np.arange(10) == 3).astype(int)[:, None].repeat(3, 1), 2)
+    items = Items(FeatureSet(torch.randn(10, 2)), torch.zeros(10, dtype=torch.long), list(map(str, range(10))), crowd)
+    options = SimpleNamespace(select="crowd", folds=None, held_out=None, seed=0)
+    with pytest.raises(UserError, match="^--select crowd: leaves 5 items with labels of 1 class .* or --select none$"):
+        make_plan(items, options)
 
 
 def test_where_all_methods_break_in_the_first_fold_the_run_says_so(tmp_path, capsys, monkeypatch):
