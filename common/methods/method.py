@@ -50,8 +50,8 @@ class Setting:
     rate: float = 1e-3
 
     def posterior(self):
-        """float32 (N, C): `start`, zeros for items without labels."""
-        return vote_shares(self.crowd) if self.start is None else self.start
+        """float32 (N, C): a copy of `start`, zeros for items without labels."""
+        return vote_shares(self.crowd) if self.start is None else self.start.clone()
 
     def initial_weights(self):
         """float32 (M, C, C): see crowd.labels.initial_weights."""
