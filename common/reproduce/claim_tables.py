@@ -1,9 +1,21 @@
 """The verdicts on the papers' claims as tables: one row a claim and data set, and every comparison."""
-from common.reproduce.claims import AHEAD, KD_AHEAD, KD_LOSS, MATRICES, MEMORIZED, NEAR_TRUTH, RULE
+from common.reproduce.claims import (
+    AHEAD,
+    KD_AHEAD,
+    KD_AS_LONG,
+    KD_LOSS,
+    KD_SELECTED,
+    MATRICES,
+    MEMORIZED,
+    NEAR_TRUTH,
+    RULE,
+)
 from common.reproduce.grids import Grid
 from common.reproduce.numbers import seeds_of
 
 TITLES = {KD_AHEAD: "crowd model alone → KD-Crowd, test accuracy (%)",
+          KD_AS_LONG: "crowd model alone with as many epochs as the three stages → KD-Crowd, test accuracy (%)",
+          KD_SELECTED: "crowd model alone → KD-Crowd, test accuracy of the selected epochs (%)",
           KD_LOSS: "KL → MIG loss, test accuracy of KD-Crowd (%)",
           MEMORIZED: "crowd model alone → KD-Crowd, share of the annotators' errors that it repeats (%)",
           MATRICES: "crowd model alone → KD-Crowd, E_m (the mean error of the empirical confusion matrices)"}
@@ -17,9 +29,9 @@ def text(found, parts, pages):
 
 
 def summary(found, pages=None):
-    """The Grid of one row a claim and data set. Where pages is not None, names of pages are links."""
+    """The Grid of one row a claim of the papers and data set. Where pages is not None, names of pages are links."""
     rows = []
-    for judgement in found:
+    for judgement in (judgement for judgement in found if judgement.source.claim.of_paper):
         source = judgement.source
         numbers = [number for comparison in judgement.comparisons for number in (comparison.value, comparison.rival_value)]
         link = source.page if pages is None else f"[{source.page.removesuffix('.md')}]({pages}{source.page})"
@@ -31,12 +43,12 @@ def summary(found, pages=None):
 
 
 def our_numbers(judgement):
-    """How many comparisons hold, those of the least and the greatest gain, what is missing."""
+    """How many comparisons hold, the worst and the best of them, what is missing."""
     source, found = judgement.source, sorted(judgement.comparisons, key=lambda comparison: comparison.gain)
     texts = [_beside(found[0], source.claim)] if found else []
     if len(found) > 1:
-        least, most = texts[0], _beside(found[-1], source.claim)
-        texts = [f"{judgement.ahead} of {len(found)} {source.claim.unit}, from {least} to {most}"]
+        worst, best = texts[0], _beside(found[-1], source.claim)
+        texts = [f"{judgement.ahead} of {len(found)} {source.claim.unit}", f"worst: {worst}", f"best: {best}"]
     if found and judgement.missing:
         texts.append(f"{judgement.missing} of {source.cells} cells not run")
     if judgement.stopped:
@@ -63,7 +75,7 @@ def _short(number, claim):
 def comparisons(found):
     """[Grid]: Max-MIG in every cell; for each claim of KD-Crowd its pairs."""
     grids = [_max_mig(found)]
-    for claim in (KD_AHEAD, KD_LOSS, MEMORIZED, MATRICES):
+    for claim in TITLES:
         mine = [judgement for judgement in found if judgement.source.claim is claim and judgement.comparisons]
         if mine:
             grids.append(_pairs(claim, mine))

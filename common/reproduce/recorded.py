@@ -47,6 +47,7 @@ def _is_synthesized(flags):
 
 def _of_summary(summary):
     return {name: {"last_accuracy": (method["last"] or {}).get("test_accuracy"),
+                   "selected_accuracy": (method.get("selected") or {}).get("test_accuracy"),
                    "annotator_error": method.get("annotator_error")} for name, method in summary["methods"].items()}
 
 

@@ -6,7 +6,19 @@ import pytest
 
 import reproduce
 from common.reproduce import claim_tables, claims, overview
-from common.reproduce.claims import AHEAD, KD_AHEAD, KD_LOSS, MATRICES, MEMORIZED, NEAR_TRUTH, SOURCES, Source, judge
+from common.reproduce.claims import (
+    AHEAD,
+    KD_AHEAD,
+    KD_AS_LONG,
+    KD_LOSS,
+    KD_SELECTED,
+    MATRICES,
+    MEMORIZED,
+    NEAR_TRUTH,
+    SOURCES,
+    Source,
+    judge,
+)
 from common.reproduce.comparisons import compare
 from common.system.errors import UserError
 from conftest import ROOT
@@ -17,7 +29,7 @@ ALONE, STUDENT = "max-mig", "kd-crowd-max-mig"
 @pytest.fixture
 def put(tmp_path):
     """put(folder, accuracies, ...) writes the record of a run into results/."""
-    def put_run(folder, accuracies, seed=0, cell=None, errors=(), memorized=(), **run):
+    def put_run(folder, accuracies, seed=0, cell=None, errors=(), memorized=(), selected=(), **run):
         name = f"case{cell[0]}-{'high' if cell[1] else 'low'}" if cell else "labelme"
         path = tmp_path / "results" / folder / f"{name}-seed{seed}"
         path.mkdir(parents=True)
@@ -27,7 +39,8 @@ def put(tmp_path):
         config = {"dataset": "digits", "flags": {"seed": seed, "methods": list(accuracies), "epochs": 50}, "run": run,
                   "versions": {"torch": "2"}, "device": "cpu", "threads": 1, "commit": None, "data": {"test": 1000}}
         methods = {method: {"last": {"test_accuracy": accuracy, "test_auc": None}, "best": None, "best_epoch": None,
-                            "train_label_accuracy": None, "seconds": None, "annotator_error": dict(errors).get(method)}
+                            "train_label_accuracy": None, "seconds": None, "annotator_error": dict(errors).get(method),
+                            "selected": {"test_accuracy": selected[method], "test_auc": None} if selected else None}
                    for method, accuracy in accuracies.items()}
         (path / "config.json").write_text(json.dumps(config))
         (path / "summary.json").write_text(json.dumps({"methods": methods, "seconds": 1.}))
@@ -114,8 +127,8 @@ def test_kd_crowd_beside_its_crowd_models(put, judged):
     put_kd(put, "dividemix", (-.01, .01), lambda_u=0., robust="dividemix")
     found = judged(KD_AHEAD, "elr", "dividemix")
     assert found.verdict == "partly" and [c.way for c in found.comparisons] == ["ELR", "DivideMix"]
-    assert claim_tables.our_numbers(found) == ("1 of 2 pairs, from DivideMix on max-mig (80.0 ± 1.4, alone 80.0 ± 0.0) to "
-                                               "ELR on max-mig (83.5 ± 0.7, alone 80.0 ± 0.0)")
+    assert claim_tables.our_numbers(found) == ("1 of 2 pairs; worst: DivideMix on max-mig (80.0 ± 1.4, alone 80.0 ± 0.0); "
+                                               "best: ELR on max-mig (83.5 ± 0.7, alone 80.0 ± 0.0)")
 
 
 def test_runs_before_the_correction_do_not_count(put, judged):
@@ -125,6 +138,25 @@ def test_runs_before_the_correction_do_not_count(put, judged):
     for seed in (2, 3):
         put("old", {ALONE: .8, "aggnet": .7}, seed=seed)
     assert judged(AHEAD, "old").verdict == "confirmed"  # of Max-MIG alone they do
+
+
+def test_kd_crowd_beside_as_many_epochs_of_its_crowd_model(put, judged):
+    put_kd(put, "elr", (.03, .04), lambda_u=0.)
+    assert judged(KD_AS_LONG, "elr", "alone").verdict == "not run"
+    for seed in range(2):
+        put("alone", {ALONE: .85, "aggnet": .9}, seed=seed, lambda_u=0., epochs=150)
+    found = judged(KD_AS_LONG, "elr", "alone")
+    assert found.verdict == "not confirmed"
+    assert claim_tables.our_numbers(found) == "ELR on max-mig (83.5 ± 0.7, alone 85.0 ± 0.0)"
+    assert not claim_tables.summary([found]).rows  # it is no claim of a paper
+    (grid,) = claim_tables.comparisons([found])
+    assert grid.rows == [["data, ELR", "85.0 → 83.5", "2"]]
+
+
+def test_kd_crowd_at_its_selected_epoch(put, judged):
+    for seed in range(2):
+        put("elr", {ALONE: .8, STUDENT: .7}, seed=seed, lambda_u=0., selected={ALONE: .8, STUDENT: .85})
+    assert judged(KD_SELECTED, "elr").verdict == "confirmed" and judged(KD_AHEAD, "elr").verdict == "not confirmed"
 
 
 def test_the_mig_loss_beside_kl(put, judged):
@@ -184,7 +216,7 @@ def test_documents_are_filled_in(put, tmp_path, monkeypatch, capsys):
     filled, printed = (tmp_path / "README.md").read_text(), capsys.readouterr().out
     assert filled.startswith("# Here\n\n<!-- claims: summary -->\n\n| claim | data set | verdict | our numbers |")
     assert filled.endswith("\n\n<!-- end -->\nmore\n") and "\nold\n" not in filled
-    row = "| Max-MIG is ahead of every baseline | digits | partly | 6 of 6 cells, from case 1, high (90.0, aggnet 80.0)"
+    row = "| Max-MIG is ahead of every baseline | digits | partly | 6 of 6 cells; worst: case 1, high (90.0, aggnet 80.0)"
     assert row in filled and "| 1 | `reproduce.py digits --seeds 5` |" in filled
     assert "[digits](docs/results/digits.md)" in filled and "| CIFAR-10 | not run |" in filled
     text = page.read_text()
