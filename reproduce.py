@@ -41,9 +41,6 @@ def write_tables(cells, options, script):
     finished = [cell for part in by_part for cell in part]
     there = {cell.folder.name for cell in finished}
     missing = [cell.folder.name for cell in cells if cell.folder.name not in there]
-    if not finished and options.tables_only:
-        raise UserError(f"--out {options.out}: none of these {len(cells)} runs is finished there; expected the --out, "
-                        "--seeds, --cases and --expertise of earlier runs")
     if missing:
         print(f"{len(missing)} of {len(cells)} cells are missing: {', '.join(missing[:8])}" + " ..." * (len(missing) > 8))
     if not finished:
@@ -196,7 +193,10 @@ def launch_cells(cells, options, script, check):
         with reader_may_leave():
             list_cells(cells)
         return 0
-    if not options.tables_only:
+    if options.tables_only:
+        if not options.out.is_dir():
+            raise UserError(f"--out {options.out}: no such folder; expected that of earlier runs")
+    else:
         options.out.mkdir(parents=True, exist_ok=True)
         work_side_by_side(cells, options)
         if options.rank:

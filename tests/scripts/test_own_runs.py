@@ -479,7 +479,7 @@ def test_bad_images(tmp_path, pictures):
     (tmp_path / "images" / answered[5]).unlink()
     with pytest.raises(UserError, match=r"answers.csv, line \d+: item 'digit-\d+.png', .*, and 1 more items"):
         MAIN.main([*pictures, "--check"])
-    for flags, message in ((["--network", "resnet19"], "no such network; choose from small, four-conv, vgg16"),
+    for flags, message in ((["--network", "resnet19"], "no such network; expected small, four-conv, vgg16 or one of"),
                            (["--network", "four-conv", "--size", "8"], "cannot take images of 8 x 8"),
                            (["--network", "vgg16", "--size", "16"], "cannot take images of 16 x 16"),
                            (["--weights", "x.pt"], "--weights x.pt: no such file"),
