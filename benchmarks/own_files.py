@@ -37,6 +37,13 @@ def write_tables(out, answers, truth):
             csv.writer(file).writerows([header, *rows])
 
 
+def write_images(out, names, images):
+    """images: uint8 arrays (H, W) or (H, W, 3)."""
+    (out / "images").mkdir(exist_ok=True)
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(out / "images" / name)
+
+
 def cifar10h(images, answers, out, keep=None, items=2000):
     items, test, out = int(items), load(Path(images))[1], Path(out)
     crowd, people, truth = read_cifar10h(Path(answers))
@@ -48,9 +55,7 @@ def cifar10h(images, answers, out, keep=None, items=2000):
     rows = zip(*(tensor[kept].tolist() for tensor in (crowd.item, crowd.annotator, crowd.label)), strict=True)
     write_tables(out, [(names[i], people[m], CLASSES[c]) for i, m, c in rows],
                  zip(names, np.array(CLASSES)[truth[:len(names)]], strict=True))
-    (out / "images").mkdir(exist_ok=True)
-    for name, image in zip(names, test.inputs.pixels.images, strict=False):
-        Image.fromarray(image.numpy()).save(out / "images" / name)
+    write_images(out, names, test.inputs.pixels.images[:len(names)].numpy())
 
 
 def dogs(images, out):
@@ -77,10 +82,9 @@ def digits(out):
             truth = int(images.target[item])
             label = truth if random.random() < accuracy[m] else random.choice([c for c in range(10) if c != truth])
             answers.append((f"{item:04d}.png", f"w{m}", label))
-    write_tables(out, answers, [(f"{item:04d}.png", images.target[item]) for item in order])
-    (out / "images").mkdir(exist_ok=True)
-    for item in order:
-        Image.fromarray((images.images[item] * 255 / 16).astype(np.uint8)).save(out / "images" / f"{item:04d}.png")
+    names = [f"{item:04d}.png" for item in order]
+    write_tables(out, answers, zip(names, images.target[order], strict=True))
+    write_images(out, names, (images.images[order] * 255 / 16).astype(np.uint8))
 
 
 if __name__ == "__main__":

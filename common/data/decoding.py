@@ -42,9 +42,10 @@ def eight_bits(image, window=None):
     if not is_wide(image):
         return image
     values = np.array(image, np.float32)
-    if not np.isfinite(values).all():
-        finite = values[np.isfinite(values)]
-        least, greatest = (finite.min(), finite.max()) if len(finite) else (0, 0)
+    finite = np.isfinite(values)
+    if not finite.all():
+        others = values[finite]
+        least, greatest = (others.min(), others.max()) if len(others) else (0, 0)
         np.nan_to_num(values, copy=False, nan=least, neginf=least, posinf=greatest)
     low, high = window or (0, 255 if values.max() <= 255 else max(65535, values.max()))
     values -= low

@@ -1,24 +1,7 @@
 """The verdicts on the papers' claims as tables: one row a claim and data set, and every comparison."""
-from common.reproduce.claims import (
-    AHEAD,
-    KD_AHEAD,
-    KD_AS_LONG,
-    KD_LOSS,
-    KD_SELECTED,
-    MATRICES,
-    MEMORIZED,
-    NEAR_TRUTH,
-    RULE,
-)
+from common.reproduce.claims import AHEAD, NEAR_TRUTH, RULE
 from common.reproduce.grids import Grid
 from common.reproduce.numbers import seeds_of
-
-TITLES = {KD_AHEAD: "crowd model alone → KD-Crowd, test accuracy (%)",
-          KD_AS_LONG: "crowd model alone with as many epochs as the three stages → KD-Crowd, test accuracy (%)",
-          KD_SELECTED: "crowd model alone → KD-Crowd, test accuracy of the selected epochs (%)",
-          KD_LOSS: "KL → MIG loss, test accuracy of KD-Crowd (%)",
-          MEMORIZED: "crowd model alone → KD-Crowd, share of the annotators' errors that it repeats (%)",
-          MATRICES: "crowd model alone → KD-Crowd, E_m (the mean error of the empirical confusion matrices)"}
 
 
 def text(found, parts, pages):
@@ -75,10 +58,9 @@ def _short(number, claim):
 def comparisons(found):
     """[Grid]: Max-MIG in every cell; for each claim of KD-Crowd its pairs."""
     grids = [_max_mig(found)]
-    for claim in TITLES:
-        mine = [judgement for judgement in found if judgement.source.claim is claim and judgement.comparisons]
-        if mine:
-            grids.append(_pairs(claim, mine))
+    of_pairs = [judgement for judgement in found if judgement.source.claim.title]
+    for claim in dict.fromkeys(judgement.source.claim for judgement in of_pairs):
+        grids.append(_pairs(claim, [judgement for judgement in of_pairs if judgement.source.claim is claim]))
     return [grid for grid in grids if grid.rows]
 
 
@@ -114,4 +96,4 @@ def _pairs(claim, found):
             row[column], row[-1] = f"{rival} → {value}", str(comparison.value.seeds)
             if comparison.ahead:
                 best.add((list(rows).index(name), column))
-    return Grid(TITLES[claim], ["", *models, "seeds"], list(rows.values()), frozenset(best))
+    return Grid(claim.title, ["", *models, "seeds"], list(rows.values()), frozenset(best))

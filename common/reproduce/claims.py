@@ -38,8 +38,8 @@ def ahead_of_crowd_models(runs):
 
 def ahead_of_as_many_epochs(runs):
     """Each KD-Crowd beside its crowd model in the runs without KD-Crowd, which have as many epochs as its three stages."""
-    alone = [run for run in runs if not TEACHERS.keys() & run.values.keys()]
-    return _pairs(runs, "last_accuracy", teachers={cell: values for cell, values, _ in series(alone, "last_accuracy")})
+    taught, alone = ([run for run in runs if bool(TEACHERS.keys() & run.values.keys()) is has] for has in (True, False))
+    return _pairs(taught, "last_accuracy", teachers={cell: values for cell, values, _ in series(alone, "last_accuracy")})
 
 
 def ahead_at_the_selected_epoch(runs):
@@ -64,8 +64,7 @@ def _pairs(runs, measure, lower=False, teachers=None):
     """
     found = []
     for learner, title in LEARNERS.items():
-        mine = [run for run in runs if run.flags["robust"] == learner and run.flags.get("kd_loss", "mig") == "mig"
-                and TEACHERS.keys() & run.values.keys()]
+        mine = [run for run in runs if run.flags["robust"] == learner and run.flags.get("kd_loss", "mig") == "mig"]
         for cell, values, items in series(mine, measure):
             rivals = values if teachers is None else teachers.get(cell, {})
             for teacher, student in teacher_student_pairs(values):
@@ -87,10 +86,12 @@ def ahead_of_kl(runs):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, a paper's or one of ours, and the function of runs that returns its [Comparison], which must hold."""
+    """A statement, a paper's or one of ours, and the function of runs that returns its [Comparison], which must hold. title:
+    of the table of its pairs, if it compares pairs."""
     text: str
     comparisons: object
     unit: str = "cells"
+    title: str = ""
     of_paper: bool = True
     percent: bool = True
     kd_crowd: bool = True  # whether runs from before the correction of KD-Crowd do not count
@@ -99,14 +100,18 @@ class Claim:
 
 AHEAD = Claim("Max-MIG is ahead of every baseline", ahead_of_baselines, kd_crowd=False, beside="")
 NEAR_TRUTH = Claim("Max-MIG is near the true labels", near_the_truth, kd_crowd=False, beside="")
-KD_AHEAD = Claim("KD-Crowd is ahead of its crowd model", ahead_of_crowd_models, "pairs")
+KD_AHEAD = Claim("KD-Crowd is ahead of its crowd model", ahead_of_crowd_models, "pairs",
+                 "crowd model alone → KD-Crowd, test accuracy (%)")
 KD_AS_LONG = Claim("KD-Crowd is ahead of its crowd model with as many epochs", ahead_of_as_many_epochs, "pairs",
-                   of_paper=False)
+                   "crowd model alone with as many epochs as the three stages → KD-Crowd, test accuracy (%)", of_paper=False)
 KD_SELECTED = Claim("KD-Crowd is ahead of its crowd model, selected epochs", ahead_at_the_selected_epoch, "pairs",
-                    of_paper=False)
-KD_LOSS = Claim("the MIG loss distils better than KL", ahead_of_kl, "pairs", beside="by KL")
-MEMORIZED = Claim("KD-Crowd repeats fewer annotators' errors", memorizes_less, "pairs")
-MATRICES = Claim("KD-Crowd has better confusion matrices", better_matrices, "pairs", percent=False)
+                    "crowd model alone → KD-Crowd, test accuracy of the selected epochs (%)", of_paper=False)
+KD_LOSS = Claim("the MIG loss distils better than KL", ahead_of_kl, "pairs",
+                "KL → MIG loss, test accuracy of KD-Crowd (%)", beside="by KL")
+MEMORIZED = Claim("KD-Crowd repeats fewer annotators' errors", memorizes_less, "pairs",
+                  "crowd model alone → KD-Crowd, share of the annotators' errors that it repeats (%)")
+MATRICES = Claim("KD-Crowd has better confusion matrices", better_matrices, "pairs",
+                 "crowd model alone → KD-Crowd, E_m (the mean error of the empirical confusion matrices)", percent=False)
 
 
 @dataclass(frozen=True)
@@ -121,27 +126,24 @@ class Source:
     command: str = ""
 
 
-SIX, KD = 6, {"digits": ("digits-kd-elr", "digits-kd-dividemix"), "labelme": ("labelme-kd-elr", "labelme-kd-dividemix"),
-              "cifar10h": ("cifar10h-kd-elr", "cifar10h-kd-dividemix")}
+SIX = 6
 SYNTHESIZED = (("digits", ("digits",), SIX, "digits.md", "digits --seeds 5"),
                ("CIFAR-10", ("cifar10-h100",), SIX, "cifar10.md", "cifar10 --seeds 1 --cases 2,3 --expertise 1 --path DATA"),
                ("Dogs vs. Cats", ("dogs-vs-cats",), SIX, "dogs-vs-cats.md", "dogs-vs-cats --seeds 1 --path DATA"),
                ("LUNA16", ("luna16-high", "luna16-low"), SIX, "luna16.md", "luna16 --seeds 1 --path DATA"),
                ("LabelMe", ("labelme-field",), 1, "labelme.md"))
+DIGITS = "digits", ("digits-kd-elr", "digits-kd-dividemix"), SIX, "digits.md"
+LABELME = "LabelMe", ("labelme-kd-elr", "labelme-kd-dividemix"), 1, "labelme.md"
+CIFAR10H = "CIFAR-10H", ("cifar10h-kd-elr", "cifar10h-kd-dividemix"), 1, "cifar10h.md"
 SOURCES = (
     *(Source(claim, *source) for claim in (AHEAD, NEAR_TRUTH) for source in SYNTHESIZED),
-    Source(KD_AHEAD, "digits", KD["digits"], SIX, "digits.md"),
-    Source(KD_AHEAD, "LabelMe", KD["labelme"], 1, "labelme.md"),
-    Source(KD_AHEAD, "CIFAR-10H", KD["cifar10h"], 1, "cifar10h.md"),
+    *(Source(KD_AHEAD, *source) for source in (DIGITS, LABELME, CIFAR10H)),
     Source(KD_AHEAD, "CIFAR-10", (), SIX, "cifar10.md"),
-    *(Source(KD_AS_LONG, data, (*KD[name], alone), cells, page) for data, name, alone, cells, page in (
-        ("digits", "digits", "digits-alone", SIX, "digits.md"), ("LabelMe", "labelme", "labelme-alone", 1, "labelme.md"),
-        ("CIFAR-10H", "cifar10h", "cifar10h-kd-alone", 1, "cifar10h.md"))),
-    Source(KD_SELECTED, "LabelMe", KD["labelme"], 1, "labelme.md"),
-    Source(KD_SELECTED, "CIFAR-10H", KD["cifar10h"], 1, "cifar10h.md"),
+    *(Source(KD_AS_LONG, data, (*folders, alone), cells, page) for (data, folders, cells, page), alone in (
+        (DIGITS, "digits-alone"), (LABELME, "labelme-alone"), (CIFAR10H, "cifar10h-kd-alone"))),
+    *(Source(KD_SELECTED, *source) for source in (LABELME, CIFAR10H)),
     Source(KD_LOSS, "LabelMe", ("labelme-kd-elr", "labelme-kd-elr-kl"), 1, "labelme.md"),
-    *(Source(claim, data, KD[name], cells, page) for claim in (MEMORIZED, MATRICES)
-      for data, name, cells, page in (("digits", "digits", SIX, "digits.md"), ("LabelMe", "labelme", 1, "labelme.md"))),
+    *(Source(claim, *source) for claim in (MEMORIZED, MATRICES) for source in (DIGITS, LABELME)),
 )
 
 

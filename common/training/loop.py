@@ -87,7 +87,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     elif not are_starts(state.setdefault("starts", {}), protocol, options, len(plan.folds)):
         raise folder.damaged()
     staged = any(name in TEACHERS for name in options.methods)
-    errors_known = bool(metrics.are_wrong(dataset.train).any())
+    errors_known = staged and bool(metrics.are_wrong(dataset.train).any())
     if staged and not errors_known:
         echo("no annotator's error is known: KD-Crowd's two figures, of the annotators' errors, are left out")
     stages, last_stage, said = [], STAGES - 1 if staged else 0, False
@@ -106,7 +106,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             losses = train_folds(active, dataset.train, plan, epoch, options, stage)
             active = [learner for learner in active if not learner.failure]
             end_epoch(active, dataset.train)
-            watched = active if staged and errors_known else []
+            watched = active if errors_known else []
             memorized = memorization(watched, options.methods, dataset.train, epoch)
             rows = evaluate(active, dataset, plan, epoch, losses, staged)
             say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
