@@ -129,9 +129,10 @@ def some_of(choices):
 
 
 def parse(arguments):
+    """(options, the script's own flags); options.dataset is None if the list of data sets is wanted."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("dataset", choices=[*DATASETS, CLAIMS], help="what to reproduce; claims: the papers' claims, from "
-                        "results/")
+    parser.add_argument("dataset", nargs="?", choices=[*DATASETS, CLAIMS], help="what to reproduce; claims: the papers' "
+                        "claims, from results/; without one it says what there is")
     parser.add_argument("--path", metavar="DIR", help="the script's --path")
     parser.add_argument("--device", help="the script's --device; by default each process has a GPU of its own")
     parser.add_argument("--seeds", type=whole(1, 10_000), help="0, 1, ... so many (default: 5; all that are there "
@@ -146,6 +147,10 @@ def parse(arguments):
     parser.add_argument("--record", type=Path, metavar="DIR", help="copy what is kept of each finished cell "
                         "there, of which --tables-only --out DIR makes the tables")
     options, extra = parser.parse_known_args(arguments)
+    if options.dataset is None:
+        if [word for word in arguments if word != "--list"]:
+            parser.error(f"no data set; give one of {', '.join([*DATASETS, CLAIMS])} first")
+        return options, extra
     if {word.split("=")[0] for word in extra} & {"--seed", "--case", "--fresh", "--crowd"}:
         raise UserError(f"{' '.join(extra)}: reproduce.py sets --seed, --case, --crowd and the folders itself; "
                         "give --seeds, --cases and --out")
@@ -167,11 +172,11 @@ def cores():
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
+    options, extra = parse(arguments)
+    if options.dataset is None:
         with reader_may_leave():
             print(*overview.overview(ROOT), sep="\n")
         return 0
-    options, extra = parse(arguments)
     if options.dataset == CLAIMS:
         write_claims()
         return 0

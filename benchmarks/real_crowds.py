@@ -1,12 +1,16 @@
 """Labels from real answers alone: are they right, are they sure of it for good reason, and what does one more answer gain?
 
-    pip install crowd-kit && python3 benchmarks/real_crowds.py FOLDER ... [--next]
+    pip install crowd-kit && python3 benchmarks/real_crowds.py FOLDER ... [--small | --next]
 
-Each FOLDER holds answers.csv (task,worker,label) and truth.csv (task,label). Without --next: accuracy, calibration error (15
+Each FOLDER holds answers.csv (task,worker,label) and truth.csv (task,label). It gives accuracy, calibration error (15
 bins) and seconds of labels.csv beside crowd-kit's label models in the same run, and the share of annotators with 20
-labels or more whose 95 % interval holds their true accuracy. With --next: half of each item's answers are hidden; 5 % of
-the hidden ones are revealed a round, to the items with the largest expected gain or at random; accuracy after each round,
-ten seeds.
+labels or more whose 95 % interval holds their true accuracy.
+
+With --small: small crowds of real people, ten draws of each FOLDER. Eight of the sixteen annotators with the most answers,
+100 items of known truth with two to five of their answers each; accuracy and calibration error.
+
+With --next: half of each item's answers are hidden; 5 % of the hidden ones are revealed a round, to the items with the
+largest expected gain or at random; accuracy after each round, ten seeds.
 """
 import argparse
 import contextlib
@@ -24,11 +28,13 @@ import torch
 
 from common.crowd.annotators import expected_gain, pooled_confusion
 from common.crowd.bayes import LabelModel
+from common.crowd.labels import CrowdLabels
 from common.evaluation.metrics import accuracy, calibration_error
 from OwnData import aggregate, own_data
 
-LARGE = 20_000  # answers from which GLAD and MACE are left out: they take many minutes
+SLOW, LARGE = ("GLAD", "MACE"), 20_000  # answers from which these take many minutes and are left out
 ROUNDS, SEEDS = 8, 10
+PEOPLE, ITEMS, LEAST, MOST = 8, 100, 2, 5  # of a small crowd; LEAST and MOST: answers of an item
 
 
 def rivals():
@@ -38,29 +44,41 @@ def rivals():
             "MACE": MACE(random_state=0), "one-coin": OneCoinDawidSkene(100)}
 
 
-def compare(folder):
-    """A row of the table: [text]."""
+def load(folder):
+    """(CrowdLabels, truth (N,), -1 where it is not known) of a folder."""
     with contextlib.redirect_stdout(io.StringIO()):
-        dataset = own_data.load_answers(str(folder / "answers.csv"), str(folder / "truth.csv"))
-        started = time.perf_counter()
+        train = own_data.load_answers(str(folder / "answers.csv"), str(folder / "truth.csv")).train
+    return train.crowd, train.truth
+
+
+def rate(model, crowd, truth):
+    """[accuracy, calibration error] of a label model of crowd-kit."""
+    model.fit(pd.DataFrame({"task": crowd.item.numpy(), "worker": crowd.annotator.numpy(), "label": crowd.label.numpy()}))
+    posterior = model.probas_.reindex(index=range(len(truth)), columns=range(crowd.classes)).fillna(0).to_numpy()
+    posterior = torch.from_numpy(posterior.copy())
+    return [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
+
+
+def cell(numbers):
+    return f"{100 * numbers[0]:.1f}, {100 * numbers[1]:.1f}"
+
+
+def compare(folder):
+    """A row of the table: [text], [number], (intervals that hold, all)."""
+    crowd, truth = load(folder)
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
         found = aggregate(str(folder / "answers.csv"), truth=str(folder / "truth.csv"))
-        seconds = time.perf_counter() - started
-    crowd, truth = dataset.train.crowd, dataset.train.truth
-    table = pd.DataFrame({"task": crowd.item.numpy(), "worker": crowd.annotator.numpy(), "label": crowd.label.numpy()})
-    cells = [f"{100 * found.summary['label_accuracy']:.1f}, {100 * found.summary['calibration_error']:.1f}, {seconds:.1f} s"]
     numbers = [found.summary["label_accuracy"], found.summary["calibration_error"]]
+    cells = [f"{cell(numbers)}, {time.perf_counter() - started:.1f} s"]
     for name, model in rivals().items():
-        if len(table) > LARGE and name in ("GLAD", "MACE"):
+        if len(crowd.label) > LARGE and name in SLOW:
             cells.append("")
             numbers += [np.nan, np.nan]
             continue
         started = time.perf_counter()
-        model.fit(table)
-        seconds = time.perf_counter() - started
-        sure = model.probas_.reindex(index=range(len(truth)), columns=range(crowd.classes)).fillna(0).to_numpy()
-        posterior = torch.from_numpy(sure.copy())
-        numbers += [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
-        cells.append(f"{100 * numbers[-2]:.1f}, {100 * numbers[-1]:.1f}, {seconds:.1f} s")
+        numbers += rate(model, crowd, truth)
+        cells.append(f"{cell(numbers[-2:])}, {time.perf_counter() - started:.1f} s")
     people = found.annotators[found.annotators["labels"] >= 20].dropna(subset="true_accuracy")
     held = (people["accuracy_low"] <= people["true_accuracy"]) & (people["true_accuracy"] <= people["accuracy_high"])
     whole = (truth >= 0).double().mean() > .99
@@ -68,11 +86,38 @@ def compare(folder):
     return cells, numbers, (held.sum(), len(held)) if whole else (0, 0)
 
 
+def draw(crowd, truth, seed):
+    """(CrowdLabels, truth) of a small crowd, drawn from a large one."""
+    random = np.random.default_rng(seed)
+    item, annotator, label = (a.numpy().astype(int) for a in (crowd.item, crowd.annotator, crowd.label))
+    known = truth.numpy()[item] >= 0
+    busiest = np.argsort(-np.bincount(annotator[known], minlength=crowd.annotators), kind="stable")[:2 * PEOPLE]
+    chosen = random.choice(busiest, PEOPLE, replace=False)
+    kept = np.flatnonzero(known & np.isin(annotator, chosen))
+    kept = kept[np.lexsort((random.random(len(kept)), item[kept]))]
+    kept = kept[np.arange(len(kept)) - np.searchsorted(item[kept], item[kept]) < MOST]
+    enough = np.flatnonzero(np.bincount(item[kept], minlength=len(truth)) >= LEAST)
+    items = np.sort(random.choice(enough, min(ITEMS, len(enough)), replace=False))
+    kept = kept[np.isin(item[kept], items)]
+    who = np.searchsorted(np.sort(chosen), annotator[kept])
+    return CrowdLabels.from_triples(np.searchsorted(items, item[kept]), who, label[kept], len(items), PEOPLE,
+                                    crowd.classes), truth[items]
+
+
+def compare_small(folder):
+    """float (K, 2): accuracy and calibration error of the label model and its rivals, the mean of SEEDS small crowds."""
+    whole, found = load(folder), []
+    for seed in range(SEEDS):
+        crowd, truth = draw(*whole, seed)
+        posterior = torch.from_numpy(LabelModel(crowd).posterior().posterior)
+        numbers = [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
+        found.append([numbers, *(rate(model, crowd, truth) for name, model in rivals().items() if name not in SLOW)])
+    return np.mean(found, 0)
+
+
 def reveal(folder, by_gain, seed):
     """[accuracy after each round] of one order in which hidden answers are revealed."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        train = own_data.load_answers(str(folder / "answers.csv"), str(folder / "truth.csv")).train
-    crowd, random = train.crowd, np.random.default_rng(seed)
+    (crowd, truth), random = load(folder), np.random.default_rng(seed)
     item = crowd.item.numpy()
     order = np.lexsort((random.random(len(item)), item))
     place = np.arange(len(item)) - crowd.offsets.numpy()[item[order]]
@@ -83,7 +128,7 @@ def reveal(folder, by_gain, seed):
     for _ in range(ROUNDS + 1):
         model = LabelModel(crowd.keep(torch.from_numpy(shown)))
         labels = model.posterior()
-        found.append(accuracy(torch.from_numpy(labels.posterior.argmax(1)), train.truth))
+        found.append(accuracy(torch.from_numpy(labels.posterior.argmax(1)), truth))
         left = hidden[~shown[hidden]]
         count = min(round(.05 * len(hidden)), len(left))
         chance = random.random(len(left))
@@ -99,6 +144,7 @@ def reveal(folder, by_gain, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--next", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -109,6 +155,15 @@ def main():
             for name, by_gain in (("by gain", True), ("at random", False)):
                 mean = np.mean([reveal(folder, by_gain, seed) for seed in range(SEEDS)], 0)
                 print(f"| {folder.name}, {name} | " + " | ".join(f"{100 * value:.1f}" for value in mean) + " |", flush=True)
+        return
+    if options.small:
+        names = ["accuracy %, calibration error", "label model", *(name for name in rivals() if name not in SLOW)]
+        print(f"| {' | '.join(names)} |\n|{' --- |' * len(names)}")
+        rows = []
+        for folder in options.folders:
+            rows.append(compare_small(folder))
+            print("| " + " | ".join([folder.name, *map(cell, rows[-1])]) + " |", flush=True)
+        print("| " + " | ".join(["mean", *map(cell, np.mean(rows, 0))]) + " |")
         return
     print("| accuracy %, calibration error, seconds | labels.csv | " + " | ".join(rivals()) + " | intervals hold | copies |")
     print("| --- |" + " --- |" * (len(rivals()) + 3))

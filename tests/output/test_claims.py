@@ -251,6 +251,17 @@ def test_claims_take_no_flags():
         reproduce.main(["claims", "--seeds", "3"])
 
 
+def test_without_a_data_set(capsys):
+    """It says what there is, with --list too; other flags need a data set."""
+    said = []
+    for arguments in ([], ["--list"]):
+        assert reproduce.main(arguments) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "digits: Digits/main.py" in said[0]
+    with pytest.raises(UserError, match="no data set; give one of digits, labelme"):
+        reproduce.main(["--seeds", "3"])
+
+
 def test_what_there_is(put, tmp_path):
     put("digits", {"max-mig": .9}, cell=(1, 1))
     put("digits", {"max-mig": .9}, cell=(1, 1), seed=1)
