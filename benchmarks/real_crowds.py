@@ -81,7 +81,7 @@ def compare(folder):
         cells.append(f"{cell(numbers[-2:])}, {time.perf_counter() - started:.1f} s")
     people = found.annotators[found.annotators["labels"] >= 20].dropna(subset="true_accuracy")
     held = (people["accuracy_low"] <= people["true_accuracy"]) & (people["true_accuracy"] <= people["accuracy_high"])
-    whole = (truth >= 0).double().mean() > .99
+    whole = len(people) and (truth >= 0).double().mean() > .99
     cells += [f"{100 * held.mean():.0f} % of {len(held)}" if whole else "", str(found.summary["flags"].get("copies", 0))]
     return cells, numbers, (held.sum(), len(held)) if whole else (0, 0)
 
