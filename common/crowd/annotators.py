@@ -11,15 +11,17 @@ SURE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
 ADVERSARY, SPAMMER = -3., 2.  # standard errors of kappa, below which somebody is flagged
 TELLING = .1  # standard error of kappa above which there are too few labels to tell
 PRIOR_HONEST = 1 - SPAMMERS[0] / sum(SPAMMERS)
-ONE_LABEL, ENOUGH = .95, 10  # share of the most common label, of at least so many, that is called one label only
+ONE_LABEL, LEVEL = .95, .01  # one label only: the least share of that label, and the level of the test
 
 
 @dataclass(frozen=True)
 class Kappa:
     """Cohen's kappa of each annotator with the posterior of the items' other labels, (M,), and its standard error if the
-    annotator ignored the items (Fleiss, Cohen & Everitt 1969). NaN without labels."""
+    annotator ignored the items (Fleiss, Cohen & Everitt 1969). NaN without labels. classes: (M, C), the mean of that
+    posterior over the annotator's items."""
     value: np.ndarray
     error: np.ndarray
+    classes: np.ndarray
 
 
 def label_counts(model):
@@ -43,7 +45,7 @@ def kappas(model, labels):
     variance = chance + chance ** 2 - (given * classes * (given + classes)).sum(1)
     error = np.sqrt(np.maximum(variance, 0) / number) / room
     silent = model.number == 0
-    return Kappa(np.where(silent, np.nan, (right / number - chance) / room), np.where(silent, np.nan, error))
+    return Kappa(np.where(silent, np.nan, (right / number - chance) / room), np.where(silent, np.nan, error), classes)
 
 
 def accuracies(model, labels):
@@ -77,18 +79,20 @@ def information(confusion, prior):
     return special.rel_entr(joint, product).sum((1, 2)) / np.log(2)
 
 
-def flags(model, kappa, honest, copies, names):
+def flags(model, kappa, known, copies, names):
     """A list (M,) of what is odd about each annotator, "" for nothing.
 
-    no labels; copies NAME; adversary: kappa is significantly below zero; one label only, and spammer: kappa is not
-    significantly above zero, and the label model finds a spammer no less likely than before it saw the labels; too few
-    labels to tell.
+    no labels; copies NAME; adversary: kappa is significantly below zero; one label only, where the average annotator
+    would have given significantly more others on these items (Poisson); spammer: kappa is not significantly above zero,
+    and the label model finds a spammer no less likely than before it saw the labels; too few labels to tell.
 
-    kappa: Kappa; honest: (M,), the label model's probability that the annotator does not ignore the items; copies: Copies;
-    names: M.
+    kappa: Kappa; known: the label model's Annotators; copies: Copies; names: M.
     """
     given = label_counts(model)
-    one = (given.max(1) > ONE_LABEL * model.number) & (model.number >= ENOUGH)
+    most, common = given.max(1), given.argmax(1)
+    average = kappa.classes @ (known.alpha / known.alpha.sum(1, keepdims=True))
+    others = model.number * (1 - average[np.arange(model.people), common])
+    one = (most > ONE_LABEL * model.number) & (stats.poisson.cdf(model.number - most, others) < LEVEL)
     # the standard error where all classes are equally frequent: that of a few labels, which may be of one class, is too
     # small
     balanced = 1 / np.sqrt(np.maximum(model.number, 1) * max(model.classes - 1, 1))
@@ -108,7 +112,7 @@ def flags(model, kappa, honest, copies, names):
         elif max(error, balanced[m]) >= TELLING:
             found.append("too few labels to tell")
         else:
-            found.append("spammer" if honest[m] < PRIOR_HONEST else "")
+            found.append("spammer" if known.honest[m] < PRIOR_HONEST else "")
     return found
 
 

@@ -26,9 +26,9 @@ def pseudo_above(alpha, tied):
     rest = np.maximum(on + (len(alpha) - 1) * beside - values, 1e-3)
     k = np.arange(PSEUDO_LABELS)[:, None]
     p = comb(PSEUDO_LABELS, k) * np.exp(betaln(k + values, PSEUDO_LABELS - k + rest) - betaln(values, rest))
-    more = 1 - p.cumsum(0)  # (K, 2): P(n > k), on the diagonal and beside it
+    more = 1 - p.cumsum(0)  # (PSEUDO_LABELS, 2): P(n > k), on the diagonal and beside it
     own = np.eye(len(alpha), dtype=bool)
-    return sum(np.where(own, *more[k]) / (alpha + k) for k in range(len(more)))
+    return sum(np.where(own, *more_than) / (alpha + k) for k, more_than in enumerate(more))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class ConfusionCounts:
         alpha, sums = known.alpha, known.alpha.sum(1)
         weight = known.honest * (self.number > 0)
         above = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
-        gained = (self.by_label @ (weight[self.row_annotator, None] * above)).T + PSEUDO_ANNOTATORS * pseudo_above(alpha, tied)
+        gained = (self.by_label @ (weight[self.row_annotator, None] * above)).T
+        gained += PSEUDO_ANNOTATORS * pseudo_above(alpha, tied)
         spent = weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
         return np.maximum(alpha * gained / spent[:, None], 1e-3)
 

@@ -181,7 +181,7 @@ def annotator_columns(items, names, posterior, crowd, class_names=None):
             "estimated_accuracy": accuracy, "accuracy_low": low, "accuracy_high": high,
             "information_bits": np.where(silent, np.nan, bits), "kappa": kappa.value,
             "common_label": most, "common_share": share,
-            "flag": annotators.flags(model, kappa, labels.annotators.honest, crowd.copies, names),
+            "flag": annotators.flags(model, kappa, labels.annotators, crowd.copies, names),
             "true_accuracy": metrics.agreement(items.crowd, items.truth).tolist()}
 
 

@@ -23,7 +23,7 @@ def by_truth(model, truth, classes):
 
 def flags_of(model, labels):
     names = [str(m) for m in range(model.people)]
-    return annotators.flags(model, annotators.kappas(model, labels), labels.annotators.honest, find_copies(model), names)
+    return annotators.flags(model, annotators.kappas(model, labels), labels.annotators, find_copies(model), names)
 
 
 def test_kappa_and_its_error_by_hand():
@@ -60,6 +60,17 @@ def test_what_is_flagged():
     model = LabelModel(CrowdLabels.from_dense(dense, 3))
     assert flags_of(model, model.posterior()) == ["", "", "", "", "spammer", "adversary", "one label only",
                                                   "too few labels to tell", "no labels", "copies 3"]
+
+
+def test_one_label_where_a_class_is_rare():
+    """Sixteen right labels are no evidence where one item in eight is of the rare class. Two hundred of one class are."""
+    random = np.random.default_rng(0)
+    truth = np.arange(1600) % 8 // 7
+    _, dense = crowd_of(truth, one_coin([.9, .85, .8, .9], 2), random)
+    few, many = np.full(1600, -1), np.full(1600, -1)
+    few[np.flatnonzero(truth == 0)[:16]], many[:200] = 0, 0
+    model = LabelModel(CrowdLabels.from_dense(np.column_stack([dense, few, many]), 2))
+    assert flags_of(model, model.posterior()) == [""] * 4 + ["too few labels to tell", "one label only"]
 
 
 def test_intervals_hold_the_true_accuracy():
