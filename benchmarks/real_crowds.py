@@ -144,8 +144,9 @@ def reveal(folder, by_gain, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--next", action="store_true")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--small", action="store_true")
+    other.add_argument("--next", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     if options.next:
@@ -158,7 +159,8 @@ def main():
         return
     if options.small:
         names = ["accuracy %, calibration error", "label model", *(name for name in rivals() if name not in SLOW)]
-        print(f"| {' | '.join(names)} |\n|{' --- |' * len(names)}")
+        print("| " + " | ".join(names) + " |")
+        print("|" + " --- |" * len(names))
         rows = []
         for folder in options.folders:
             rows.append(compare_small(folder))
