@@ -184,7 +184,7 @@ standard error of two shares of the test items; of E_m and of repeated errors an
 - **not confirmed:** it holds in none. **not run:** no run counts.
 - A cell is a case and expertise; LabelMe and CIFAR-10H have one. A pair is a crowd model and KD-Crowd on it, by ELR or
   by DivideMix.
-- The baselines are the paper's: {", ".join(BASELINES)}.
+- The baselines are the paper's: {", ".join(BASELINES)} (mbem on LabelMe alone).
 - The rival is the best baseline that Max-MIG is not ahead of, or else the best one.
 - Numbers are of the last epoch. Of several comparisons the first table has the worst and the best.
 - Runs of KD-Crowd from before its correction of {CORRECTION} do not count."""
