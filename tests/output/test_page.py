@@ -29,13 +29,13 @@ def rows():
                                                            ("cat", "dog & <co>", .7), ("dog & <co>", "cat", .55)])]
 
 
-def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shares=None):
+def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shares=None, **known):
     methods = methods or {
         "max-mig": {"last": {"test_accuracy": .875, "test_auc": None}, "best": None, "train_label_accuracy": None,
                     "seconds": 12.3},
         "aggnet": {"last": None, "best": None, "train_label_accuracy": None, "seconds": 1., "failure": "loss not finite"}}
     summary = {"methods": methods, "items": 4, "annotators": 3, "labels": 8, "majority_vote_accuracy": None,
-               "label_source": "max-mig", "seconds": 13.4, "peak_memory_mb": 500.}
+               "label_source": "max-mig", "seconds": 13.4, "peak_memory_mb": 500., **known}
     annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
     labels = iter(row | (shares or {}) for row in rows())
@@ -50,6 +50,13 @@ def test_what_stands_in_it():
     assert "spam" in html and "likely" in html  # a column that it does not know
     assert "<th>flag</th>" not in html  # one in which nothing stands
     assert not re.search(r"(src|href)=", html)
+
+
+def test_accuracies_where_the_truth_is_known():
+    shown = "<b>95.0 %</b><span>labels.csv, accuracy", "<b>75.0 %</b><span>majority vote, accuracy"
+    html = make(label_accuracy=.95, calibration_error=.02, majority_vote_accuracy=.75)
+    assert all(text in html for text in shown)
+    assert "csv, accuracy" not in make()
 
 
 def test_only_a_run_with_a_model_is_sent_to_predict_py():
