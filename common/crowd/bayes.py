@@ -13,9 +13,8 @@ It is fitted by variational EM. n^m[c, l] is the sum of q_i(c) over the items i 
     q_i(c) is proportional to exp(E[log p_c] + sum_m r_m E[log pi^m[c, y_i^m]])
     r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components
     alpha  maximises the likelihood of all n^m, weighted by r_m, by Minka's fixed point ("Estimating a Dirichlet
-           distribution", 2000). Ten pseudo-annotators with ten labels a row count too, by their mean log-likelihood. They
-           are drawn by a tied alpha (one value on the diagonal, one beside it, learnt of all annotators and classes), so
-           a rare class gets no odd matrix.
+           distribution", 2000). Ten pseudo-annotators with ten labels a row count too. Their rows are those of a tied matrix
+           (one value on the diagonal, one beside it, of all annotators and classes), so a rare class gets no odd matrix.
 
 An item's labels err together more than the model says, so they are tempered (a power posterior). With pi the posterior
 means,

@@ -3,10 +3,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import betaln, comb, digamma, expit, gammaln
+from scipy.special import digamma, expit, gammaln
 
 START = 2., .5  # of alpha, on the diagonal and beside it: annotators are taken to be better than chance, weakly
-PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10
+PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
 
@@ -14,21 +14,6 @@ PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
 def digamma_above(counts, prior):
     """digamma(counts + prior) - digamma(prior)."""
     return digamma(counts + prior) - digamma(prior)
-
-
-def pseudo_above(alpha, tied):
-    """(C, C): the mean of digamma(n + alpha) - digamma(alpha), where n has PSEUDO_LABELS labels a row by a tied model.
-
-    n[c, l] is beta-binomial, and the difference is the sum of 1 / (alpha + k) over k < n[c, l]. tied: see Annotators.
-    """
-    on, beside = tied
-    values = np.array(tied)
-    rest = np.maximum(on + (len(alpha) - 1) * beside - values, 1e-3)
-    k = np.arange(PSEUDO_LABELS)[:, None]
-    p = comb(PSEUDO_LABELS, k) * np.exp(betaln(k + values, PSEUDO_LABELS - k + rest) - betaln(values, rest))
-    more = 1 - p.cumsum(0)  # (PSEUDO_LABELS, 2): P(n > k), on the diagonal and beside it
-    own = np.eye(len(alpha), dtype=bool)
-    return sum(np.where(own, *more_than) / (alpha + k) for k, more_than in enumerate(more))
 
 
 @dataclass(frozen=True)
@@ -108,11 +93,15 @@ class ConfusionCounts:
 
     def _update_alpha(self, counts, total, known, tied):
         """One step of Minka's fixed point, the pseudo-annotators with it. Returns alpha (C, C)."""
-        alpha, sums = known.alpha, known.alpha.sum(1)
+        on, beside = tied
+        alpha = known.alpha
+        tied_rows = np.full(alpha.shape, beside) + (on - beside) * np.eye(self.classes)
+        pseudo = PSEUDO_LABELS * tied_rows / tied_rows.sum(1, keepdims=True)
         weight = known.honest * (self.number > 0)
         above = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
-        gained = (self.by_label @ (weight[self.row_annotator, None] * above)).T
-        gained += PSEUDO_ANNOTATORS * pseudo_above(alpha, tied)
+        gained = self.by_label @ (weight[self.row_annotator, None] * above)
+        gained = gained.T + PSEUDO_ANNOTATORS * digamma_above(pseudo, alpha)
+        sums = alpha.sum(1)
         spent = weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
         return np.maximum(alpha * gained / spent[:, None], 1e-3)
 
