@@ -37,11 +37,12 @@ ROUNDS, SEEDS = 8, 10
 PEOPLE, ITEMS, LEAST, MOST = 8, 100, 2, 5  # of a small crowd; LEAST and MOST: answers of an item
 
 
-def rivals():
-    """{name: a label model of crowd-kit}."""
+def rivals(slow=True):
+    """{name: a label model of crowd-kit}; slow: with those that take minutes on many answers."""
     from crowdkit.aggregation import GLAD, MACE, DawidSkene, MajorityVote, OneCoinDawidSkene
-    return {"majority vote": MajorityVote(), "Dawid-Skene": DawidSkene(100), "GLAD": GLAD(50, silent=True),
-            "MACE": MACE(random_state=0), "one-coin": OneCoinDawidSkene(100)}
+    models = {"majority vote": MajorityVote(), "Dawid-Skene": DawidSkene(100), "GLAD": GLAD(50, silent=True),
+              "MACE": MACE(random_state=0), "one-coin": OneCoinDawidSkene(100)}
+    return {name: model for name, model in models.items() if slow or name not in SLOW}
 
 
 def load(folder):
@@ -51,12 +52,17 @@ def load(folder):
     return train.crowd, train.truth
 
 
+def measure(posterior, truth):
+    """[accuracy, calibration error] of a posterior (N, C), a NumPy array."""
+    posterior = torch.from_numpy(posterior)
+    return [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
+
+
 def rate(model, crowd, truth):
     """[accuracy, calibration error] of a label model of crowd-kit."""
     model.fit(pd.DataFrame({"task": crowd.item.numpy(), "worker": crowd.annotator.numpy(), "label": crowd.label.numpy()}))
     posterior = model.probas_.reindex(index=range(len(truth)), columns=range(crowd.classes)).fillna(0).to_numpy()
-    posterior = torch.from_numpy(posterior.copy())
-    return [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
+    return measure(posterior.copy(), truth)
 
 
 def cell(numbers):
@@ -109,9 +115,8 @@ def compare_small(folder):
     whole, found = load(folder), []
     for seed in range(SEEDS):
         crowd, truth = draw(*whole, seed)
-        posterior = torch.from_numpy(LabelModel(crowd).posterior().posterior)
-        numbers = [accuracy(posterior.argmax(1), truth), calibration_error(posterior, truth)]
-        found.append([numbers, *(rate(model, crowd, truth) for name, model in rivals().items() if name not in SLOW)])
+        ours = measure(LabelModel(crowd).posterior().posterior, truth)
+        found.append([ours, *(rate(model, crowd, truth) for model in rivals(slow=False).values())])
     return np.mean(found, 0)
 
 
@@ -158,7 +163,7 @@ def main():
                 print(f"| {folder.name}, {name} | " + " | ".join(f"{100 * value:.1f}" for value in mean) + " |", flush=True)
         return
     if options.small:
-        names = ["accuracy %, calibration error", "label model", *(name for name in rivals() if name not in SLOW)]
+        names = ["accuracy %, calibration error", "label model", *rivals(slow=False)]
         print("| " + " | ".join(names) + " |")
         print("|" + " --- |" * len(names))
         rows = []
