@@ -13,8 +13,9 @@ It is fitted by variational EM. n^m[c, l] is the sum of q_i(c) over the items i 
     q_i(c) is proportional to exp(E[log p_c] + sum_m r_m E[log pi^m[c, y_i^m]])
     r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components
     alpha  maximises the likelihood of all n^m, weighted by r_m, by Minka's fixed point ("Estimating a Dirichlet
-           distribution", 2000). Ten pseudo-annotators with ten labels a row count too. Their rows are those of a tied matrix
-           (one value on the diagonal, one beside it, of all annotators and classes), so a rare class gets no odd matrix.
+           distribution", 2000). Ten pseudo-annotators with ten labels a row count too, by their mean log-likelihood. They
+           are drawn by a tied alpha (one value on the diagonal, one beside it, learnt of all annotators and classes), so
+           a rare class gets no odd matrix. The first rounds learn this tied alpha only, and r with it.
 
 An item's labels err together more than the model says, so they are tempered (a power posterior). With pi the posterior
 means,
@@ -24,7 +25,7 @@ means,
 where T and b maximise the likelihood of each label given the other labels of its item; the label's own count is taken out of
 its annotator's matrix. The posterior that is reported is the mean of three, since none of the models is the true one:
 
-    1/2  the end of EM
+    1/2  the end of EM, or the single step unless EM predicts the labels better by more than a standard error
     1/4  a single step: matrices counted from the source alone
     1/4  the source: the classifier's calibrated predictions or, with labels alone, the shares of the votes, to which one
          vote of the average item is added
@@ -63,16 +64,21 @@ class Solution:
     """One tempered posterior.
 
     posterior: (N, C); others: float32 (L, C), the same for each label's item without that label and its copies;
-    temperature: T; exponent: b; loss: the mean of -log P(label | the other labels of its item); rows: (U, C), r_m log
-    pi^m[c, l]; annotators: what they rest on.
+    temperature: T; exponent: b; losses: (N,), the sum of -log P(label | the other labels of its item) over each item's
+    labels; rows: (U, C), r_m log pi^m[c, l]; annotators: what they rest on.
     """
     posterior: np.ndarray
     others: np.ndarray
     temperature: float
     exponent: float
-    loss: float
+    losses: np.ndarray
     rows: np.ndarray
     annotators: Annotators
+
+    def predicts_better(self, other):
+        """Whether it predicts the labels better than another Solution, by more than a standard error over the items."""
+        gain = other.losses - self.losses
+        return gain.mean() > gain.std() / len(gain) ** .5
 
 
 @dataclass(frozen=True)
@@ -125,20 +131,21 @@ class LabelModel(ConfusionCounts):
 
     @cached_property
     def alone(self):
-        """(source (N, C), others (L, C), one step, end of EM): what the labels say without a classifier."""
+        """(source (N, C), others (L, C), step, end): what the labels say without a classifier. end: the step, or EM."""
         average = self.votes.sum(0) / max(len(self.label), 1)
         source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
         others = (self.votes + average)[self.item].astype(np.float32)
         others[np.arange(len(others)), self.label] -= 1
         others = self._clamp_others(others / others.sum(1, keepdims=True))
-        return source, others, self.temper(source, self.settle(source)), self.temper(*self.em(source))
+        step, end = self.temper(source, self.settle(source)), self.temper(*self.em(source))
+        return source, others, step, end if end.predicts_better(step) else step
 
     def em(self, posterior, log_prior=None, rounds=ROUNDS):
         """(posterior (N, C), Annotators) at the end of EM, from a posterior. log_prior: (N, C); None: class shares are
         estimated, with one more item in each class."""
         known = self.start()
         for k in range(rounds):
-            known = self.count(posterior, known, update=k > 0)
+            known = self.count(posterior, known, k)
             alpha = known.alpha
             rows = digamma(known.counts + alpha.T[self.row_label])
             rows -= digamma(known.total + alpha.sum(1))[self.row_annotator]
@@ -188,9 +195,9 @@ class LabelModel(ConfusionCounts):
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
         losses = -np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR)[self.scored])
+        losses = np.bincount(self.item[self.scored], losses, self.items)
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
-        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent,
-                        float(losses.mean()) if len(losses) else 0., rows, known)
+        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent, losses, rows, known)
 
     def calibrate(self, posterior, known, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
@@ -206,11 +213,12 @@ class LabelModel(ConfusionCounts):
         source, others, step, end = self.alone
         if h is not None:
             classified = self.temper(h, self.settle(h), log(h))
-            if classified.loss <= step.loss:
+            if classified.losses.sum() <= step.losses.sum():
                 source, step = self.clamp(h.copy()), classified
                 others = source[self.item].astype(np.float32)
             both = self.temper(*self.em(step.posterior, log(h)), log(h))
-            end = min(end, both, key=lambda solution: solution.loss)
+            end = min(end, both, key=lambda solution: solution.losses.sum())
+            end = end if end.predicts_better(step) else step
         parts = [(weight, posterior, without) for weight, (posterior, without) in zip(WEIGHTS, (
             (end.posterior, end.others), (step.posterior, step.others), (source, others)), strict=True)]
         return Labels(sum(weight * posterior for weight, posterior, _ in parts), parts, end.annotators)

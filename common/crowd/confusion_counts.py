@@ -3,17 +3,62 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import digamma, expit, gammaln
+from scipy.special import betaln, comb, digamma, expit, gammaln
 
 START = 2., .5  # of alpha, on the diagonal and beside it: annotators are taken to be better than chance, weakly
-PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10.
+PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
-PRIOR_ROUNDS = 15  # of alpha and r, where the posterior does not change
+PRIOR_ROUNDS = 25  # of alpha and r, where the posterior does not change
+TIED_ROUNDS, FREE_ROUNDS = 3, 8  # the last round without r, and the last whose alpha is tied
+FLOOR, LARGEST = 1e-3, 1e5  # the least value of alpha, and the largest sum of a row
+STEP = .1  # of the logarithm of a row's sum, for the second derivative
 
 
 def digamma_above(counts, prior):
     """digamma(counts + prior) - digamma(prior)."""
     return digamma(counts + prior) - digamma(prior)
+
+
+def tied_matrix(tied, classes):
+    """float (C, C): one value on the diagonal, and one beside it."""
+    on, beside = tied
+    return np.full((classes, classes), beside) + (on - beside) * np.eye(classes)
+
+
+def pseudo_counts(tied, classes):
+    """float (K, 2): P(n[c, l] > k) for k < K on the diagonal and beside it, where n has K = PSEUDO_LABELS labels a row by a
+    tied alpha.
+
+    n[c, l] is beta-binomial. The mean of digamma(n + alpha) - digamma(alpha) is the sum of P(n > k) / (alpha + k).
+    """
+    on, beside = tied
+    values = np.array(tied)
+    rest = np.maximum(on + (classes - 1) * beside - values, FLOOR)
+    k = np.arange(PSEUDO_LABELS)[:, None]
+    p = comb(PSEUDO_LABELS, k) * np.exp(betaln(k + values, PSEUDO_LABELS - k + rest) - betaln(values, rest))
+    return 1 - p.cumsum(0)
+
+
+def dirichlet_step(alpha, above, times):
+    """alpha (R, K) after one step towards the maximum of its Dirichlet-multinomial likelihood (Minka 2000).
+
+    The mean of a row follows the fixed point. Its sum, which the fixed point moves too slowly, follows Newton's method for
+    its logarithm, with the second derivative by differences.
+
+    above: a function of alpha to the sums over annotators of digamma(n + alpha) - digamma(alpha) of the cells, (R, K), and
+    of the rows' sums, (R,); times: (K,), how many cells of a row share a value.
+    """
+    def slope(alpha):
+        gained, spent = above(alpha)
+        return gained, (alpha * gained).sum(1) - (alpha @ times) * spent
+    (gained, first), (_, second) = slope(alpha), slope(alpha * np.exp(STEP))
+    if not gained.any():
+        return alpha
+    curve = (second - first) / STEP
+    step = np.where(curve < 0, -first / np.where(curve < 0, curve, 1), np.sign(first)).clip(-1, 1)
+    sums = np.minimum((alpha @ times) * np.exp(step), LARGEST)
+    mean = alpha * gained / times
+    return np.maximum(mean * (sums / (mean @ times))[:, None], FLOOR)
 
 
 @dataclass(frozen=True)
@@ -59,51 +104,56 @@ class ConfusionCounts:
 
     def start(self):
         """Annotators before anything is counted."""
-        on, beside = START
-        alpha = np.full((self.classes, self.classes), beside) + (on - beside) * np.eye(self.classes)
-        return Annotators(None, None, alpha, START, np.ones(self.people), SPAMMERS[0] / sum(SPAMMERS))
+        return Annotators(None, None, tied_matrix(START, self.classes), START, np.ones(self.people),
+                          SPAMMERS[0] / sum(SPAMMERS))
 
-    def count(self, posterior, known, update=True):
-        """The Annotators counted from a posterior (N, C); alpha, r and lambda go on from those `known`, unless not
-        `update`."""
+    def count(self, posterior, known, k):
+        """The Annotators counted from a posterior (N, C) in round k; alpha, r and lambda go on from those `known`.
+
+        Round 0 only counts. The tied alpha is learnt first, then r with it, and then alpha: a prior that is far off takes
+        annotators for spammers, and spammers make the prior of a rare class vague.
+        """
         counts = self.counting @ posterior
-        counted = replace(known, counts=counts, total=self.by_annotator @ counts)
-        return self._update(counted) if update else counted
+        return self._update(replace(known, counts=counts, total=self.by_annotator @ counts), k)
 
-    def _update(self, known):
-        """The Annotators after one step for alpha, r and lambda."""
-        counts, total = known.counts, known.total
+    def _update(self, known, k):
+        """The Annotators after the step of round k."""
+        if not k:
+            return known
+        counts, total, honest, spammers = known.counts, known.total, known.honest, known.spammers
         tied = self._update_tied(counts, total, known)
-        alpha = self._update_alpha(counts, total, known, tied)
-        honest, spammers = self._update_honest(counts, total, alpha, known.spammers)
+        alpha = (self._update_alpha(counts, total, known, tied) if k > FREE_ROUNDS
+                 else tied_matrix(tied, self.classes))
+        if k > TIED_ROUNDS:
+            honest, spammers = self._update_honest(counts, total, alpha, spammers)
         return Annotators(counts, total, alpha, tied, honest, spammers)
 
     def _update_tied(self, counts, total, known):
-        """One step of the fixed point for one value on alpha's diagonal and one beside it."""
-        on, beside = known.tied
-        weight = (known.honest * (self.number > 0))[self.row_annotator]
-        own = np.arange(len(counts)), self.row_label
-        right = weight @ digamma_above(counts[own], on)
-        all_beside = digamma_above(counts, beside)
-        wrong = weight @ (all_beside.sum(1) - all_beside[own])
-        both = (known.honest * (self.number > 0)) @ digamma_above(total, on + (self.classes - 1) * beside).sum(1)
-        if both <= 0:
-            return known.tied
-        return max(on * right / both, 1e-3), max(beside * wrong / both / max(self.classes - 1, 1), 1e-3)
+        """One step for one value on alpha's diagonal and one beside it."""
+        weight = known.honest * (self.number > 0)
+        cells, own = weight[self.row_annotator], (np.arange(len(counts)), self.row_label)
+
+        def above(tied):
+            (on, beside), = tied
+            right = cells @ digamma_above(counts[own], on)
+            every = digamma_above(counts, beside)
+            wrong = cells @ (every.sum(1) - every[own])
+            both = weight @ digamma_above(total, on + (self.classes - 1) * beside).sum(1)
+            return np.array([[right, wrong]]), np.array([both])
+        return tuple(dirichlet_step(np.array([known.tied]), above, np.array([1, max(self.classes - 1, 1)]))[0])
 
     def _update_alpha(self, counts, total, known, tied):
-        """One step of Minka's fixed point, the pseudo-annotators with it. Returns alpha (C, C)."""
-        on, beside = tied
-        alpha = known.alpha
-        tied_rows = np.full(alpha.shape, beside) + (on - beside) * np.eye(self.classes)
-        pseudo = PSEUDO_LABELS * tied_rows / tied_rows.sum(1, keepdims=True)
+        """One step for alpha (C, C), the pseudo-annotators with it."""
         weight = known.honest * (self.number > 0)
-        above = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
-        gained = self.by_label @ (weight[self.row_annotator, None] * above)
-        gained = gained.T + PSEUDO_ANNOTATORS * digamma_above(pseudo, alpha)
-        sums = alpha.sum(1)
-        spent = weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
-        return np.maximum(alpha * gained / spent[:, None], 1e-3)
+        more = pseudo_counts(tied, self.classes)
+
+        def above(alpha):
+            of_labels = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
+            gained = (self.by_label @ (weight[self.row_annotator, None] * of_labels)).T
+            gained += PSEUDO_ANNOTATORS * sum(tied_matrix(p, self.classes) / (alpha + k) for k, p in enumerate(more))
+            sums = alpha.sum(1)
+            return gained, weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
+        return dirichlet_step(known.alpha, above, np.ones(self.classes))
 
     def _update_honest(self, counts, total, alpha, spammers):
         """(r (M,), lambda): by the log-likelihoods of each annotator's counts."""
@@ -118,7 +168,7 @@ class ConfusionCounts:
 
     def settle(self, posterior):
         """The Annotators of a posterior (N, C) that stays as it is."""
-        known = self.count(posterior, self.start(), update=False)
-        for _ in range(PRIOR_ROUNDS):
-            known = self._update(known)
+        known = self.count(posterior, self.start(), 0)
+        for k in range(PRIOR_ROUNDS):
+            known = self._update(known, k + 1)
         return known
