@@ -5,17 +5,21 @@ component for annotators who ignore the item (as in MACE, Hovy et al. 2013). Ann
 
     z_i ~ Cat(p), p ~ Dir(1)                 the true class; with a classifier p_i = softmax(log h(x_i) / T)
     s_m ~ Bernoulli(lambda)                  whether m is a spammer; lambda ~ Beta(1, 19)
-    y_i^m | z_i = c, s_m = 0 ~ Cat(pi^m_c)   pi^m_c ~ Dir(alpha_c); alpha (C, C), rows the true class
+    y_i^m | z_i = c, s_m = 0 ~ Cat(pi^m_c)   pi^m_c ~ Dir(alpha^m_c); rows the true class
     y_i^m | z_i = c, s_m = 1 ~ Cat(rho^m)    rho^m ~ Dir(1 / C, ..., 1 / C)
+
+The rows of a matrix share the annotator's ability a_m ~ N(0, v): alpha^m_c is row c of alpha (C, C), its diagonal multiplied
+by exp(a_m), and scaled to the same sum. So a few labels tell good annotators from bad ones, in all classes.
 
 It is fitted by variational EM. n^m[c, l] is the sum of q_i(c) over the items i that m labelled l, and r_m = P(s_m = 0):
 
     q_i(c) is proportional to exp(E[log p_c] + sum_m r_m E[log pi^m[c, y_i^m]])
     r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components
+    a_m    is at its mode, by Newton's method; v follows from the modes and curvatures
     alpha  maximises the likelihood of all n^m, weighted by r_m, by Minka's fixed point ("Estimating a Dirichlet
            distribution", 2000). Ten pseudo-annotators with ten labels a row count too, by their mean log-likelihood. They
            are drawn by a tied alpha (one value on the diagonal, one beside it, learnt of all annotators and classes), so
-           a rare class gets no odd matrix. The first rounds learn this tied alpha only, and r with it.
+           a rare class gets no odd matrix. The first rounds learn this tied alpha only, and r and a with it.
 
 An item's labels err together more than the model says, so they are tempered (a power posterior). With pi the posterior
 means,
@@ -37,7 +41,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import digamma
 
-from common.crowd.confusion_counts import Annotators, ConfusionCounts
+from common.crowd.confusion_counts import Annotators, ConfusionCounts, scale
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
@@ -146,9 +150,8 @@ class LabelModel(ConfusionCounts):
         known = self.start()
         for k in range(rounds):
             known = self.count(posterior, known, k)
-            alpha = known.alpha
-            rows = digamma(known.counts + alpha.T[self.row_label])
-            rows -= digamma(known.total + alpha.sum(1))[self.row_annotator]
+            rows = digamma(known.counts + self.prior(known.alpha, known.ability))
+            rows -= digamma(known.total + known.alpha.sum(1))[self.row_annotator]
             rows *= known.honest[self.row_annotator, None]
             if log_prior is None:
                 shares = posterior.sum(0) + 1
@@ -162,8 +165,8 @@ class LabelModel(ConfusionCounts):
 
     def likelihoods(self, posterior, known):
         """(rows (U, C): r_m log pi^m[c, l]; own float32 (L, C): P(label | class) of each label, its own count taken out)."""
-        alpha, sums = known.alpha, known.total + known.alpha.sum(1)
-        counts = known.counts + alpha.T[self.row_label]
+        sums = known.total + known.alpha.sum(1)
+        counts = known.counts + self.prior(known.alpha, known.ability)
         rows = log(counts / sums[self.row_annotator]) * known.honest[self.row_annotator, None]
         mine = posterior.astype(np.float32)[self.item]
         own = counts.astype(np.float32)[self.row]
@@ -235,9 +238,11 @@ class LabelModel(ConfusionCounts):
     def confusion(self, posterior, annotators):
         """float (M, C, C): the annotators' confusion matrices, rows the true class, by a posterior (N, C) and the priors of
         Annotators. An annotator's two components are mixed; without labels it is the prior mean."""
-        counts, alpha = np.zeros((self.people, self.classes, self.classes)), annotators.alpha
+        counts, own = np.zeros((self.people, self.classes, self.classes)), np.arange(self.classes)
         counts[self.row_annotator, :, self.row_label] = self.counting @ posterior
-        honest = (counts + alpha) / (counts.sum(2) + alpha.sum(1))[:, :, None]
+        prior = scale(annotators.alpha, annotators.ability)[:, :, None] * annotators.alpha
+        prior[:, own, own] *= np.exp(annotators.ability)[:, None]
+        honest = (counts + prior) / (counts + prior).sum(2, keepdims=True)
         free = (counts.sum(1) + 1 / self.classes) / (self.number + 1)[:, None]
         return honest + (1 - annotators.honest)[:, None, None] * (free[:, None] - honest)
 

@@ -8,9 +8,10 @@ from scipy.special import betaln, comb, digamma, expit, gammaln
 START = 2., .5  # of alpha, on the diagonal and beside it: annotators are taken to be better than chance, weakly
 PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10
 SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
-PRIOR_ROUNDS = 25  # of alpha and r, where the posterior does not change
+PRIOR_ROUNDS = 15  # after which EM updates the annotators in every fifth round only
 TIED_ROUNDS, FREE_ROUNDS = 3, 8  # the last round without r, and the last whose alpha is tied
 FLOOR, LARGEST = 1e-3, 1e5  # the least value of alpha, and the largest sum of a row
+SPREAD = 1.  # of the abilities' variance: the start, and the value of one more annotator
 STEP = .1  # of the logarithm of a row's sum, for the second derivative
 
 
@@ -23,6 +24,11 @@ def tied_matrix(tied, classes):
     """float (C, C): one value on the diagonal, and one beside it."""
     on, beside = tied
     return np.full((classes, classes), beside) + (on - beside) * np.eye(classes)
+
+
+def scale(alpha, ability):
+    """(M, C): what keeps the sum of each row of alpha (C, C), if its diagonal is multiplied by exp(ability), (M,)."""
+    return 1 / (1 + (np.exp(ability)[:, None] - 1) * np.diag(alpha) / alpha.sum(1))
 
 
 def pseudo_counts(tied, classes):
@@ -39,25 +45,25 @@ def pseudo_counts(tied, classes):
     return 1 - p.cumsum(0)
 
 
-def dirichlet_step(alpha, above, times):
+def dirichlet_step(alpha, draws, times):
     """alpha (R, K) after one step towards the maximum of its Dirichlet-multinomial likelihood (Minka 2000).
 
     The mean of a row follows the fixed point. Its sum, which the fixed point moves too slowly, follows Newton's method for
     its logarithm, with the second derivative by differences.
 
-    above: a function of alpha to the sums over annotators of digamma(n + alpha) - digamma(alpha) of the cells, (R, K), and
-    of the rows' sums, (R,); times: (K,), how many cells of a row share a value.
+    draws: a function of alpha to the draws (R, K), their exposure (R, K), and the sums over annotators of digamma(n + sum)
+    - digamma(sum) of the rows, (R,), see ConfusionCounts.draws; times: (K,), how many cells of a row share a value.
     """
     def slope(alpha):
-        gained, spent = above(alpha)
-        return gained, (alpha * gained).sum(1) - (alpha @ times) * spent
-    (gained, first), (_, second) = slope(alpha), slope(alpha * np.exp(STEP))
-    if not gained.any():
+        drawn, exposure, spent = draws(alpha)
+        return drawn, exposure, drawn.sum(1) - (alpha @ times) * spent
+    (drawn, exposure, first), (*_, second) = slope(alpha), slope(alpha * np.exp(STEP))
+    if not drawn.any():
         return alpha
     curve = (second - first) / STEP
     step = np.where(curve < 0, -first / np.where(curve < 0, curve, 1), np.sign(first)).clip(-1, 1)
     sums = np.minimum((alpha @ times) * np.exp(step), LARGEST)
-    mean = alpha * gained / times
+    mean = drawn / exposure / times
     return np.maximum(mean * (sums / (mean @ times))[:, None], FLOOR)
 
 
@@ -66,12 +72,15 @@ class Annotators:
     """What the model says of the annotators.
 
     counts: (U, C), n^m[c, l] for each of the U pairs (m, l) that occur; total: (M, C), their sums over l; alpha: (C, C);
-    tied: alpha's diagonal and off-diagonal value if all classes share them; honest: (M,), r_m; spammers: lambda.
+    tied: alpha's diagonal and off-diagonal value if all classes share them; ability: (M,), a_m; spread: v; honest: (M,),
+    r_m; spammers: lambda.
     """
     counts: np.ndarray
     total: np.ndarray
     alpha: np.ndarray
     tied: tuple
+    ability: np.ndarray
+    spread: float
     honest: np.ndarray
     spammers: float
 
@@ -104,11 +113,11 @@ class ConfusionCounts:
 
     def start(self):
         """Annotators before anything is counted."""
-        return Annotators(None, None, tied_matrix(START, self.classes), START, np.ones(self.people),
-                          SPAMMERS[0] / sum(SPAMMERS))
+        return Annotators(None, None, tied_matrix(START, self.classes), START, np.zeros(self.people), SPREAD,
+                          np.ones(self.people), SPAMMERS[0] / sum(SPAMMERS))
 
     def count(self, posterior, known, k):
-        """The Annotators counted from a posterior (N, C) in round k; alpha, r and lambda go on from those `known`.
+        """The Annotators counted from a posterior (N, C) in round k; all else goes on from those `known`.
 
         Round 0 only counts. The tied alpha is learnt first, then r with it, and then alpha: a prior that is far off takes
         annotators for spammers, and spammers make the prior of a rare class vague.
@@ -118,53 +127,86 @@ class ConfusionCounts:
 
     def _update(self, known, k):
         """The Annotators after the step of round k."""
-        if not k:
+        if not k or k > PRIOR_ROUNDS and k % 5:
             return known
-        counts, total, honest, spammers = known.counts, known.total, known.honest, known.spammers
-        tied = self._update_tied(counts, total, known)
-        alpha = (self._update_alpha(counts, total, known, tied) if k > FREE_ROUNDS
-                 else tied_matrix(tied, self.classes))
-        if k > TIED_ROUNDS:
-            honest, spammers = self._update_honest(counts, total, alpha, spammers)
-        return Annotators(counts, total, alpha, tied, honest, spammers)
+        if k <= FREE_ROUNDS or k % 5 == 0:
+            known = replace(known, tied=self._update_tied(known))
+        found = self.draws(known.alpha, known)
+        ability, spread, evidence = self._update_ability(known, found)
+        alpha = self._update_alpha(known, found, ability) if k > FREE_ROUNDS else tied_matrix(known.tied, self.classes)
+        known = replace(known, alpha=alpha, ability=ability, spread=spread)
+        return self._update_honest(known, evidence) if k > TIED_ROUNDS else known
 
-    def _update_tied(self, counts, total, known):
+    def prior(self, alpha, ability):
+        """(U, C): the Dirichlet parameters alpha^m[c, l]."""
+        rows = alpha.T[self.row_label] * scale(alpha, ability)[self.row_annotator]
+        rows[np.arange(len(rows)), self.row_label] *= np.exp(ability)[self.row_annotator]
+        return rows
+
+    def draws(self, alpha, known):
+        """(draws (U, C), their sums over the labels (M, C), spent (C,)), weighted by r_m.
+
+        draws: how many of the counts are draws from the prior's mean, as the tables of a Chinese restaurant, alpha^m[c, l]
+        (digamma(n + alpha^m) - digamma(alpha^m)); spent: the sums over annotators of digamma(n + sum) - digamma(sum) of the
+        rows.
+        """
+        weight = known.honest * (self.number > 0)
+        rows = self.prior(alpha, known.ability)
+        draws = weight[self.row_annotator, None] * rows * digamma_above(known.counts, rows)
+        return draws, self.by_annotator @ draws, weight @ digamma_above(known.total, alpha.sum(1))
+
+    def _update_tied(self, known):
         """One step for one value on alpha's diagonal and one beside it."""
+        def draws(tied):
+            alpha = tied_matrix(tied[0], self.classes)
+            draws, total, spent = self.draws(alpha, known)
+            right = draws[np.arange(len(draws)), self.row_label].sum()
+            exposure = (total * scale(alpha, known.ability)).sum(1)
+            return (np.array([[right, draws.sum() - right]]),
+                    np.array([[np.exp(known.ability) @ exposure, exposure.sum()]]), spent.sum(keepdims=True))
+        return tuple(dirichlet_step(np.array([known.tied]), draws, np.array([1, max(self.classes - 1, 1)]))[0])
+
+    def _update_ability(self, known, found):
+        """(a (M,), v, evidence (M,)) after one step of Newton's method and one of EM.
+
+        found: the draws at the known alpha; evidence: the logarithm of the factor by which the likelihood at a_m exceeds
+        its mean over N(0, v), by Laplace's method, negative.
+        """
+        draws, total, _ = found
+        right = np.bincount(self.row_annotator, draws[np.arange(len(draws)), self.row_label], self.people)
+        mean = np.diag(known.alpha) / known.alpha.sum(1)
+        share = np.exp(known.ability)[:, None] * scale(known.alpha, known.ability) * mean
+        slope = right - (total * share).sum(1) - known.ability / known.spread
+        curve = (total * share * (1 - share)).sum(1) + 1 / known.spread
+        ability = known.ability + (slope / curve).clip(-1, 1)
         weight = known.honest * (self.number > 0)
-        cells, own = weight[self.row_annotator], (np.arange(len(counts)), self.row_label)
+        ability -= weight @ ability / max(weight.sum(), FLOOR)  # the mean of alpha has the average ability
+        spread = (weight @ (ability ** 2 + 1 / curve) + SPREAD) / (weight.sum() + 1)
+        return ability, spread, -(ability ** 2 / spread + np.log(spread * curve)) / 2
 
-        def above(tied):
-            (on, beside), = tied
-            right = cells @ digamma_above(counts[own], on)
-            every = digamma_above(counts, beside)
-            wrong = cells @ (every.sum(1) - every[own])
-            both = weight @ digamma_above(total, on + (self.classes - 1) * beside).sum(1)
-            return np.array([[right, wrong]]), np.array([both])
-        return tuple(dirichlet_step(np.array([known.tied]), above, np.array([1, max(self.classes - 1, 1)]))[0])
+    def _update_alpha(self, known, found, ability):
+        """One step for alpha (C, C), the pseudo-annotators with it. found: the draws at the known alpha; ability: new."""
+        more, own = pseudo_counts(known.tied, self.classes), np.eye(self.classes, dtype=bool)
 
-    def _update_alpha(self, counts, total, known, tied):
-        """One step for alpha (C, C), the pseudo-annotators with it."""
-        weight = known.honest * (self.number > 0)
-        more = pseudo_counts(tied, self.classes)
+        def draws(alpha):
+            draws, total, spent = found if alpha is known.alpha else self.draws(alpha, known)
+            exposure = total * scale(alpha, ability)
+            pseudo = PSEUDO_ANNOTATORS * alpha * sum(tied_matrix(p, self.classes) / (alpha + k) for k, p in enumerate(more))
+            on, beside = np.exp(ability) @ exposure + pseudo.sum(1), exposure.sum(0) + pseudo.sum(1)
+            return ((self.by_label @ draws).T + pseudo, np.where(own, on[:, None], beside[:, None]),
+                    spent + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, alpha.sum(1)))
+        return dirichlet_step(known.alpha, draws, np.ones(self.classes))
 
-        def above(alpha):
-            of_labels = digamma(counts + alpha.T[self.row_label]) - digamma(alpha).T[self.row_label]
-            gained = (self.by_label @ (weight[self.row_annotator, None] * of_labels)).T
-            gained += PSEUDO_ANNOTATORS * sum(tied_matrix(p, self.classes) / (alpha + k) for k, p in enumerate(more))
-            sums = alpha.sum(1)
-            return gained, weight @ digamma_above(total, sums) + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, sums)
-        return dirichlet_step(known.alpha, above, np.ones(self.classes))
-
-    def _update_honest(self, counts, total, alpha, spammers):
-        """(r (M,), lambda): by the log-likelihoods of each annotator's counts."""
-        above = gammaln(counts + alpha.T[self.row_label]) - gammaln(alpha).T[self.row_label]
-        honest = self.by_annotator @ above.sum(1)
-        honest += (gammaln(alpha.sum(1)) - gammaln(total + alpha.sum(1))).sum(1)
+    def _update_honest(self, known, evidence):
+        """The Annotators after r and lambda, by the log-likelihoods of each annotator's counts."""
+        counts, sums, rows = known.counts, known.alpha.sum(1), self.prior(known.alpha, known.ability)
+        honest = self.by_annotator @ (gammaln(counts + rows) - gammaln(rows)).sum(1)
+        honest += evidence + (gammaln(sums) - gammaln(known.total + sums)).sum(1)
         own, each = counts.sum(1), 1 / self.classes
-        ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(total.sum(1) + 1)
-        r = expit(honest - ignoring + np.log((1 - spammers) / spammers))
+        ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(known.total.sum(1) + 1)
+        r = expit(honest - ignoring + np.log((1 - known.spammers) / known.spammers))
         r[self.number == 0] = 1
-        return r, ((1 - r).sum() + SPAMMERS[0]) / ((self.number > 0).sum() + sum(SPAMMERS))
+        return replace(known, honest=r, spammers=((1 - r).sum() + SPAMMERS[0]) / ((self.number > 0).sum() + sum(SPAMMERS)))
 
     def settle(self, posterior):
         """The Annotators of a posterior (N, C) that stays as it is."""

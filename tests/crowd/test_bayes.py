@@ -1,4 +1,6 @@
 """The label model: its steps against plain loops, and what it must do on crowds whose answer is known."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from common.crowd.confusion_counts import (
     PSEUDO_ANNOTATORS,
     PSEUDO_LABELS,
     SPAMMERS,
+    SPREAD,
     START,
     STEP,
     TIED_ROUNDS,
@@ -18,6 +21,8 @@ from common.crowd.confusion_counts import (
 )
 from common.crowd.held_out import Score, combine, score
 from common.crowd.labels import CrowdLabels
+
+ALL = 5 * (FREE_ROUNDS // 5 + 1)  # a round that updates everything
 
 
 def crowd_of(truth, matrices, random, missing=0.):
@@ -67,61 +72,115 @@ def mean_of_pseudo(tied, alpha, function):
     return found
 
 
-def step_by_loop(values, gained, spent):
+def priors_by_loop(alpha, ability):
+    """(M, C, C): the parameters of each annotator's rows. The diagonal is multiplied, and the sum of a row stays."""
+    found = np.zeros((len(ability), *alpha.shape))
+    for m, c in np.ndindex(*found.shape[:2]):
+        row = alpha[c].copy()
+        row[c] *= np.exp(ability[m])
+        found[m, c] = row / row.sum() * alpha[c].sum()
+    return found
+
+
+def step_by_loop(values, drawn, exposure, spent):
     """A row (K,) of Dirichlet parameters after a step: fixed point for its mean, Newton's method for its logarithmic sum.
 
-    gained, spent: functions of the row to the sums of digamma(n + alpha) - digamma(alpha) of each cell and of the sum.
+    drawn, spent: functions of the row to the draws (K,), and to the sum of digamma(n + sum) - digamma(sum).
     """
-    slopes = [sum(a * g for a, g in zip(scale * values, gained(scale * values), strict=True))
-              - scale * values.sum() * spent(scale * values) for scale in (1., np.exp(STEP))]
+    slopes = [drawn(scale * values).sum() - scale * values.sum() * spent(scale * values) for scale in (1., np.exp(STEP))]
     newton = np.clip(-slopes[0] * STEP / (slopes[1] - slopes[0]), -1, 1)
     assert slopes[1] < slopes[0]
-    mean = values * gained(values)
+    mean = drawn(values) / exposure
     return mean / mean.sum() * values.sum() * np.exp(newton)
 
 
 def test_a_step_is_that_of_a_plain_loop(small):
-    """Counts, alpha, r and lambda after one update from the start."""
+    """Counts, the tied alpha, the abilities, alpha, r and lambda after one update of everything."""
     model, dense, posterior = small
-    known = model.count(posterior, model.start(), FREE_ROUNDS + 1)
+    before = np.array([.5, .2, 0, -.3, -.4])
+    start = replace(model.start(), ability=before)
+    known = model.count(posterior, start, ALL)
     counts = counts_by_loop(dense, posterior)
     np.testing.assert_allclose(known.counts, counts[model.row_annotator, :, model.row_label])
     np.testing.assert_allclose(known.total, counts.sum(2))
-
-    def above(n, alpha):
-        return digamma(n + alpha) - digamma(alpha)
     own = np.eye(3, dtype=bool)
+
+    def draws(alpha):
+        prior = priors_by_loop(alpha, before)
+        return prior * (digamma(counts + prior) - digamma(prior))
+
+    def spent(n, sums):
+        return (digamma(n + sums) - digamma(sums)).sum()
+
+    def exposure(alpha, ability):
+        return draws(alpha).sum(2, keepdims=True) * priors_by_loop(alpha, ability) / alpha
+
+    def tied_draws(row):
+        drawn = draws(tied_matrix(row[:2], 3))
+        return np.array([drawn[:, own].sum()] + [drawn[:, ~own].sum() / 2] * 2)
+    first = tied_matrix(START, 3)
+    exposed = exposure(first, before)
     on, beside, other = step_by_loop(
-        np.array([START[0], START[1], START[1]]),
-        lambda row: np.array([above(counts, row[0])[:, own].sum()] + [above(counts, row[1])[:, ~own].sum() / 2] * 2),
-        lambda row: above(counts.sum(2), row.sum()).sum())
+        first[0], tied_draws, np.array([exposed[:, own].sum()] + [exposed[:, ~own].sum() / 2] * 2),
+        lambda row: spent(counts.sum(2), row.sum()))
     assert beside == other
     np.testing.assert_allclose(known.tied, (on, beside))
 
-    start = tied_matrix(START, 3)
+    drawn, prior = draws(first), priors_by_loop(first, before)
+    ability, curve = np.zeros(5), np.zeros(5)
+    for m in range(5):
+        share = [prior[m, c, c] / prior[m, c].sum() for c in range(3)]
+        slope = sum(drawn[m, c, c] - drawn[m, c].sum() * share[c] for c in range(3)) - before[m] / SPREAD
+        curve[m] = sum(drawn[m, c].sum() * share[c] * (1 - share[c]) for c in range(3)) + 1 / SPREAD
+        ability[m] = before[m] + np.clip(slope / curve[m], -1, 1)
+    ability -= ability.mean()
+    np.testing.assert_allclose(known.ability, ability)
+    assert known.spread == pytest.approx(((ability ** 2 + 1 / curve).sum() + SPREAD) / 6)
 
-    def gained(c):
-        def of_row(row):
-            alpha = start.copy()
-            alpha[c] = row
-            return (PSEUDO_ANNOTATORS * mean_of_pseudo(known.tied, alpha, digamma)[c]
-                    + sum(above(counts[m, c], row) for m in range(5)))
-        return of_row
+    def with_row(c, row):
+        alpha = first.copy()
+        alpha[c] = row
+        return alpha
 
-    def spent(c):
-        return lambda row: (PSEUDO_ANNOTATORS * above(PSEUDO_LABELS, row.sum())
-                            + sum(above(counts[m, c].sum(), row.sum()) for m in range(5)))
-    expected = np.array([step_by_loop(start[c], gained(c), spent(c)) for c in range(3)])
+    def pseudo(c, row):
+        return PSEUDO_ANNOTATORS * row * mean_of_pseudo(known.tied, with_row(c, row), digamma)[c]
+    expected = np.array([step_by_loop(
+        first[c], lambda row, c=c: draws(with_row(c, row))[:, c].sum(0) + pseudo(c, row),
+        exposure(first, ability)[:, c].sum(0) + pseudo(c, first[c]).sum(),
+        lambda row, c=c: spent(counts[:, c].sum(1), row.sum()) + PSEUDO_ANNOTATORS * spent(PSEUDO_LABELS, row.sum()))
+        for c in range(3)])
     np.testing.assert_allclose(known.alpha, expected)
     assert (model.count(posterior, model.start(), TIED_ROUNDS).honest == 1).all()
-    np.testing.assert_allclose(model.count(posterior, model.start(), FREE_ROUNDS).alpha, tied_matrix(known.tied, 3))
+    tied = model.count(posterior, model.start(), FREE_ROUNDS)
+    np.testing.assert_allclose(tied.alpha, tied_matrix(tied.tied, 3))
 
-    prior = SPAMMERS[0] / sum(SPAMMERS)
+    prior, chance = priors_by_loop(expected, ability), SPAMMERS[0] / sum(SPAMMERS)
     for m in range(5):
-        honest = sum(dirichlet_multinomial(counts[m, c], expected[c]) for c in range(3)) + np.log(1 - prior)
-        free = dirichlet_multinomial(counts[m].sum(0), np.full(3, 1 / 3)) + np.log(prior)
+        honest = sum(dirichlet_multinomial(counts[m, c], prior[m, c]) for c in range(3)) + np.log(1 - chance)
+        honest -= (ability[m] ** 2 / known.spread + np.log(known.spread * curve[m])) / 2
+        free = dirichlet_multinomial(counts[m].sum(0), np.full(3, 1 / 3)) + np.log(chance)
         assert known.honest[m] == pytest.approx(1 / (1 + np.exp(free - honest)))
     assert known.spammers == pytest.approx(((1 - known.honest).sum() + SPAMMERS[0]) / (5 + sum(SPAMMERS)))
+
+
+def test_abilities_are_integrated_out():
+    """An ability is the mode of its likelihood, and the evidence is that of a numerical integral over it."""
+    random = np.random.default_rng(4)
+    truth = random.integers(0, 3, 300)
+    crowd, dense = crowd_of(truth, one_coin([.9, .8, .7, .6, .5, .4, .35], 3), random)
+    model = LabelModel(crowd)
+    known = model.settle(np.eye(3)[truth])
+    *_, evidence = model._update_ability(known, model.draws(known.alpha, known))
+    counts, values = counts_by_loop(dense, np.eye(3)[truth]), np.linspace(-4, 4, 801)
+    for m in range(7):
+        likelihood = np.array([sum(dirichlet_multinomial(counts[m, c], row) for c, row in enumerate(
+            priors_by_loop(known.alpha, np.array([a]))[0])) for a in values])
+        joint = likelihood - values ** 2 / known.spread / 2
+        best = joint.argmax()
+        assert values[best] == pytest.approx(known.ability[m], abs=.1)
+        integral = np.log(np.exp(joint - joint[best]).sum() * .01 / np.sqrt(2 * np.pi * known.spread)) + joint[best]
+        assert integral - likelihood[best] == pytest.approx(evidence[m], abs=.1)
+    assert (np.diff(known.ability) < 0).all()
 
 
 def test_the_fixed_point_maximises_the_likelihood():
@@ -132,13 +191,14 @@ def test_the_fixed_point_maximises_the_likelihood():
     truth = random.dirichlet(np.ones(3) / 9, 300)
     known = model.start()
     for _ in range(100):
-        known = model.count(truth, known, FREE_ROUNDS + 1)
+        known = model.count(truth, known, ALL)
     counts = counts_by_loop(dense, truth)
 
     def likelihood(alpha):
         sums = alpha.sum(1)
         pseudo = mean_of_pseudo(known.tied, alpha, gammaln).sum() + (gammaln(sums) - gammaln(PSEUDO_LABELS + sums)).sum()
-        return (sum(known.honest[m] * dirichlet_multinomial(counts[m, c], alpha[c]) for m in range(8) for c in range(3))
+        prior = priors_by_loop(alpha, known.ability)
+        return (sum(known.honest[m] * dirichlet_multinomial(counts[m, c], prior[m, c]) for m in range(8) for c in range(3))
                 + PSEUDO_ANNOTATORS * pseudo)
     best = likelihood(known.alpha)
     for c in range(3):
@@ -150,17 +210,18 @@ def test_the_fixed_point_maximises_the_likelihood():
 
 
 def test_a_class_without_items_has_the_tied_prior():
-    """Its matrix row neither is more certain nor varies less between annotators than the others' rows."""
+    """Its row of alpha is tied, and each annotator's matrix has their ability there too."""
     random = np.random.default_rng(2)
     truth = random.integers(0, 2, 400)
     crowd, _ = crowd_of(truth, one_coin([.95, .9, .8, .6, .4], 3), random)
     model = LabelModel(crowd)
     known = model.start()
     for _ in range(100):
-        known = model.count(np.eye(3)[truth], known, FREE_ROUNDS + 1)
+        known = model.count(np.eye(3)[truth], known, ALL)
     on, beside = known.tied
-    assert on + 2 * beside < 10
     np.testing.assert_allclose(known.alpha[2], [beside, beside, on], rtol=1e-2)
+    right = model.confusion(np.eye(3)[truth], known)[:, 2, 2]
+    np.testing.assert_allclose(right, [.95, .9, .8, .6, .4], atol=.06)
 
 
 def test_annotators_who_are_alike_have_a_certain_prior():
@@ -179,7 +240,8 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
     known = model.settle(posterior)
     solution = model.temper(posterior, known)
     counts = counts_by_loop(dense, posterior)
-    pi = (counts + known.alpha) / (counts.sum(2) + known.alpha.sum(1))[:, :, None]
+    prior = priors_by_loop(known.alpha, known.ability)
+    pi = (counts + prior) / (counts + prior).sum(2, keepdims=True)
     rho = (counts.sum(1) + 1 / 3) / (counts.sum((1, 2)) + 1)[:, None]
     r, shares, b = known.honest, np.log(posterior.mean(0)), solution.exponent
     losses = []
@@ -187,7 +249,7 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
         others = shares + b * sum(r[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0 and a != m)
         others = softmax(others[None])[0]
         np.testing.assert_allclose(solution.others[k], others, rtol=1e-4, atol=1e-6)
-        own = ((counts[m, :, label] - posterior[i] + known.alpha[:, label])
+        own = ((counts[m, :, label] - posterior[i] + prior[m, :, label])
                / (counts[m].sum(1) - posterior[i] + known.alpha.sum(1)))
         free = (counts[m, :, label].sum() - 1 + 1 / 3) / (counts[m].sum())
         assert rho.shape == (5, 3)
@@ -326,10 +388,10 @@ def test_the_score_is_that_of_a_plain_loop(small):
     log_h, q = log(h), softmax(log(h))
     for step in range(2):
         known = model.settle(q)
-        counts = counts_by_loop(dense, q)
+        counts, prior = counts_by_loop(dense, q), priors_by_loop(known.alpha, known.ability)
         own = []
         for i, m, label in zip(model.item, model.annotator, model.label, strict=True):
-            pi = ((counts[m, :, label] - q[i] + known.alpha[:, label])
+            pi = ((counts[m, :, label] - q[i] + prior[m, :, label])
                   / (counts[m].sum(1) - q[i] + known.alpha.sum(1)))
             free = (counts[m, :, label].sum() - 1 + 1 / 3) / counts[m].sum()
             own.append(known.honest[m] * pi + (1 - known.honest[m]) * free)
@@ -338,7 +400,7 @@ def test_the_score_is_that_of_a_plain_loop(small):
             return np.log((softmax(scale * log_h[model.item]) * own).sum(1)).mean()
         scale = max(np.exp(np.linspace(-4, 1.5, 551)), key=mean)
         if step == 0:
-            pi = (counts + known.alpha) / (counts.sum(2) + known.alpha.sum(1))[:, :, None]
+            pi = (counts + prior) / (counts + prior).sum(2, keepdims=True)
             q = softmax(scale * log_h + np.stack([sum(
                 (known.honest[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0), np.zeros(3))
                 for i in range(40)]))
