@@ -14,7 +14,7 @@ by exp(a_m), and scaled to the same sum. So a few labels tell good annotators fr
 It is fitted by variational EM. n^m[c, l] is the sum of q_i(c) over the items i that m labelled l, and r_m = P(s_m = 0):
 
     q_i(c) is proportional to exp(E[log p_c] + sum_m r_m E[log pi^m[c, y_i^m]])
-    r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components
+    r_m    follows from the Dirichlet-multinomial likelihoods of n^m under the two components, a_m integrated out (Laplace)
     a_m    is at its mode, by Newton's method; v follows from the modes and curvatures
     alpha  maximises the likelihood of all n^m, weighted by r_m, by Minka's fixed point ("Estimating a Dirichlet
            distribution", 2000). Ten pseudo-annotators with ten labels a row count too, by their mean log-likelihood. They
