@@ -24,12 +24,6 @@ class Kappa:
     classes: np.ndarray
 
 
-def label_counts(model):
-    """float (M, C): how often each annotator gave each label."""
-    cells = np.bincount(model.annotator * model.classes + model.label, minlength=model.people * model.classes)
-    return cells.reshape(model.people, model.classes).astype(float)
-
-
 def kappas(model, labels):
     """The Kappa of a LabelModel's annotators by its Labels."""
     number = np.maximum(model.number, 1)
@@ -39,7 +33,7 @@ def kappas(model, labels):
         right += weight * np.bincount(model.annotator, own, model.people)
         for c in range(model.classes):
             classes[:, c] += weight * np.bincount(model.annotator, others[:, c], model.people)
-    given, classes = label_counts(model) / number[:, None], classes / number[:, None]
+    given, classes = model.given / number[:, None], classes / number[:, None]
     chance = (given * classes).sum(1)
     room = np.maximum(1 - chance, FLOOR)
     variance = chance + chance ** 2 - (given * classes * (given + classes)).sum(1)
@@ -88,8 +82,7 @@ def flags(model, kappa, known, copies, names):
 
     kappa: Kappa; known: the label model's Annotators; copies: Copies; names: M.
     """
-    given = label_counts(model)
-    most, common = given.max(1), given.argmax(1)
+    most, common = model.given.max(1), model.given.argmax(1)
     average = kappa.classes @ (known.alpha / known.alpha.sum(1, keepdims=True))
     others = model.number * (1 - average[np.arange(model.people), common])
     one = (most > ONE_LABEL * model.number) & (stats.poisson.cdf(model.number - most, others) < LEVEL)

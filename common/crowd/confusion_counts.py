@@ -1,5 +1,6 @@
 """Confusion counts of annotators and their priors: the M-step of the label model (see bayes.py for the mathematics)."""
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -110,6 +111,13 @@ class ConfusionCounts:
         every, ones = np.arange(len(rows)), np.ones(len(rows))
         self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.people, len(rows)))
         self.by_label = sparse.csr_matrix((ones, (self.row_label, every)), (self.classes, len(rows)))
+
+    @cached_property
+    def given(self):
+        """float (M, C): how often each annotator gave each label."""
+        given = np.zeros((self.people, self.classes))
+        given[self.row_annotator, self.row_label] = np.bincount(self.row, minlength=len(self.row_label))
+        return given
 
     def start(self):
         """Annotators before anything is counted."""

@@ -170,7 +170,7 @@ def annotator_columns(items, names, posterior, crowd, class_names=None):
     posterior: (N, C); crowd: Crowd.
     """
     model, labels = crowd.model, crowd.labels
-    given, silent = annotators.label_counts(model), model.number == 0
+    given, silent = model.given, model.number == 0
     accuracy, low, high = annotators.accuracies(model, labels)
     kappa = annotators.kappas(model, labels)
     bits = annotators.information(crowd.confusion(), labels.posterior.mean(0))

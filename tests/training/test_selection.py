@@ -70,10 +70,10 @@ def test_the_first_of_equal_epochs_is_kept():
 
 def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch):
     """Each one by itself; the run ends with the last of them, and one that was stopped ends in the same way."""
-    arguments = ("--expertise", 0, "--epochs", 30, "--folds", 2, "--methods", "majority-vote", "aggnet", "--patience", 1,
+    arguments = ("--expertise", 0, "--epochs", 30, "--folds", 2, "--methods", "doctor-net", "aggnet", "--patience", 1,
                  "--train-size", 120, "--test-size", 50)
     _, whole, rows = run(tmp_path / "whole", *arguments)
-    last = {name: max(int(row["epoch"]) for row in rows if row["method"] == name) for name in ("majority-vote", "aggnet")}
+    last = {name: max(int(row["epoch"]) for row in rows if row["method"] == name) for name in ("doctor-net", "aggnet")}
     assert last == {name: method["selected_epoch"] + 1 for name, method in whole["methods"].items()}
     assert len(set(last.values())) == 2 and max(last.values()) < 30
 
