@@ -4,7 +4,8 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.special import betaln, comb, digamma, expit, gammaln
+from scipy.special import digamma, expit, gammaln
+from scipy.stats import betabinom
 
 START = 2., .5  # of alpha, on the diagonal and beside it: annotators are taken to be better than chance, weakly
 PSEUDO_ANNOTATORS = PSEUDO_LABELS = 10
@@ -41,9 +42,7 @@ def pseudo_counts(tied, classes):
     on, beside = tied
     values = np.array(tied)
     rest = np.maximum(on + (classes - 1) * beside - values, FLOOR)
-    k = np.arange(PSEUDO_LABELS)[:, None]
-    p = comb(PSEUDO_LABELS, k) * np.exp(betaln(k + values, PSEUDO_LABELS - k + rest) - betaln(values, rest))
-    return 1 - p.cumsum(0)
+    return 1 - betabinom.pmf(np.arange(PSEUDO_LABELS)[:, None], PSEUDO_LABELS, values, rest).cumsum(0)
 
 
 def dirichlet_step(alpha, draws, times):
