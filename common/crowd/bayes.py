@@ -41,7 +41,7 @@ import numpy as np
 from scipy import optimize
 from scipy.special import digamma
 
-from common.crowd.confusion_counts import Annotators, ConfusionCounts, scale
+from common.crowd.confusion_counts import Annotators, ConfusionCounts, prior_rows
 
 FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
@@ -238,11 +238,12 @@ class LabelModel(ConfusionCounts):
     def confusion(self, posterior, annotators):
         """float (M, C, C): the annotators' confusion matrices, rows the true class, by a posterior (N, C) and the priors of
         Annotators. An annotator's two components are mixed; without labels it is the prior mean."""
-        counts, own = np.zeros((self.people, self.classes, self.classes)), np.arange(self.classes)
+        shape = self.people, self.classes, self.classes
+        counts = np.zeros(shape)
         counts[self.row_annotator, :, self.row_label] = self.counting @ posterior
-        prior = scale(annotators.alpha, annotators.ability)[:, :, None] * annotators.alpha
-        prior[:, own, own] *= np.exp(annotators.ability)[:, None]
-        honest = (counts + prior) / (counts + prior).sum(2, keepdims=True)
+        every = np.divmod(np.arange(self.people * self.classes), self.classes)
+        honest = counts + prior_rows(annotators.alpha, annotators.ability, *every).reshape(shape).transpose(0, 2, 1)
+        honest /= honest.sum(2, keepdims=True)
         free = (counts.sum(1) + 1 / self.classes) / (self.number + 1)[:, None]
         return honest + (1 - annotators.honest)[:, None, None] * (free[:, None] - honest)
 

@@ -33,6 +33,13 @@ def scale(alpha, ability):
     return 1 / (1 + (np.exp(ability)[:, None] - 1) * np.diag(alpha) / alpha.sum(1))
 
 
+def prior_rows(alpha, ability, annotator, label):
+    """(K, C): the Dirichlet parameters alpha^m[c, l] of K pairs (m, l). annotator, label: int (K,)."""
+    rows = alpha.T[label] * scale(alpha, ability)[annotator]
+    rows[np.arange(len(rows)), label] *= np.exp(ability)[annotator]
+    return rows
+
+
 def pseudo_counts(tied, classes):
     """float (K, 2): P(n[c, l] > k) for k < K on the diagonal and beside it, where n has K = PSEUDO_LABELS labels a row by a
     tied alpha.
@@ -136,19 +143,19 @@ class ConfusionCounts:
         """The Annotators after the step of round k."""
         if not k or k > PRIOR_ROUNDS and k % 5:
             return known
-        if k <= FREE_ROUNDS or k % 5 == 0:
-            known = replace(known, tied=self._update_tied(known))
         found = self.draws(known.alpha, known)
+
+        def draws(alpha):
+            return found if np.array_equal(alpha, known.alpha) else self.draws(alpha, known)
+        tied = self._update_tied(known, draws) if k <= FREE_ROUNDS or k % 5 == 0 else known.tied
         ability, spread, evidence = self._update_ability(known, found)
-        alpha = self._update_alpha(known, found, ability) if k > FREE_ROUNDS else tied_matrix(known.tied, self.classes)
-        known = replace(known, alpha=alpha, ability=ability, spread=spread)
-        return self._update_honest(known, evidence) if k > TIED_ROUNDS else known
+        alpha = self._update_alpha(known, draws, tied, ability) if k > FREE_ROUNDS else tied_matrix(tied, self.classes)
+        updated = replace(known, tied=tied, alpha=alpha, ability=ability, spread=spread)
+        return self._update_honest(updated, evidence) if k > TIED_ROUNDS else updated
 
     def prior(self, alpha, ability):
-        """(U, C): the Dirichlet parameters alpha^m[c, l]."""
-        rows = alpha.T[self.row_label] * scale(alpha, ability)[self.row_annotator]
-        rows[np.arange(len(rows)), self.row_label] *= np.exp(ability)[self.row_annotator]
-        return rows
+        """(U, C): the prior_rows of the pairs that occur."""
+        return prior_rows(alpha, ability, self.row_annotator, self.row_label)
 
     def draws(self, alpha, known):
         """(draws (U, C), their sums over the labels (M, C), spent (C,)), weighted by r_m.
@@ -162,16 +169,16 @@ class ConfusionCounts:
         draws = weight[self.row_annotator, None] * rows * digamma_above(known.counts, rows)
         return draws, self.by_annotator @ draws, weight @ digamma_above(known.total, alpha.sum(1))
 
-    def _update_tied(self, known):
-        """One step for one value on alpha's diagonal and one beside it."""
-        def draws(tied):
+    def _update_tied(self, known, draws):
+        """One step for one value on alpha's diagonal and one beside it. draws: a function of alpha."""
+        def tied_draws(tied):
             alpha = tied_matrix(tied[0], self.classes)
-            draws, total, spent = self.draws(alpha, known)
-            right = draws[np.arange(len(draws)), self.row_label].sum()
+            drawn, total, spent = draws(alpha)
+            right = drawn[np.arange(len(drawn)), self.row_label].sum()
             exposure = (total * scale(alpha, known.ability)).sum(1)
-            return (np.array([[right, draws.sum() - right]]),
+            return (np.array([[right, drawn.sum() - right]]),
                     np.array([[np.exp(known.ability) @ exposure, exposure.sum()]]), spent.sum(keepdims=True))
-        return tuple(dirichlet_step(np.array([known.tied]), draws, np.array([1, max(self.classes - 1, 1)]))[0])
+        return tuple(dirichlet_step(np.array([known.tied]), tied_draws, np.array([1, max(self.classes - 1, 1)]))[0])
 
     def _update_ability(self, known, found):
         """(a (M,), v, evidence (M,)) after one step of Newton's method and one of EM.
@@ -191,18 +198,18 @@ class ConfusionCounts:
         spread = (weight @ (ability ** 2 + 1 / curve) + SPREAD) / (weight.sum() + 1)
         return ability, spread, -(ability ** 2 / spread + np.log(spread * curve)) / 2
 
-    def _update_alpha(self, known, found, ability):
-        """One step for alpha (C, C), the pseudo-annotators with it. found: the draws at the known alpha; ability: new."""
-        more, own = pseudo_counts(known.tied, self.classes), np.eye(self.classes, dtype=bool)
+    def _update_alpha(self, known, draws, tied, ability):
+        """One step for alpha (C, C), the pseudo-annotators with it. draws: a function of alpha; tied, ability: updated."""
+        more, own = pseudo_counts(tied, self.classes), np.eye(self.classes, dtype=bool)
 
-        def draws(alpha):
-            draws, total, spent = found if alpha is known.alpha else self.draws(alpha, known)
+        def all_draws(alpha):
+            drawn, total, spent = draws(alpha)
             exposure = total * scale(alpha, ability)
             pseudo = PSEUDO_ANNOTATORS * alpha * sum(tied_matrix(p, self.classes) / (alpha + k) for k, p in enumerate(more))
             on, beside = np.exp(ability) @ exposure + pseudo.sum(1), exposure.sum(0) + pseudo.sum(1)
-            return ((self.by_label @ draws).T + pseudo, np.where(own, on[:, None], beside[:, None]),
+            return ((self.by_label @ drawn).T + pseudo, np.where(own, on[:, None], beside[:, None]),
                     spent + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, alpha.sum(1)))
-        return dirichlet_step(known.alpha, draws, np.ones(self.classes))
+        return dirichlet_step(known.alpha, all_draws, np.ones(self.classes))
 
     def _update_honest(self, known, evidence):
         """The Annotators after r and lambda, by the log-likelihoods of each annotator's counts."""

@@ -255,6 +255,7 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
         assert rho.shape == (5, 3)
         losses.append(-np.log(others @ (r[m] * own + (1 - r[m]) * free)))
     np.testing.assert_allclose(solution.losses, np.bincount(model.item, losses, 40), rtol=1e-4)
+    assert solution.losses.sum() == pytest.approx(np.sum(losses), rel=1e-5)
     evidence = np.stack([shares + b * sum((r[a] * np.log(pi[a, :, dense[i, a]]) for a in range(5) if dense[i, a] >= 0),
                                           np.zeros(3)) for i in range(40)])
     np.testing.assert_allclose(solution.posterior, softmax(evidence), rtol=1e-9)
