@@ -4,6 +4,7 @@ import functools
 import gc
 import importlib.util
 import io
+import itertools
 import os
 import pickle
 import signal
@@ -134,12 +135,26 @@ def call(function, *arguments, anew=False, **how):
     return Popen([function.__name__], preexec_fn=child, **how)
 
 
-def run_script(script, arguments, each_epoch=False):
+def kill_at_checkpoint(number):
+    """Has this process kill itself where it would write its checkpoint of that number, from 0 on."""
+    from common.output.run_folder import RunFolder
+    numbers, save = itertools.count(), RunFolder.save
+
+    def save_or_die(*arguments):
+        if next(numbers) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(*arguments)
+    RunFolder.save = save_or_die
+
+
+def run_script(script, arguments, each_epoch=False, killed_at=None):
     """Runs a script of this repository in this process, as `python3 script *arguments` does."""
     folder, _, name = script.rpartition("/")
     if each_epoch:
         from common.training import loop
         loop.CHECKPOINT_SECONDS = 0
+    if killed_at is not None:
+        kill_at_checkpoint(killed_at)
     sys.argv = [script, *arguments]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # torch read it before the fork
     launch(load_script(folder, name).main)
@@ -175,14 +190,15 @@ def load_script(folder, name="main.py"):
 @pytest.fixture
 def start(tmp_path):
     """start("Digits", "--epochs", 2) starts Digits/main.py in tmp_path, as `call` does; one thread, its own cache folder.
-    With each_epoch it writes a checkpoint after every epoch."""
-    def start_script(script, *arguments, cwd=tmp_path, each_epoch=False, anew=False, **how):
+    With each_epoch it writes a checkpoint after every epoch; with killed_at it gets SIGKILL where it would write the
+    checkpoint of that number, from 0 on."""
+    def start_script(script, *arguments, cwd=tmp_path, each_epoch=False, killed_at=None, anew=False, **how):
         script, arguments = script if script.endswith(".py") else f"{script}/main.py", list(map(str, arguments))
         how = {"cwd": cwd, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                "env": os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}} | how
         if anew:
             return Popen([sys.executable, str(ROOT / script), *arguments], **how)
-        return call(run_script, script, arguments, each_epoch, **how)
+        return call(run_script, script, arguments, each_epoch, killed_at, **how)
     return start_script
 
 

@@ -2,7 +2,6 @@
 import csv
 import json
 import signal
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -388,18 +387,14 @@ def test_the_command_and_its_figures(command, tmp_path):
 def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
     arguments = ("Digits", "--case", 1, "--epochs", 2, "--train-size", 150, "--test-size", 50, "--methods",
                  "kd-crowd-max-mig", "--robust", robust)
-    process = start(*arguments, "--out", "killed", each_epoch=True)
-    checkpoint = tmp_path / "killed" / "checkpoint.pt"
-    while not checkpoint.exists() or torch.load(checkpoint, weights_only=True)["stage"] < 1:
-        assert process.poll() is None, process.communicate()
-        time.sleep(.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    stopped = torch.load(checkpoint, weights_only=True)
-    assert (stopped["stage"], stopped["epoch"]) < (2, 2)
+    killed = start(*arguments, "--out", "killed", each_epoch=True, killed_at=3)
+    said = killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL, said
+    stopped = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
+    assert (stopped["stage"], stopped["epoch"]) == (1, 1)
     resumed, whole = command(*arguments, "--out", "killed"), command(*arguments, "--out", "whole")
     assert resumed.returncode == whole.returncode == 0, resumed.stderr
-    assert f"going on after stage {stopped['stage']}, epoch {stopped['epoch']}" in resumed.stdout
+    assert "going on after stage 1, epoch 1" in resumed.stdout
     assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
     for name in ("labels.csv", "memorization.csv", "annotator_error.csv"):

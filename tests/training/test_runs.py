@@ -143,18 +143,14 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(start, command, tmp_path):
     arguments = ("Digits", "--case", 1, "--epochs", 3, "--augment", "fresh", "--train-size", 160, "--test-size", 100)
     whole = command(*arguments, "--out", "whole")
     assert whole.returncode == 0 and "going on" not in whole.stdout
-    for each_epoch in (False, True):
-        killed = tmp_path / f"killed-{each_epoch}"
-        process = start(*arguments, "--out", killed, each_epoch=each_epoch)
-        while not (killed / "checkpoint.pt").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(.01)
-        time.sleep(.05)  # in the midst of a later epoch
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert torch.load(killed / "checkpoint.pt", weights_only=True)["epoch"] < 3
+    for each_epoch, killed_at, last in ((False, 1, 1), (True, 2, 2)):
+        killed = tmp_path / f"killed-{last}"
+        process = start(*arguments, "--out", killed, each_epoch=each_epoch, killed_at=killed_at)
+        said = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, said
+        assert torch.load(killed / "checkpoint.pt", weights_only=True)["epoch"] == last
         resumed = command(*arguments, "--out", killed)
-        assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout
+        assert resumed.returncode == 0 and f"going on after epoch {last}" in resumed.stdout
         assert numbers(killed) == numbers(tmp_path / "whole")
         assert same_weights(killed, tmp_path / "whole")
         for name in ("labels.csv", "annotators.csv"):
