@@ -6,9 +6,10 @@ answers nearly as one of them does. Of each label of the one, the other repeats 
 how many of the other annotators of the item give it (with one label of the second annotator's usual ones added), and how
 often the second annotator gives it at all. So hard items and favourite labels are no evidence. A pair are copies if
 
+- they agree on seven tenths of their items in common, beyond chance,
 - they share at least SHARED errors,
 - each repeats significantly more of the other's errors than chance (normal approximation, Bonferroni's correction for all
-  pairs that have enough items in common), and two fifths or more of those beyond chance, and
+  pairs that have enough items in common), and
 - one of them repeats most of the other's errors beyond chance (95 % sure).
 """
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from common.crowd.bayes import LabelModel, softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
-MOST, MANY = .5, .4  # the share of the other's errors beyond chance that one of a pair repeats, and that each repeats
-TWINS = .85  # the share of all labels beyond chance from which others of the same answers do not judge a pair either
+MOST = .5  # the share of the other's errors beyond chance that one of a pair repeats
+ALIKE, TWINS = .7, .85  # the share of equal labels beyond chance: of copies, and of those who do not judge one another
 LEVEL, SURE = .05, norm.ppf(.975)
 MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
 
@@ -91,15 +92,14 @@ def find_copies(model, h=None):
         wrong *= wrong > WRONG
         return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
 
-    significance, least, surely = [], [], []
+    significance, surely = [], []
     for label, by in ((one, other), (other, one)):
         errors, shared, expected, variance = repeated(label, by)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         significance.append((shared - expected) / deviation)
-        least.append((shared - expected) / np.maximum(errors - expected, 1e-12))
         surely.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
     found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
-    found &= (np.maximum(*surely) > MOST) & (np.minimum(*least) > MANY)
+    found &= np.maximum(*surely) > MOST
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, expected))
     return Copies(first, second, common, shared, expected, _clusters(first, second, people)[1])
 
@@ -114,9 +114,8 @@ def _clusters(first, second, people):
 
 
 def _alike(model, votes, count, third):
-    """(first, second, rate, tests): the pairs who agree on most of their items beyond chance, the most alike first, int (P,)
-    each, and how many pairs have enough items in common. Chance is what the other annotators say. third: bool (L,), which
-    labels count."""
+    """(first, second, rate, tests): the pairs who are ALIKE, the most alike first, (P,) each, and how many pairs have enough
+    items in common. Chance is what the other annotators say. third: bool (L,), which labels count."""
     who, item, label = model.annotator[third], model.item[third], model.label[third]
     ones = np.ones(len(who), np.float32)
     met = sparse.csr_matrix((ones, (who, item)), (model.people, model.items))
@@ -134,7 +133,7 @@ def _alike(model, votes, count, third):
     chance = np.minimum(of_pairs(others @ met.T), of_pairs(met @ others.T))
     rate = (of_pairs(given @ given.T) - chance) / np.maximum(common - chance, 1e-12)
     order = np.argsort(-rate, kind="stable")
-    order = order[rate[order] > MOST]
+    order = order[rate[order] > ALIKE]
     return first[order], second[order], rate[order], len(first)
 
 

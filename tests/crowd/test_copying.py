@@ -35,6 +35,15 @@ def test_copiers_are_found_with_their_evidence(rate):
         assert 2 * expected < shared <= 1.1 * (both & (dense[:, a] == dense[:, b]) & (dense[:, a] != truth)).sum()
 
 
+def test_whoever_copies_less_than_most_labels_is_not_accused():
+    """Two good annotators whom the others outvote look the same."""
+    random, _, dense = dense_of(1, [.6] * 7)
+    for m in (5, 6):
+        copied = (dense[:, 2] >= 0) & (dense[:, m] >= 0) & (random.random(500) < .7)
+        dense[copied, m] = dense[copied, 2]
+    assert not len(copies_in(dense).first)
+
+
 def test_good_annotators_among_bad_ones_are_no_copies():
     _, _, dense = dense_of(1, [.95, .95, .95, .4, .4, .3, .4])
     assert not len(copies_in(dense).first)
