@@ -27,9 +27,11 @@ means,
     q_i(c) is proportional to p_i(c) (prod_m pi^m[c, y_i^m]^r_m)^b
 
 where T and b maximise the likelihood of each label given the other labels of its item; the label's own count is taken out of
-its annotator's matrix. The posterior that is reported is the mean of three, since none of the models is the true one:
+its annotator's matrix. b ~ Beta(2, 1), so labels are believed where few items have two that could be compared. The posterior
+that is reported is the mean of three, since none of the models is the true one:
 
-    1/2  the end of EM, or the single step unless EM predicts the labels better by more than a standard error
+    1/2  the end of EM if the labels of an item say more of one another there than after the single step, by more than a
+         standard error of that information; else the single step
     1/4  a single step: matrices counted from the source alone
     1/4  the source: the classifier's calibrated predictions or, with labels alone, the shares of the votes, to which one
          vote of the average item is added
@@ -68,20 +70,21 @@ class Solution:
     """One tempered posterior.
 
     posterior: (N, C); others: float32 (L, C), the same for each label's item without that label and its copies;
-    temperature: T; exponent: b; losses: (N,), the sum of -log P(label | the other labels of its item) over each item's
-    labels; rows: (U, C), r_m log pi^m[c, l]; annotators: what they rest on.
+    temperature: T; exponent: b; information: (N,), what an item's labels say of one another, the sum over its labels of
+    log P(label | the other labels) - log P(label), an estimate of their mutual information; rows: (U, C), r_m log
+    pi^m[c, l]; annotators: what they rest on.
     """
     posterior: np.ndarray
     others: np.ndarray
     temperature: float
     exponent: float
-    losses: np.ndarray
+    information: np.ndarray
     rows: np.ndarray
     annotators: Annotators
 
-    def predicts_better(self, other):
-        """Whether it predicts the labels better than another Solution, by more than a standard error over the items."""
-        gain = other.losses - self.losses
+    def says_more(self, other):
+        """Whether it has more information than another Solution, by more than a standard error over the items."""
+        gain = self.information - other.information
         return gain.mean() > gain.std() / len(gain) ** .5
 
 
@@ -142,7 +145,7 @@ class LabelModel(ConfusionCounts):
         others[np.arange(len(others)), self.label] -= 1
         others = self._clamp_others(others / others.sum(1, keepdims=True))
         step, end = self.temper(source, self.settle(source)), self.temper(*self.em(source))
-        return source, others, step, end if end.predicts_better(step) else step
+        return source, others, step, end if end.says_more(step) else step
 
     def em(self, posterior, log_prior=None, rounds=ROUNDS):
         """(posterior (N, C), Annotators) at the end of EM, from a posterior. log_prior: (N, C); None: class shares are
@@ -197,10 +200,10 @@ class LabelModel(ConfusionCounts):
         others *= np.float32(exponent)
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
-        losses = -np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR)[self.scored])
-        losses = np.bincount(self.item[self.scored], losses, self.items)
+        information = np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR) / (own @ posterior.mean(0)).clip(FLOOR))
+        information = np.bincount(self.item[self.scored], information[self.scored], self.items)
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
-        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent, losses, rows, known)
+        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent, information, rows, known)
 
     def calibrate(self, posterior, known, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
@@ -210,18 +213,18 @@ class LabelModel(ConfusionCounts):
     def posterior(self, h=None):
         """The Labels. h: (N, C), a classifier's calibrated predictions that have not seen the items' own labels, or None.
 
-        Where a single step from the votes predicts an item's labels from one another better than a single step from h,
-        the votes are the source. Where the end of EM without h does so better than the one with it, it is taken.
+        Where a single step from the votes has more information than a single step from h, the votes are the source. Where
+        the end of EM without h has more than the one with it, it is taken.
         """
         source, others, step, end = self.alone
         if h is not None:
             classified = self.temper(h, self.settle(h), log(h))
-            if classified.losses.sum() <= step.losses.sum():
+            if classified.information.sum() >= step.information.sum():
                 source, step = self.clamp(h.copy()), classified
                 others = source[self.item].astype(np.float32)
             both = self.temper(*self.em(step.posterior, log(h)), log(h))
-            end = min(end, both, key=lambda solution: solution.losses.sum())
-            end = end if end.predicts_better(step) else step
+            end = max(end, both, key=lambda solution: solution.information.sum())
+            end = end if end.says_more(step) else step
         parts = [(weight, posterior, without) for weight, (posterior, without) in zip(WEIGHTS, (
             (end.posterior, end.others), (step.posterior, step.others), (source, others)), strict=True)]
         return Labels(sum(weight * posterior for weight, posterior, _ in parts), parts, end.annotators)
@@ -254,14 +257,16 @@ def log_likelihoods(logits, own):
 
 
 def fit_tempering(others, log_prior, own, fixed):
-    """(b, 1 / T) that maximise the likelihood of K labels; 1 / T is 1 if `fixed`. others, log_prior, own: float64 (K, C)."""
+    """(b, 1 / T) that maximise the likelihood of K labels times b, the density of Beta(2, 1); 1 / T is 1 if `fixed`. others,
+    log_prior, own: float64 (K, C)."""
     def loss(values):
         p = softmax(values[0] * others + values[1] * log_prior)
         likelihood = np.maximum((p * own).sum(1), FLOOR)
         slope = p - p * own / likelihood[:, None]
-        return -np.log(likelihood).mean(), np.array([(slope * others).sum(), (slope * log_prior).sum()]) / len(own)
+        slopes = np.array([(slope * others).sum() - 1 / values[0], (slope * log_prior).sum()])
+        return -(np.log(likelihood).sum() + np.log(values[0])) / len(own), slopes / len(own)
     scales = (1., 1.) if fixed else np.exp(LOG_SCALES)
-    return optimize.minimize(loss, (.7, 1. if fixed else .7), jac=True, method="L-BFGS-B", bounds=((0., 1.), scales)).x
+    return optimize.minimize(loss, (.7, 1. if fixed else .7), jac=True, method="L-BFGS-B", bounds=((FLOOR, 1.), scales)).x
 
 
 def minimise(loss, low, high):
