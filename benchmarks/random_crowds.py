@@ -3,6 +3,7 @@ copiers found?
 
     python3 benchmarks/random_crowds.py FIRST LAST [copies]
     python3 benchmarks/random_crowds.py small [CROWDS]
+    python3 benchmarks/random_crowds.py sparse [CROWDS]
 
 Crowds FIRST to LAST - 1, about a second each. Each has 2 to 30 classes, 150 to 3,000 items and 4 to 800 annotators: of
 one accuracy, class-independent, with switched classes, guessing, or with a matrix of their own, in random shares. The
@@ -11,9 +12,13 @@ classifier is a logistic regression on the votes, out of five folds, and its fea
 
 With `small`: CROWDS crowds (40) of 60 items of each kind, labels alone: two or three classes, three or five independent
 people, each with an accuracy of 70 to 80 %. The majority vote is optimal there for two classes.
+
+With `sparse`: CROWDS crowds (8) of 400 items of each kind, labels alone, 1.05 to 1.9 labels an item. The annotators know
+10 to 60 % of the items, and have favourite labels elsewhere.
 """
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,7 +35,7 @@ from common.evaluation.metrics import calibration_error
 from common.output.crowd import Crowd
 
 FOLDS, FEATURES, MISSING = 5, 10, .03
-SMALL = 60  # items of a small crowd
+SMALL, SPARSE = 60, 400  # items of such a crowd
 RATE, SHARED = .8, 30  # of copiers that should be found: how much they copy, and errors in common
 KINDS = (6, 1, .3, .6, 1.)  # annotators of each kind: one-coin, class-independent, switched, guessing, others
 
@@ -159,8 +164,31 @@ def small(crowds=40):
         print(f"| {classes} | {people} | {100 * vote:.1f} | {100 * label:.1f} | {overturned * crowds:.0f} |")
 
 
+def sparse(crowds=8):
+    names = "classes", "labels an item", "majority vote", "Dawid-Skene", "labels.csv", "most items in one class"
+    print("| " + " | ".join(names) + " |\n|" + " --- |" * len(names))
+    for classes, more in product((2, 5), (.05, .2, .5, .9)):
+        found = []
+        for seed in range(crowds):
+            random = np.random.default_rng(seed)
+            people = int(random.choice([6, 12, 40]))
+            truth, usual = random.integers(classes, size=SPARSE), random.dirichlet(np.full(classes, .8), people)
+            knows = random.random((SPARSE, people)) < random.uniform(.1, .6, people)
+            said = (random.random((SPARSE, people, 1)) > usual.cumsum(1)[:, :-1]).sum(2)
+            dense = np.where(knows, truth[:, None], said)
+            dense[random.random(dense.shape).argsort(1) >= 1 + (random.random((SPARSE, 1)) < more)] = -1
+            crowd = CrowdLabels.from_dense(dense, classes)
+            labels = LabelModel(crowd).posterior().posterior.argmax(1)
+            votes, skene = (p.argmax(1).numpy() for p in (vote_shares(crowd), dawid_skene(crowd)))
+            found.append([*((way == truth).mean() for way in (votes, skene, labels)), np.bincount(labels).max() / SPARSE])
+        cells = " | ".join(f"{100 * value:.1f}" for value in (*np.mean(found, 0)[:3], np.max(found, 0)[3]))
+        print(f"| {classes} | {1 + more:.2f} | {cells} |")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "small":
         small(*map(int, sys.argv[2:]))
+    elif sys.argv[1] == "sparse":
+        sparse(*map(int, sys.argv[2:]))
     else:
         main(*map(int, sys.argv[1:3]), "copies" in sys.argv[3:])

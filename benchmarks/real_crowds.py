@@ -1,6 +1,6 @@
 """Labels from real answers alone: are they right, are they sure of it for good reason, and what does one more answer gain?
 
-    pip install crowd-kit && python3 benchmarks/real_crowds.py FOLDER ... [--small | --next]
+    pip install crowd-kit && python3 benchmarks/real_crowds.py FOLDER ... [--small | --parts | --next]
 
 Each FOLDER holds answers.csv (task,worker,label) and truth.csv (task,label). It gives accuracy, calibration error (15
 bins) and seconds of labels.csv beside crowd-kit's label models in the same run, and the share of annotators with 20
@@ -8,6 +8,9 @@ labels or more whose 95 % interval holds their true accuracy.
 
 With --small: small crowds of real people, ten draws of each FOLDER. Eight of the sixteen annotators with the most answers,
 100 items of known truth with two to five of their answers each; accuracy and calibration error.
+
+With --parts: the same of the answers of the 3 to 20 annotators with the most of them, and of random halves and quarters of
+all; and how many annotators are called copies.
 
 With --next: half of each item's answers are hidden; 5 % of the hidden ones are revealed a round, to the items with the
 largest expected gain or at random; accuracy after each round, ten seeds.
@@ -30,11 +33,13 @@ from common.crowd.annotators import expected_gain, pooled_confusion
 from common.crowd.bayes import LabelModel
 from common.crowd.labels import CrowdLabels
 from common.evaluation.metrics import accuracy, calibration_error
+from common.output.crowd import Crowd
 from OwnData import aggregate, own_data
 
 SLOW, LARGE = ("GLAD", "MACE"), 20_000  # answers from which these take many minutes and are left out
 ROUNDS, SEEDS = 8, 10
 PEOPLE, ITEMS, LEAST, MOST = 8, 100, 2, 5  # of a small crowd; LEAST and MOST: answers of an item
+BUSIEST, SHARES, DRAWS = (3, 4, 5, 6, 8, 12, 20), (2, 4), 4  # the annotators of parts of a crowd
 
 
 def rivals(slow=True):
@@ -110,14 +115,33 @@ def draw(crowd, truth, seed):
                                     crowd.classes), truth[items]
 
 
-def compare_small(folder):
-    """float (K, 2): accuracy and calibration error of the label model and its rivals, the mean of SEEDS small crowds."""
-    whole, found = load(folder), []
-    for seed in range(SEEDS):
-        crowd, truth = draw(*whole, seed)
-        ours = measure(LabelModel(crowd).posterior().posterior, truth)
-        found.append([ours, *(rate(model, crowd, truth) for model in rivals(slow=False).values())])
-    return np.mean(found, 0)
+def parts(crowd, truth):
+    """[(CrowdLabels, truth)] of some of a crowd's annotators, three or more."""
+    item, annotator, label = (a.numpy().astype(int) for a in (crowd.item, crowd.annotator, crowd.label))
+    order = np.argsort(-np.bincount(annotator, minlength=crowd.annotators), kind="stable")
+    chosen = [order[:k] for k in BUSIEST if k < len(order)]
+    chosen += [np.random.default_rng(seed).permutation(len(order))[:len(order) // share] for share in SHARES
+               for seed in range(DRAWS) if len(order) // share >= BUSIEST[0]]
+    found = []
+    for who in chosen:
+        kept = np.isin(annotator, who)
+        items, places = np.unique(item[kept], return_inverse=True)
+        part = CrowdLabels.from_triples(places, np.searchsorted(np.sort(who), annotator[kept]), label[kept], len(items),
+                                        len(who), crowd.classes)
+        found.append((part, truth[items]))
+    return found
+
+
+def compare_drawn(crowds):
+    """(float (K, 2), int): accuracy and calibration error of the label model and its rivals, the mean of several crowds
+    [(CrowdLabels, truth)], and how many annotators are called copies in all."""
+    found, copies = [], 0
+    for crowd, truth in crowds:
+        ours = Crowd.of(crowd)
+        copies += (ours.copies.representative != np.arange(crowd.annotators)).sum()
+        found.append([measure(ours.labels.posterior, truth),
+                      *(rate(model, crowd, truth) for model in rivals(slow=False).values())])
+    return np.mean(found, 0), copies
 
 
 def reveal(folder, by_gain, seed):
@@ -151,6 +175,7 @@ def main():
     parser.add_argument("folders", nargs="+", type=Path)
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--small", action="store_true")
+    other.add_argument("--parts", action="store_true")
     other.add_argument("--next", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -162,15 +187,18 @@ def main():
                 mean = np.mean([reveal(folder, by_gain, seed) for seed in range(SEEDS)], 0)
                 print(f"| {folder.name}, {name} | " + " | ".join(f"{100 * value:.1f}" for value in mean) + " |", flush=True)
         return
-    if options.small:
-        names = ["accuracy %, calibration error", "label model", *rivals(slow=False)]
+    if options.small or options.parts:
+        names = ["accuracy %, calibration error", "label model", *rivals(slow=False), *["copies"] * options.parts]
         print("| " + " | ".join(names) + " |")
         print("|" + " --- |" * len(names))
-        rows = []
+        rows, called = [], []
         for folder in options.folders:
-            rows.append(compare_small(folder))
-            print("| " + " | ".join([folder.name, *map(cell, rows[-1])]) + " |", flush=True)
-        print("| " + " | ".join(["mean", *map(cell, np.mean(rows, 0))]) + " |")
+            whole = load(folder)
+            row, copies = compare_drawn(parts(*whole) if options.parts else [draw(*whole, seed) for seed in range(SEEDS)])
+            rows.append(row)
+            called.append(copies)
+            print("| " + " | ".join([folder.name, *map(cell, row), *[str(copies)] * options.parts]) + " |", flush=True)
+        print("| " + " | ".join(["mean", *map(cell, np.mean(rows, 0)), *[str(sum(called))] * options.parts]) + " |")
         return
     print("| accuracy %, calibration error, seconds | labels.csv | " + " | ".join(rivals()) + " | intervals hold | copies |")
     print("| --- |" + " --- |" * (len(rivals()) + 3))
