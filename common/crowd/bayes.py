@@ -200,8 +200,10 @@ class LabelModel(ConfusionCounts):
         others *= np.float32(exponent)
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
-        information = np.log(np.einsum("lc,lc->l", others, own).clip(FLOOR) / (own @ posterior.mean(0)).clip(FLOOR))
-        information = np.bincount(self.item[self.scored], information[self.scored], self.items)
+        # by a difference, which is zero where nothing else is known of an item: rounding would decide between two solutions
+        shares = softmax(log(posterior.mean(0))[None].astype(np.float32))[0]
+        more = (np.einsum("lc,lc->l", others - shares, own) / (own @ shares))[self.scored]
+        information = np.bincount(self.item[self.scored], np.log1p(np.maximum(more, FLOOR - 1)), self.items)
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
         return Solution(tempered, self._clamp_others(others), 1 / scale, exponent, information, rows, known)
 

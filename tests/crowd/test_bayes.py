@@ -293,6 +293,19 @@ def test_most_items_with_one_label(classes, more):
     assert min(np.subtract(ours, votes)) > -.2 and np.mean(ours) > np.mean(votes) - .04
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_one_label_for_each_item(classes):
+    """Labels that no other can be compared with say nothing of one another, exactly, and are believed."""
+    random = np.random.default_rng(classes)
+    dense = np.full((400, 12), -1)
+    usual = random.dirichlet(np.full(classes, .8), 12).cumsum(1)[:, :-1]
+    who = random.integers(0, 12, 400)
+    dense[np.arange(400), who] = (random.random((400, 1)) > usual[who]).sum(1)
+    model = LabelModel(CrowdLabels.from_dense(dense, classes))
+    assert not model.temper(*model.em(model.alone[0])).information.any() and not model.alone[2].information.any()
+    np.testing.assert_array_equal(model.posterior().posterior.argmax(1), dense.max(1))
+
+
 def test_the_mean_of_three_parts(small):
     model, *_ = small
     labels = model.posterior()
