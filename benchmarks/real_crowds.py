@@ -7,10 +7,11 @@ bins) and seconds of labels.csv beside crowd-kit's label models in the same run,
 labels or more whose 95 % interval holds their true accuracy.
 
 With --small: small crowds of real people, ten draws of each FOLDER. Eight of the sixteen annotators with the most answers,
-100 items of known truth with two to five of their answers each; accuracy and calibration error.
+100 items of known truth with two to five of their answers each; accuracy, calibration error, and how many annotators are
+called copies.
 
 With --parts: the same of the answers of the 3 to 20 annotators with the most of them, and of random halves and quarters of
-all; and how many annotators are called copies.
+all.
 
 With --next: half of each item's answers are hidden; 5 % of the hidden ones are revealed a round, to the items with the
 largest expected gain or at random; accuracy after each round, ten seeds.
@@ -117,18 +118,15 @@ def draw(crowd, truth, seed):
 
 def parts(crowd, truth):
     """[(CrowdLabels, truth)] of some of a crowd's annotators, three or more."""
-    item, annotator, label = (a.numpy().astype(int) for a in (crowd.item, crowd.annotator, crowd.label))
-    order = np.argsort(-np.bincount(annotator, minlength=crowd.annotators), kind="stable")
+    order = np.argsort(-np.bincount(crowd.annotator.numpy(), minlength=crowd.annotators), kind="stable")
     chosen = [order[:k] for k in BUSIEST if k < len(order)]
     chosen += [np.random.default_rng(seed).permutation(len(order))[:len(order) // share] for share in SHARES
                for seed in range(DRAWS) if len(order) // share >= BUSIEST[0]]
     found = []
     for who in chosen:
-        kept = np.isin(annotator, who)
-        items, places = np.unique(item[kept], return_inverse=True)
-        part = CrowdLabels.from_triples(places, np.searchsorted(np.sort(who), annotator[kept]), label[kept], len(items),
-                                        len(who), crowd.classes)
-        found.append((part, truth[items]))
+        part = crowd.keep(torch.isin(crowd.annotator, torch.from_numpy(who)))
+        items = part.counts.nonzero()[:, 0]
+        found.append((part.select(items), truth[items]))
     return found
 
 
@@ -188,7 +186,7 @@ def main():
                 print(f"| {folder.name}, {name} | " + " | ".join(f"{100 * value:.1f}" for value in mean) + " |", flush=True)
         return
     if options.small or options.parts:
-        names = ["accuracy %, calibration error", "label model", *rivals(slow=False), *["copies"] * options.parts]
+        names = ["accuracy %, calibration error", "label model", *rivals(slow=False), "copies"]
         print("| " + " | ".join(names) + " |")
         print("|" + " --- |" * len(names))
         rows, called = [], []
@@ -197,8 +195,8 @@ def main():
             row, copies = compare_drawn(parts(*whole) if options.parts else [draw(*whole, seed) for seed in range(SEEDS)])
             rows.append(row)
             called.append(copies)
-            print("| " + " | ".join([folder.name, *map(cell, row), *[str(copies)] * options.parts]) + " |", flush=True)
-        print("| " + " | ".join(["mean", *map(cell, np.mean(rows, 0)), *[str(sum(called))] * options.parts]) + " |")
+            print("| " + " | ".join([folder.name, *map(cell, row), str(copies)]) + " |", flush=True)
+        print("| " + " | ".join(["mean", *map(cell, np.mean(rows, 0)), str(sum(called))]) + " |")
         return
     print("| accuracy %, calibration error, seconds | labels.csv | " + " | ".join(rivals()) + " | intervals hold | copies |")
     print("| --- |" + " --- |" * (len(rivals()) + 3))
