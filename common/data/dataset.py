@@ -116,9 +116,9 @@ class Dataset:
                 "answers_crc32": answers, **groups}
 
 
-def subset(items, size, classes, flag):
+def subset(items, size, classes, flag, labels=None):
     """The first `size` of a fixed shuffle, every class kept, in their original order, with all their copies; all of
-    them for None."""
+    them for None. labels: int64 (N,), by which classes are kept, -1 for unknown; None: the true ones."""
     count = len(items) // items.copies
     if size is None or size == count:
         return items
@@ -126,7 +126,8 @@ def subset(items, size, classes, flag):
         wanted = f"give a number from {classes} to {count}" if count >= classes else "leave it out"
         raise UserError(f"{flag} {size}: there are {count} items of {classes} classes; {wanted}")
     shuffled = np.random.RandomState(0).permutation(count)
-    found, first = np.unique(items.truth.numpy()[::items.copies][shuffled], return_index=True)
+    labels = items.truth if labels is None else labels
+    found, first = np.unique(labels.numpy()[::items.copies][shuffled], return_index=True)
     first = first[found >= 0]  # the first of each class
     chosen = np.sort(np.concatenate([shuffled[first], np.delete(shuffled, first)])[:size])
     return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
