@@ -1,6 +1,4 @@
 """Labels from answers alone: as a Python call on a table, and as a run that leaves files."""
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
 from common.output.records import Summary
 from common.output.run_folder import RunFolder
+from common.system.device import peak_memory_mb
 from common.system.errors import UserError, did_you_mean, echo
 from common.training.estimates import label_models
 from common.training.finish import write_page
@@ -132,10 +131,9 @@ def summarise(dataset, estimates, seconds, started):
     methods = {name: {"last": None, "best": None, "best_epoch": None,
                       "train_label_accuracy": metrics.accuracy(posterior.argmax(1), train.truth),
                       "seconds": round(seconds[name], 3)} for name, posterior in estimates.items()}
-    unit = 1024 if sys.platform == "linux" else 1024 ** 2
     return asdict(Summary(methods, len(train), train.crowd.annotators, len(train.unique_labels()[0].crowd.label),
                           round(time.perf_counter() - started, 3),
-                          round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)))
+                          round(peak_memory_mb(torch.device("cpu")), 1)))
 
 
 def load(options):

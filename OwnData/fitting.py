@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from common.data.layouts import TASK, find_column
-from common.output.model import Model, load_model
+from common.output.crowd import class_columns
+from common.output.model import PREDICTED, Model, load_model
 from common.system.errors import UserError
 from OwnData.aggregation import Result
 
-TEXT = ("item", "annotator", "first", "second", "truth", "majority_vote", "label", "common_label", "flag", "true class")
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
+TEXT = {"labels": ("item", "truth", "majority_vote", "label"), "annotators": ("annotator", "common_label", "flag"),
+        "agreement": ("first", "second"), "next": ("item", "label"), "confusion": ("annotator", "true class")}
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Classifier:
             names, probabilities = predict(self.model, given, device)
         columns = {"item": names, "label": [self.model.classes[c] for c in probabilities.argmax(1)],
                    "confidence": probabilities.max(1).values.tolist()}
-        return pd.DataFrame(columns | dict(zip(self.model.classes, probabilities.T.tolist(), strict=True)))
+        classes = class_columns(self.model.classes, PREDICTED)
+        return pd.DataFrame(columns | dict(zip(classes, probabilities.T.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def read_frame(file, classes):
     """The DataFrame of a table that a run of so many classes leaves. Names of items, annotators and classes stay text, "01"
     and "NA" too."""
     columns = list(pd.read_csv(file, nrows=0).columns)
-    text = {name for name in columns if name in TEXT}
-    if file.name == "labels.csv":  # behind the classes' columns: the label estimates
+    text = set(TEXT[file.stem])
+    if file.stem == "labels":  # behind the classes' columns: the label estimates
         text |= set(columns[columns.index("agreement") + 1 + classes:])
     return pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False,
                        na_values={name: [""] for name in columns if name not in text})

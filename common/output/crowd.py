@@ -100,10 +100,9 @@ def write_crowd(folder, items, names, class_names, estimates, source, crowd, mod
 def confusion_table(confusion, names, classes):
     """A DataFrame with a row for each annotator and true class, a column for each class: how often the one says that of the
     other. confusion: (M, C, C), rows the true class."""
-    rows = pd.DataFrame(confusion.reshape(-1, len(classes)), columns=classes)
-    rows.insert(0, "true class", np.tile(classes, len(names)), allow_duplicates=True)
-    rows.insert(0, "annotator", np.repeat(names, len(classes)), allow_duplicates=True)
-    return rows
+    columns = {"annotator": np.repeat(names, len(classes)), "true class": np.tile(classes, len(names))}
+    shares = confusion.reshape(-1, len(classes)).T
+    return pd.DataFrame(columns | dict(zip(class_columns(classes, columns), shares, strict=True)))
 
 
 def describe_copies(copies, names):
@@ -144,7 +143,14 @@ def label_columns(items, posterior, estimates, class_names=None):
 
 def class_columns(classes, taken):
     """The columns of the classes' probabilities in a file that has those `taken` too: their names, p_truth for `truth`."""
-    return [f"p_{name}" if name in taken else name for name in classes]
+    used, columns = {*taken, *classes}, []
+    for name in classes:
+        column = name
+        while column in taken or column != name and column in used:
+            column = f"p_{column}"
+        used.add(column)
+        columns.append(column)
+    return columns
 
 
 def named(labels, class_names=None):

@@ -14,6 +14,7 @@ from common.output.model_file import read_model, write_model
 from common.system.errors import UserError
 
 KIND = "a classifier learnt from a crowd"
+PREDICTED = "item", "truth", "label", "confidence"  # a table of predictions has a column for each class too
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ def write_predictions(file, names, probabilities, classes, truth=None):
     class. probabilities: (N, C); truth: int64 (N,) with -1 where it is unknown."""
     writer = csv.writer(file)
     known = truth is not None and bool((truth >= 0).any())
-    columns = "item", "truth", "label", "confidence"
-    writer.writerow([*(name for name in columns if known or name != "truth"), *class_columns(classes, columns)])
+    writer.writerow([*(name for name in PREDICTED if known or name != "truth"), *class_columns(classes, PREDICTED)])
     confidence, label = probabilities.max(1) if len(probabilities) else (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     truths = [["" if t < 0 else classes[t]] for t in truth.tolist()] if known else [[]] * len(names)
     for name, true, c, sure, row in zip(names, truths, label.tolist(), confidence.tolist(), probabilities.tolist(),

@@ -7,7 +7,7 @@ import pytest
 
 from common.system.errors import UserError
 from conftest import ROOT
-from OwnData import fit, fitting, load
+from OwnData import aggregate, fit, fitting, load
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_fit_gives_tables_and_a_classifier(tables, fitted):
     assert fitted.report.read_text().startswith("<!doctype html>") and fitted.summary["items"] == 50
     predicted = fitted.predict(features=features)
     assert list(predicted.columns) == ["item", "label", "confidence", "cat", "dog"] and len(predicted) == 60
-    np.testing.assert_allclose(predicted[["cat", "dog"]].sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(predicted[["cat", "dog"]].sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_saved_classifier_predicts_the_same(tables, fitted, tmp_path):
@@ -66,6 +66,32 @@ def test_names_stay_text(tables, capsys):
         fit(answers, features=features.assign(a=np.nan), device="cpu")
     with pytest.raises(UserError, match="--slice is for images"):
         fit(answers, features=features, slice=0, device="cpu")
+
+
+def test_the_truth_does_not_choose_the_training_items(tables):
+    answers, features = tables
+    items = answers["task"].unique()
+    truths = (None, *(pd.DataFrame({"task": items, "label": np.random.default_rng(seed).choice(["cat", "dog"], 50, p=[.1, .9])})
+                      for seed in (0, 1)))
+    first, *others = (fit(answers, features=features, truth=truth, methods=["majority-vote"], epochs=1, folds=2, device="cpu",
+                          train_size=20).labels["item"].tolist() for truth in truths)
+    assert len(first) == 20 and all(other == first for other in others)
+
+
+@pytest.mark.parametrize("classes", [("first", "flag"), ("annotator", "true class"), ("item", "p_item"), ("label", "p_label")])
+def test_classes_that_are_called_like_columns(tables, classes):
+    answers, features = tables
+    answers = answers.assign(label=answers["label"].map(dict(zip(("cat", "dog"), classes, strict=True))))
+    done = fit(answers, features=features, methods=["majority-vote"], epochs=1, folds=2, device="cpu")
+    predicted, alone = done.predict(features=features), aggregate(answers)
+    at = list(alone.labels.columns).index("agreement") + 1
+    for table, of_classes in ((predicted, predicted.columns[3:]), (done.confusion, done.confusion.columns[2:]),
+                              (alone.confusion, alone.confusion.columns[2:]),
+                              *((each.labels, each.labels.columns[at:at + 2]) for each in (done, alone))):
+        assert table.columns.is_unique and (table[of_classes].dtypes == float).all()
+        np.testing.assert_allclose(table[of_classes].sum(axis=1), 1, atol=1e-3)
+    assert set(predicted["item"]) == set(features.index) and set(predicted["label"]) <= set(classes)
+    assert set(alone.labels["label"]) == set(classes) == set(alone.confusion["true class"])
 
 
 @pytest.mark.parametrize("frame, named", [
