@@ -10,7 +10,7 @@ from common.crowd.aggregators import AGGREGATORS
 from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
 from common.evaluation import metrics
-from common.names import LABEL_MODEL, LABEL_MODELS
+from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
 from common.output import console
 from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
@@ -18,12 +18,12 @@ from common.output.records import Summary
 from common.output.run_folder import RunFolder
 from common.system.device import peak_memory_mb
 from common.system.errors import UserError, did_you_mean, echo
-from common.training.estimates import label_models
+from common.training.estimates import classic_posteriors
 from common.training.finish import write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
 from OwnData.own_data import load_answers
 
-METHODS = (*LABEL_MODELS, LABEL_MODEL, *AGGREGATORS)
+METHODS = (*AGGREGATE_THEN_TRAIN, LABEL_MODEL, *AGGREGATORS)
 # flags that answers alone have no use for: of whole groups, and others
 OF_TRAINING = [f.name for f in fields(OwnOptions) if f.metadata["group"] in ("training", "KD-Crowd", "images")
                and f.name not in ("methods", "seed")]
@@ -111,7 +111,7 @@ def estimate(dataset, methods):
     train = dataset.train
     items = train.unique_labels()[0]
     clock = time.perf_counter()
-    found, seconds = label_models(train.crowd), {}
+    found, seconds = classic_posteriors(train.crowd), {}
     seconds |= dict.fromkeys(found, (time.perf_counter() - clock) / len(found))
     for name in methods:
         if name in AGGREGATORS:

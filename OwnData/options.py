@@ -3,12 +3,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.names import AGGREGATORS, DUPLICATES, FIELD_METHODS, FITS, LABEL_MODELS, PAPER_METHODS
+from common.names import AGGREGATE_THEN_TRAIN, AGGREGATORS, DUPLICATES, FIELD_METHODS, FITS, PAPER_METHODS
 from common.training.options import Options, flag, whole
 from common.training.protocol import Protocol
 
 # the papers' methods and the label models; the truth scores and is never trained on
-METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *LABEL_MODELS) and name != "true-label")
+METHODS = tuple(name for name in FIELD_METHODS if name in (*PAPER_METHODS, *AGGREGATE_THEN_TRAIN) and name != "true-label")
 
 
 @dataclass

@@ -157,7 +157,7 @@ def small(crowds=40):
             right = random.random((SMALL, people)) < random.uniform(.7, .8, people)
             wrong = (truth[:, None] + random.integers(1, classes, (SMALL, people))) % classes
             model = LabelModel(CrowdLabels.from_dense(np.where(right, truth[:, None], wrong), classes))
-            label, vote = model.posterior().posterior.argmax(1), model.votes.argmax(1)
+            label, vote = model.labels().posterior.argmax(1), model.votes.argmax(1)
             overturned = (label != vote)[model.votes.max(1) == people].sum()
             found.append(((vote == truth).mean(), (label == truth).mean(), overturned))
         vote, label, overturned = np.mean(found, 0)
@@ -178,7 +178,7 @@ def sparse(crowds=8):
             dense = np.where(knows, truth[:, None], said)
             dense[random.random(dense.shape).argsort(1) >= 1 + (random.random((SPARSE, 1)) < more)] = -1
             crowd = CrowdLabels.from_dense(dense, classes)
-            labels = LabelModel(crowd).posterior().posterior.argmax(1)
+            labels = LabelModel(crowd).labels().posterior.argmax(1)
             votes, skene = (p.argmax(1).numpy() for p in (vote_shares(crowd), dawid_skene(crowd)))
             found.append([*((way == truth).mean() for way in (votes, skene, labels)), np.bincount(labels).max() / SPARSE])
         cells = " | ".join(f"{100 * value:.1f}" for value in (*np.mean(found, 0)[:3], np.max(found, 0)[3]))

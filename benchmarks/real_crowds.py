@@ -154,7 +154,7 @@ def reveal(folder, by_gain, seed):
     found = []
     for _ in range(ROUNDS + 1):
         model = LabelModel(crowd.keep(torch.from_numpy(shown)))
-        labels = model.posterior()
+        labels = model.labels()
         found.append(accuracy(torch.from_numpy(labels.posterior.argmax(1)), truth))
         left = hidden[~shown[hidden]]
         count = min(round(.05 * len(hidden)), len(left))

@@ -2,12 +2,12 @@
 
 A new method is a file in common/methods/, a name here and its class in common/methods/registry.py.
 """
-LABEL_MODELS = ("majority-vote", "dawid-skene", "one-coin")  # they know the labels alone; a classifier is trained on theirs
+AGGREGATE_THEN_TRAIN = ("majority-vote", "dawid-skene", "one-coin")  # their posterior needs no classifier
 # with a model of the annotators: KD-Crowd may start from any
 CROWD_MODELS = ("crowd-layer", "doctor-net", "aggnet", "mbem", "trace-reg", "conal", "union-net", "geo-crowd-net-f",
                 "geo-crowd-net-w", "coinnet", "annot-mix", "max-mig")
 UPPER_BOUND = "true-label"  # no competitor: it is trained on the truth
-FIELD_METHODS = (*LABEL_MODELS, *CROWD_MODELS, UPPER_BOUND)  # --methods field
+FIELD_METHODS = (*AGGREGATE_THEN_TRAIN, *CROWD_MODELS, UPPER_BOUND)  # --methods field
 PAPER_METHODS = ("majority-vote", "crowd-layer", "doctor-net", "aggnet", "mbem", "max-mig", "true-label")  # LabelMe's table
 SYNTHESIZED_METHODS = tuple(name for name in PAPER_METHODS if name != "mbem")  # the tables of synthesized crowds
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model with the student as its teacher
@@ -19,7 +19,7 @@ STUDENTS = ("elr", "dividemix")  # KD-Crowd's robust learners
 STARTS = ("votes", "dawid-skene", "label-model")  # the posterior from which the annotators' models start
 AUTO = "auto"  # --start: the one of them that predicts held-out labels best
 
-AGGREGATORS = ("glad", "mace", "ebcc")  # further label models for answers alone
+AGGREGATORS = ("glad", "mace", "ebcc")  # further aggregators, for answers alone
 LABEL_MODEL = "label-model"  # the label estimate of common/crowd/bayes.py
 POSTERIOR = "-posterior"  # behind a method's name: the label model's posterior with the method's predictions
 ENSEMBLE = "ensemble"  # the mean of the best methods' classifiers

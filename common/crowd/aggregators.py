@@ -1,15 +1,12 @@
-"""Further label models of the field, for the labels alone: GLAD, MACE and EBCC. Each returns a posterior, float (N, C)."""
+"""Further aggregators of the field, for the labels alone: GLAD, MACE and EBCC. Each returns a posterior, float (N, C)."""
 import numpy as np
-from scipy import optimize, sparse
+from scipy import optimize
 from scipy.special import digamma, expit, log_expit
 
-from common.crowd.bayes import FLOOR, softmax
+from common.crowd.bayes import FLOOR, ROUNDS, TOLERANCE, softmax
+from common.crowd.confusion_counts import ConfusionCounts
 
-ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
-
-
-def _triples(crowd):
-    return (a.cpu().numpy().astype(np.int64) for a in (crowd.item, crowd.annotator, crowd.label))
+SUBTYPE = .1  # the Dirichlet prior of EBCC's subtypes of a class, all together
 
 
 def _shares(crowd):
@@ -31,11 +28,11 @@ def _em(posterior, step):
 def glad(crowd):
     """GLAD (Whitehill et al. 2009): P(y_i^m = z_i) = sigmoid(a_m b_i), errors are even.
 
-    a_m is the annotator's ability, 1 / b_i the item's difficulty; both have normal priors around one (b_i by its
-    logarithm, around zero). The M-step is L-BFGS.
+    a_m ~ N(1, 1) is the annotator's ability, 1 / b_i the item's difficulty, log b_i ~ N(0, 1). The M-step is L-BFGS.
     """
-    item, annotator, label = _triples(crowd)
-    items, people, classes = len(crowd), crowd.annotators, crowd.classes
+    count = ConfusionCounts(crowd)
+    item, annotator, label = count.item, count.annotator, count.label
+    items, people, classes = count.items, count.people, count.classes
     values = np.concatenate([np.ones(people), np.zeros(items)])  # a, log b
 
     def step(posterior):
@@ -63,8 +60,9 @@ def mace(crowd):
 
     Variational Bayes, theta ~ Beta(1/2, 1/2), xi ~ Dir(10), from the shares of the votes.
     """
-    item, annotator, label = _triples(crowd)
-    items, people, classes = len(crowd), crowd.annotators, crowd.classes
+    count = ConfusionCounts(crowd)
+    item, annotator, label = count.item, count.annotator, count.label
+    items, people, classes = count.items, count.people, count.classes
     knows = np.full(len(label), .5)
 
     def step(posterior):
@@ -84,28 +82,22 @@ def mace(crowd):
 def ebcc(crowd, subtypes=10):
     """EBCC (Li, Rubinstein & Cohn 2019): each class has subtypes of items, which correlate the annotators' errors.
 
-    Variational Bayes from the shares of the votes and random subtypes (a fixed seed), with the paper's priors.
+    Variational Bayes from the shares of the votes and random subtypes (a fixed seed), with the priors of its authors' code.
     """
-    item, annotator, label = _triples(crowd)
-    items, classes, both = len(crowd), crowd.classes, crowd.classes * subtypes
-    rows, row = np.unique(annotator * classes + label, return_inverse=True)
-    bags = sparse.csr_matrix((np.ones(len(label)), (item, row)), (items, len(rows)))
-    by_annotator = sparse.csr_matrix((np.ones(len(rows)), (rows // classes, np.arange(len(rows)))),
-                                     (crowd.annotators, len(rows)))
-    prior = (1 + 3 * np.eye(classes)[rows % classes]).repeat(subtypes, 1)
-    total = classes + 3
-    shares = _shares(crowd)
-    start = np.random.RandomState(0).dirichlet(np.ones(subtypes), (items, classes))
+    count = ConfusionCounts(crowd)
+    shape = count.items, count.classes, subtypes
+    prior = (1 + 3 * np.eye(count.classes)[count.row_label]).repeat(subtypes, 1)
+    start = np.random.RandomState(0).dirichlet(np.ones(subtypes), shape[:2])
 
     def step(joint):
-        counts = bags.T @ joint
-        table = digamma(counts + prior) - digamma(by_annotator @ counts + total)[rows // classes]
-        sizes = joint.sum(0).reshape(classes, subtypes)
-        size = digamma(sizes + 1 / subtypes) - digamma(sizes.sum(1) + 1)[:, None]
-        size += digamma(sizes.sum(1) + 1)[:, None] - digamma(sizes.sum() + classes)
-        return softmax(bags @ table + size.ravel())
-    joint = _em((shares[:, :, None] * start).reshape(items, both), step)
-    return joint.reshape(items, classes, subtypes).sum(2)
+        counts = count.counting @ joint
+        table = digamma(counts + prior) - digamma(count.by_annotator @ counts + count.classes + 3)[count.row_annotator]
+        sizes = joint.sum(0).reshape(shape[1:])
+        share = digamma(sizes + SUBTYPE / subtypes) - digamma(sizes.sum(1, keepdims=True) + SUBTYPE)
+        share += digamma(sizes.sum(1, keepdims=True) + 1) - digamma(sizes.sum() + count.classes)
+        return softmax(count.bags @ table + share.ravel())
+    joint = _em((_shares(crowd)[:, :, None] * start).reshape(count.items, -1), step)
+    return joint.reshape(shape).sum(2)
 
 
 AGGREGATORS = {"glad": glad, "mace": mace, "ebcc": ebcc}

@@ -76,9 +76,9 @@ def information(confusion, prior):
 def flags(model, kappa, known, copies, names):
     """A list (M,) of what is odd about each annotator, "" for nothing.
 
-    no labels; copies NAME; adversary: kappa is significantly below zero; one label only, where the average annotator
-    would have given significantly more others on these items (Poisson); spammer: kappa is not significantly above zero,
-    and the label model finds a spammer no less likely than before it saw the labels; too few labels to tell.
+    no labels; copies NAME; adversary: kappa is significantly below zero; nothing: it is significantly above zero; one label
+    only, where the average annotator would have given significantly more others on these items (Poisson); too few labels
+    to tell; spammer: the label model finds a spammer no less likely than before it saw the labels.
 
     kappa: Kappa; known: the label model's Annotators; copies: Copies; names: M.
     """
@@ -91,11 +91,11 @@ def flags(model, kappa, known, copies, names):
     balanced = 1 / np.sqrt(np.maximum(model.number, 1) * max(model.classes - 1, 1))
     found = []
     for m, (value, error) in enumerate(zip(kappa.value, kappa.error, strict=True)):
-        leader = copies.representative[m]
+        first = copies.representative[m]
         if model.number[m] == 0:
             found.append("no labels")
-        elif leader != m:
-            found.append(f"copies {names[leader]}")
+        elif first != m:
+            found.append(f"copies {names[first]}")
         elif value < ADVERSARY * error:
             found.append("adversary")
         elif value >= SPAMMER * error and error > 0:

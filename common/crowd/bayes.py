@@ -89,6 +89,19 @@ class Solution:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """What the labels say without a classifier.
+
+    source: (N, C), the shares of the votes; others: float32 (L, C), the same without each label; step: the single step; end:
+    the Solution that counts, of EM or the step.
+    """
+    source: np.ndarray
+    others: np.ndarray
+    step: Solution
+    end: Solution
+
+
+@dataclass(frozen=True)
 class Labels:
     """What the model says of the items: the posterior (N, C), and the parts of which it is the mean.
 
@@ -138,20 +151,20 @@ class LabelModel(ConfusionCounts):
 
     @cached_property
     def alone(self):
-        """(source (N, C), others (L, C), step, end): what the labels say without a classifier. end: the step, or EM."""
+        """Alone: what the labels say without a classifier."""
         average = self.votes.sum(0) / max(len(self.label), 1)
         source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
         others = (self.votes + average)[self.item].astype(np.float32)
         others[np.arange(len(others)), self.label] -= 1
         others = self._clamp_others(others / others.sum(1, keepdims=True))
         step, end = self.temper(source, self.settle(source)), self.temper(*self.em(source))
-        return source, others, step, end if end.says_more(step) else step
+        return Alone(source, others, step, end if end.says_more(step) else step)
 
-    def em(self, posterior, log_prior=None, rounds=ROUNDS):
+    def em(self, posterior, log_prior=None):
         """(posterior (N, C), Annotators) at the end of EM, from a posterior. log_prior: (N, C); None: class shares are
         estimated, with one more item in each class."""
         known = self.start()
-        for k in range(rounds):
+        for k in range(ROUNDS):
             known = self.count(posterior, known, k)
             rows = digamma(known.counts + self.prior(known.alpha, known.ability))
             rows -= digamma(known.total + known.alpha.sum(1))[self.row_annotator]
@@ -212,13 +225,13 @@ class LabelModel(ConfusionCounts):
         own, log_h = self.likelihoods(posterior, known)[1][self.fitted], log_h[self.item[self.fitted]]
         return np.exp(minimise(lambda t: -log_likelihoods(np.exp(t) * log_h, own).mean(), *LOG_SCALES))
 
-    def posterior(self, h=None):
+    def labels(self, h=None):
         """The Labels. h: (N, C), a classifier's calibrated predictions that have not seen the items' own labels, or None.
 
         Where a single step from the votes has more information than a single step from h, the votes are the source. Where
         the end of EM without h has more than the one with it, it is taken.
         """
-        source, others, step, end = self.alone
+        source, others, step, end = self.alone.source, self.alone.others, self.alone.step, self.alone.end
         if h is not None:
             classified = self.temper(h, self.settle(h), log(h))
             if classified.information.sum() >= step.information.sum():
@@ -237,7 +250,7 @@ class LabelModel(ConfusionCounts):
         if h is not None:
             step = self.temper(h, self.settle(h), log(h))
             return log(h), step
-        end = self.alone[3]
+        end = self.alone.end
         return np.broadcast_to(log(end.posterior.mean(0)), (self.items, self.classes)), end
 
     def confusion(self, posterior, annotators):

@@ -43,12 +43,10 @@ class Copies:
 
 def find_copies(model, h=None):
     """The Copies among the annotators of a LabelModel. h: (N, C), a classifier's calibrated predictions, as in
-    LabelModel.posterior, or None."""
+    LabelModel.labels, or None."""
     people, classes = model.people, model.classes
     votes, count = model.votes, model.votes.sum(1)
-    usual = np.zeros((people, classes))
-    np.add.at(usual, (model.annotator, model.label), 1)
-    usual = (usual + 1 / classes) / (usual.sum(1, keepdims=True) + 1)
+    usual = (model.given + 1 / classes) / (model.number + 1)[:, None]
     nobody = np.zeros(0, np.int64)
     alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(people))
 
@@ -60,9 +58,9 @@ def find_copies(model, h=None):
     if not len(first):
         return alone
     link, near = _clusters(first[rate > TWINS], second[rate > TWINS], people)
-    # the judge counts nearly equal annotators once: its labels would follow many copies. Without any it is fitted already
-    judge = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
-    log_prior, solution = judge.evidence_for(h)
+    # nearly equal annotators count once here: the labels would follow many copies. Without any the model is fitted already
+    once = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
+    log_prior, solution = once.evidence_for(h)
 
     table = label_table(model.annotator, model.item, third, people, model.items)
     both, one, other = common_labels(table[first], table[second])
@@ -75,32 +73,33 @@ def find_copies(model, h=None):
     item, same = model.item[one], model.label[one] == model.label[other]
     rows = solution.exponent * solution.rows
     evidence = (model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]]
-    judged = votes[item]  # the votes of those who judge
-    np.subtract.at(judged, (np.arange(len(item)), model.label[one]), 1)
-    np.subtract.at(judged, (np.arange(len(item)), model.label[other]), 1)
+    remaining = votes[item]  # the votes of the other annotators
+    np.subtract.at(remaining, (np.arange(len(item)), model.label[one]), 1)
+    np.subtract.at(remaining, (np.arange(len(item)), model.label[other]), 1)
     place, twin = _twins(both[:len(first)], table, link, first, second)
     np.subtract.at(evidence, place, rows[model.row[twin]])
-    np.subtract.at(judged, (place, model.label[twin]), 1)
+    np.subtract.at(remaining, (place, model.label[twin]), 1)
     posterior = softmax(evidence + log_prior[item])
 
     def repeated(label, by):
         """(errors of `label`'s annotators, shared ones, expected ones, the variance of these), each (P,)."""
         given = model.label[label]
         chance = usual[model.annotator[by], given]
-        chance = np.maximum(chance, (judged[np.arange(len(given)), given] + chance) / (judged.sum(1) + 1))
+        chance = np.maximum(chance, (remaining[np.arange(len(given)), given] + chance) / (remaining.sum(1) + 1))
         wrong = 1 - posterior[np.arange(len(given)), given]
         wrong *= wrong > WRONG
         return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
 
-    significance, surely = [], []
+    significance, surely, chances = [], [], []
     for label, by in ((one, other), (other, one)):
         errors, shared, expected, variance = repeated(label, by)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         significance.append((shared - expected) / deviation)
         surely.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
+        chances.append(expected)
     found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
     found &= np.maximum(*surely) > MOST
-    first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, expected))
+    first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, np.mean(chances, 0)))
     return Copies(first, second, common, shared, expected, _clusters(first, second, people)[1])
 
 

@@ -116,24 +116,9 @@ class CrowdLabels:
 
     @cached_property
     def _ordered(self):
-        """(int32 (L,), the labels' rows m * C + l in order; int64 (L,), the labels' numbers and int32 (L,), their items in
-        that order)."""
+        """(int32 (L,), the labels' rows m * C + l in order; int32 (L,), their items in that order)."""
         rows, order = torch.sort(self.rows, stable=True)
-        return rows, order, self.item[order].int()
-
-    @cached_property
-    def by_rows(self):
-        """(int64 (R,), the R different rows m * C + l that labels have, in order; int32 (L,), each label's place among them;
-        int32 (R + 1,), where a row's labels begin). How many there are the device is asked."""
-        ordered, order, _ = self._ordered
-        rows, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return rows.long(), torch.empty_like(ordered).index_copy_(0, order, place.int()), offsets.int()
-
-    def count_rows(self, posterior):
-        """(R, C): for each of the rows m * C + l of `by_rows` the sum of posterior[i] over the items i that m labelled l.
-        posterior: (N, C)."""
-        return functional.embedding_bag(self._ordered[2], posterior, self.by_rows[2], mode="sum", include_last_offset=True)
+        return rows, self.item[order].int()
 
     @cached_property
     def _bounds(self):
@@ -145,7 +130,7 @@ class CrowdLabels:
 
     def count_confusion(self, posterior):
         """(M, C, C): [m, c, l] = sum of posterior[i, c] over the items i that m labelled l. posterior: (N, C)."""
-        table = functional.embedding_bag(self._ordered[2], posterior, self._bounds, mode="sum", include_last_offset=True)
+        table = functional.embedding_bag(self._ordered[1], posterior, self._bounds, mode="sum", include_last_offset=True)
         return table.view(-1, self.classes, self.classes).transpose(1, 2)
 
     def without(self, items):

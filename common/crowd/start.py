@@ -11,5 +11,5 @@ def start_posterior(start, crowd):
     if start == "votes":
         return vote_shares(crowd)
     posterior = (dawid_skene(crowd) if start == "dawid-skene"
-                 else torch.from_numpy(LabelModel(crowd).posterior().posterior).float().to(crowd.label.device))
+                 else torch.from_numpy(LabelModel(crowd).labels().posterior).float().to(crowd.label.device))
     return posterior * (crowd.counts > 0)[:, None]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from common.crowd.labels import CrowdLabels
 from common.data.class_names import nearest, number_classes, plain, same_numbers, some, tidy_labels, warn_of_misspellings
 from common.data.exports import PEERANNOT, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, find_column
@@ -63,11 +62,6 @@ class Answers:
         lines, part = (None if values is None else values[answers] for values in (self.lines, self.part))
         return replace(self, item=self.item[answers], annotator=self.annotator[answers], label=self.label[answers],
                        lines=lines, part=part)
-
-    def crowd(self, index, items):
-        """CrowdLabels of `items` items: index, int array, says which of them each of self.items is."""
-        return CrowdLabels.from_triples(index[self.item], self.annotator, self.label, items, len(self.annotators),
-                                        len(self.classes))
 
 
 def read_answers(files, columns=None, classes=None, duplicates="last", where=()):

@@ -108,16 +108,15 @@ class Bounded(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def unpacked(file, name=None):
+def unpacked(file):
     """As `opened`; the content of a gzipped file, or of the one file in a zip archive, of no more than UNPACKED bytes. A
     spreadsheet's workbook, which is a zip archive too, stays as it is."""
-    name = name or file
-    with opened(file, name) as source:
+    with opened(file) as source:
         start = source.read(len(ZIP))
         source.seek(0)
         if start.startswith(GZIP):
             yield io.BufferedReader(Bounded(gzip.GzipFile(fileobj=source), UNPACKED), MB)
-        elif start == ZIP and (member := _only_member(source, name)):
+        elif start == ZIP and (member := _only_member(source, file)):
             yield io.BufferedReader(Bounded(member, UNPACKED), MB)
         else:
             source.seek(0)

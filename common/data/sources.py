@@ -31,11 +31,6 @@ class Source:
     def __len__(self):
         return len(self.names)
 
-    def select(self, items):
-        """These items (int array (K,)), in their order."""
-        raw = self.raw[items] if self.kind == "features" else [self.raw[i] for i in items]
-        return Source(self.kind, self.origin, [self.names[i] for i in items], raw, self.columns)
-
     def find(self, names):
         """int array: which item each name means, as item_names.find_items says, -1 for none and SEVERAL for more than one.
         """
@@ -150,6 +145,3 @@ def _texts(file):
     if "" in names:
         raise UserError(f"{file}, line {lines[names.index('')]}: nothing in column {task!r}; expected the item's name")
     return Source("texts", file, names, texts, [])
-
-
-# --- from items to a network's inputs -------------------------------------------------------------------------------

@@ -58,10 +58,10 @@ def content_of(file):
             yield content
 
 
-def first_bytes(file, count=1 << 16):
+def first_bytes(file):
     """The beginning of a file's content, unpacked. Raises UserError where it cannot be read."""
     with unpacked(file) as content:
-        return content.read(count)
+        return content.read(1 << 16)
 
 
 def encoding_of(start):

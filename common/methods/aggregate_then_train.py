@@ -1,10 +1,10 @@
-"""Label models: the crowd's labels are aggregated without a classifier, then one is trained on what came out."""
+"""Methods in two steps: the crowd's labels are aggregated without a classifier, then one is trained on the result."""
 from common.crowd.dawid_skene import dawid_skene, one_coin
 from common.crowd.labels import majority_vote
 from common.methods.method import Method, one_hot, soft_cross_entropy
 
 
-class LabelModel(Method):
+class AggregateThenTrain(Method):
     """Cross-entropy on `posterior`, float32 (N, C), which a subclass makes of the crowd's labels; items without labels
     are not trained on."""
 
@@ -21,7 +21,7 @@ class LabelModel(Method):
         return soft_cross_entropy(logits, self.target[batch.items])
 
 
-class MajorityVote(LabelModel):
+class MajorityVote(AggregateThenTrain):
     """Each item's most frequent label, ties to the lowest class; uniform for an item without labels."""
     name = "majority-vote"
 
@@ -31,13 +31,13 @@ class MajorityVote(LabelModel):
         return votes.where(votes.sum(1, keepdim=True) > 0, 1 / crowd.classes)
 
 
-class DawidSkene(LabelModel):
+class DawidSkene(AggregateThenTrain):
     """Dawid & Skene (1979): EM with a confusion matrix for each annotator."""
     name = "dawid-skene"
     posterior = staticmethod(dawid_skene)
 
 
-class OneCoin(LabelModel):
+class OneCoin(AggregateThenTrain):
     """EM with one accuracy for each annotator."""
     name = "one-coin"
     posterior = staticmethod(one_coin)

@@ -9,8 +9,6 @@ from common.networks.papers import _convolution, feature_net, four_conv, vgg16
 
 AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with further outputs in training
 
-# --- networks for anybody's items: `spec` is what a model's file says of its network ---------------------------------
-
 SMALL_WIDTHS = (32, 48, 64, 96, *[128] * 20)
 
 

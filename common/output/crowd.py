@@ -28,12 +28,12 @@ class Crowd:
 
     @classmethod
     def of(cls, crowd, gold=None, held_out=None, h=None):
-        """The Crowd of CrowdLabels: copies are found, then counted once. h: (N, C), see LabelModel.posterior."""
+        """The Crowd of CrowdLabels: copies are found, then counted once. h: (N, C), see LabelModel.labels."""
         model = LabelModel(crowd, gold, held_out)
         copies = find_copies(model, h)
         if len(copies.first):
             model = LabelModel(crowd, gold, held_out, copies.representative)
-        return cls(model, model.posterior(h), copies)
+        return cls(model, model.labels(h), copies)
 
     def by(self, posterior):
         """The same crowd where labels.csv follows another posterior (N, C)."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.names import FORECASTER, LABEL_MODELS, METHODS, UPPER_BOUND
+from common.names import AGGREGATE_THEN_TRAIN, FORECASTER, METHODS, UPPER_BOUND
 
 MEASURES = {  # name in table.csv: where it is in a method's summary
     "last_accuracy": ("last", "test_accuracy"), "best_accuracy": ("best", "test_accuracy"),
@@ -20,7 +20,7 @@ TITLES = {"last_accuracy": "last epoch, test accuracy (%)", "best_accuracy": "be
 # "best" is by the truth, afterwards.
 CHOICES = {
     "labels of the training items, right (%)": {
-        **{name: lambda summary, name=name: summary["label_estimates"].get(name) for name in LABEL_MODELS},
+        **{name: lambda summary, name=name: summary["label_estimates"].get(name) for name in AGGREGATE_THEN_TRAIN},
         "labels.csv": lambda summary: summary["label_accuracy"],
         "best label estimate": lambda summary: max(accuracy for name, accuracy in summary["label_estimates"].items()
                                               if not name.startswith(UPPER_BOUND)),

@@ -6,7 +6,7 @@ import torch
 from common.crowd.held_out import combine
 from common.crowd.labels import clamp_to_gold
 from common.methods.registry import METHODS
-from common.names import FORECASTER, LABEL_MODEL, LABEL_MODELS, POSTERIOR, UPPER_BOUND
+from common.names import AGGREGATE_THEN_TRAIN, FORECASTER, LABEL_MODEL, POSTERIOR, UPPER_BOUND
 from common.output.crowd import Crowd
 from common.system.errors import UserError, echo
 from common.training.predictions import mean, predict_all
@@ -41,9 +41,9 @@ def label_training_items(models, train):
     return labels
 
 
-def label_models(crowd):
-    """{name: (N, C)}: the posteriors of the classic label models."""
-    return {name: METHODS[name].posterior(crowd) for name in LABEL_MODELS}
+def classic_posteriors(crowd):
+    """{name: (N, C)}: the posteriors of the aggregators that a classifier is trained on."""
+    return {name: METHODS[name].posterior(crowd) for name in AGGREGATE_THEN_TRAIN}
 
 
 def estimate(succeeded, dataset, plan):
@@ -51,9 +51,9 @@ def estimate(succeeded, dataset, plan):
     train = dataset.train.without_copies()
     if plan.model:
         return estimate_held_out(succeeded, dataset.train, plan)
-    posteriors = label_models(train.crowd)
+    posteriors = classic_posteriors(train.crowd)
     for name, models in succeeded.items():
-        posteriors |= {} if name in LABEL_MODELS else label_training_items(models, dataset.train)
+        posteriors |= {} if name in AGGREGATE_THEN_TRAIN else label_training_items(models, dataset.train)
     crowd = Crowd.of(train.unique_labels()[0].crowd, plan.gold)
     return Estimates(with_label_model(posteriors, crowd, train), crowd)
 
@@ -66,12 +66,12 @@ def estimate_held_out(succeeded, train, plan):
     is that posterior with the mean prediction of the best methods. true-label has no part in it.
     """
     images = train.without_copies()
-    posteriors = label_models(images.crowd)
+    posteriors = classic_posteriors(images.crowd)
     scores = plan.score_held_out([learner for models in succeeded.values() for learner in models], train)
     for name, result in scores.items():
-        if name not in LABEL_MODELS:
+        if name not in AGGREGATE_THEN_TRAIN:
             posteriors[name] = to_tensor(result.calibrated, train)
-        posteriors[name + POSTERIOR] = to_tensor(plan.model.posterior(result.calibrated).posterior, train)
+        posteriors[name + POSTERIOR] = to_tensor(plan.model.labels(result.calibrated).posterior, train)
     posteriors |= {name + FORECASTER: forecast_held_out(models, train, plan) for name, models in succeeded.items()
                    if models[0].method.forecasts and len(models) > 1}
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
@@ -113,7 +113,7 @@ def to_tensor(posterior, items):
 
 def check_label_source(options):
     """Raises UserError if options.label_source is no label estimate of the run to come."""
-    names = list(dict.fromkeys([*LABEL_MODELS, *options.methods]))
+    names = list(dict.fromkeys([*AGGREGATE_THEN_TRAIN, *options.methods]))
     if not options.held_out:  # a forecaster needs predictions for all items, by models that have not seen their labels
         names += [name + FORECASTER for name in options.methods if METHODS[name].forecasts]
     names += [name + POSTERIOR for name in options.methods] if options.select == "crowd" else []

@@ -58,7 +58,7 @@ def test_what_is_flagged():
     few = np.where(np.arange(400) < 3, 0, -1)
     dense = np.column_stack([dense, np.zeros(400, int), few, np.full(400, -1), dense[:, 3]])
     model = LabelModel(CrowdLabels.from_dense(dense, 3))
-    assert flags_of(model, model.posterior()) == ["", "", "", "", "spammer", "adversary", "one label only",
+    assert flags_of(model, model.labels()) == ["", "", "", "", "spammer", "adversary", "one label only",
                                                   "too few labels to tell", "no labels", "copies 3"]
 
 
@@ -70,7 +70,7 @@ def test_one_label_where_a_class_is_rare():
     few, many = np.full(1600, -1), np.full(1600, -1)
     few[np.flatnonzero(truth == 0)[:16]], many[:200] = 0, 0
     model = LabelModel(CrowdLabels.from_dense(np.column_stack([dense, few, many]), 2))
-    assert flags_of(model, model.posterior()) == [""] * 4 + ["too few labels to tell", "one label only"]
+    assert flags_of(model, model.labels()) == [""] * 4 + ["too few labels to tell", "one label only"]
 
 
 def test_intervals_hold_the_true_accuracy():
@@ -81,7 +81,7 @@ def test_intervals_hold_the_true_accuracy():
         truth = random.integers(0, 3, 400)
         crowd, dense = crowd_of(truth, one_coin(random.uniform(.4, .9, 30), 3), random, .8)
         model = LabelModel(crowd)
-        mean, low, high = annotators.accuracies(model, model.posterior())
+        mean, low, high = annotators.accuracies(model, model.labels())
         true = np.array([(dense[:, m] == truth)[dense[:, m] >= 0].mean() for m in range(30)])
         assert (low <= mean).all() and (mean <= high).all()
         held.append((low <= true) & (true <= high))
@@ -109,7 +109,7 @@ def test_a_bootstrap_interval_has_95_percent():
 def test_an_annotator_without_labels_has_no_numbers():
     dense = np.array([[0, 0, -1], [1, 1, -1], [0, 1, -1]])
     model = LabelModel(CrowdLabels.from_dense(dense, 2))
-    found = (*annotators.accuracies(model, model.posterior()), annotators.kappas(model, model.posterior()).value)
+    found = (*annotators.accuracies(model, model.labels()), annotators.kappas(model, model.labels()).value)
     assert all(np.isnan(values[2]) and not np.isnan(values[:2]).any() for values in found)
 
 

@@ -288,7 +288,7 @@ def test_most_items_with_one_label(classes, more):
         order = random.random(dense.shape).argsort(1)
         dense[order >= 1 + (random.random((400, 1)) < more)] = -1
         model = LabelModel(CrowdLabels.from_dense(dense, classes))
-        ours.append((model.posterior().posterior.argmax(1) == truth).mean())
+        ours.append((model.labels().posterior.argmax(1) == truth).mean())
         votes.append((model.votes.argmax(1) == truth).mean())
     assert min(np.subtract(ours, votes)) > -.2 and np.mean(ours) > np.mean(votes) - .04
 
@@ -302,13 +302,13 @@ def test_one_label_for_each_item(classes):
     who = random.integers(0, 12, 400)
     dense[np.arange(400), who] = (random.random((400, 1)) > usual[who]).sum(1)
     model = LabelModel(CrowdLabels.from_dense(dense, classes))
-    assert not model.temper(*model.em(model.alone[0])).information.any() and not model.alone[2].information.any()
-    np.testing.assert_array_equal(model.posterior().posterior.argmax(1), dense.max(1))
+    assert not model.temper(*model.em(model.alone.source)).information.any() and not model.alone.step.information.any()
+    np.testing.assert_array_equal(model.labels().posterior.argmax(1), dense.max(1))
 
 
 def test_the_mean_of_three_parts(small):
     model, *_ = small
-    labels = model.posterior()
+    labels = model.labels()
     np.testing.assert_allclose(labels.posterior, sum(weight * p for weight, p, _ in labels.parts))
     assert [weight for weight, *_ in labels.parts] == [.5, .25, .25]
     votes = model.votes + model.votes.sum(0) / len(model.label)
@@ -322,7 +322,7 @@ def test_it_finds_the_truth_where_the_votes_do_not():
     succeeded, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
     crowd, _ = crowd_of(truth, np.concatenate([succeeded, swap]), random)
     votes = (crowd.votes().argmax(1).numpy() == truth).mean()
-    assert votes < .75 < .95 < (LabelModel(crowd).posterior().posterior.argmax(1) == truth).mean()
+    assert votes < .75 < .95 < (LabelModel(crowd).labels().posterior.argmax(1) == truth).mean()
 
 
 def test_spammers_have_a_component_of_their_own():
@@ -331,7 +331,7 @@ def test_spammers_have_a_component_of_their_own():
     truth = random.integers(0, 4, 500)
     spam = np.tile(random.dirichlet(np.full(4, 5.), 5)[:, None], (1, 4, 1))
     crowd, _ = crowd_of(truth, np.concatenate([one_coin([.6] * 5, 4), spam]), random)
-    labels = LabelModel(crowd).posterior()
+    labels = LabelModel(crowd).labels()
     assert labels.annotators.honest[:5].min() > .99 and labels.annotators.honest[5:].max() < .01
     assert (labels.posterior.argmax(1) == truth).mean() > .78
 
@@ -342,7 +342,7 @@ def test_a_rare_class_swallows_nothing():
     truth = random.choice(3, 400, p=[.57, .4, .03])
     matrices = np.stack([np.array([[.8, .15, .05], [.15, .8, .05], [.4, .4, .2]])] * 12)
     crowd, _ = crowd_of(truth, matrices, random, .7)
-    found = LabelModel(crowd).posterior().posterior.argmax(1)
+    found = LabelModel(crowd).labels().posterior.argmax(1)
     assert (found == 2).mean() < .06 and (found == truth).mean() > .8
 
 
@@ -353,7 +353,7 @@ def test_no_unanimous_item_is_overturned():
         truth = random.integers(0, 2, 60)
         crowd, dense = crowd_of(truth, one_coin(random.uniform(.7, .8, 3), 2), random)
         unanimous = dense.min(1) == dense.max(1)
-        found = LabelModel(crowd).posterior().posterior.argmax(1)
+        found = LabelModel(crowd).labels().posterior.argmax(1)
         np.testing.assert_array_equal(found[unanimous], dense[unanimous, 0])
 
 
@@ -362,9 +362,9 @@ def test_same_answers_same_label_whatever_the_order():
     truth = random.integers(0, 3, 30)
     _, dense = crowd_of(truth, one_coin([.8, .7, .6, .6], 3), random)
     dense = np.concatenate([dense, dense])
-    posterior = LabelModel(CrowdLabels.from_dense(dense, 3)).posterior().posterior
+    posterior = LabelModel(CrowdLabels.from_dense(dense, 3)).labels().posterior
     np.testing.assert_allclose(posterior[:30], posterior[30:], rtol=1e-9)
-    turned = LabelModel(CrowdLabels.from_dense(dense[::-1, ::-1].copy(), 3)).posterior().posterior[::-1]
+    turned = LabelModel(CrowdLabels.from_dense(dense[::-1, ::-1].copy(), 3)).labels().posterior[::-1]
     np.testing.assert_allclose(posterior, turned, rtol=1e-3, atol=1e-4)
 
 
@@ -373,7 +373,7 @@ def test_gold_labels_are_certain_and_teach():
     truth = np.arange(200) % 2
     crowd = CrowdLabels.from_dense(np.stack([truth, 1 - truth], 1), 2)
     gold = np.where(np.arange(200) < 20, truth, -1)
-    labels = LabelModel(crowd, gold).posterior()
+    labels = LabelModel(crowd, gold).labels()
     np.testing.assert_array_equal(labels.posterior[:20], np.eye(2)[truth[:20]])
     assert (labels.posterior.argmax(1) == truth).all()
 
@@ -381,7 +381,7 @@ def test_gold_labels_are_certain_and_teach():
 def test_items_and_annotators_without_labels():
     dense = np.full((6, 4), -1)
     dense[:4, :3] = [[0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 0, 1]]
-    labels = LabelModel(CrowdLabels.from_dense(dense, 2)).posterior()
+    labels = LabelModel(CrowdLabels.from_dense(dense, 2)).labels()
     assert np.isfinite(labels.posterior).all() and labels.annotators.honest[3] == 1
     np.testing.assert_allclose(labels.posterior[4], labels.posterior[5])
 
@@ -399,8 +399,8 @@ def classified():
 def test_a_classifier_and_labels_are_better_than_either(classified):
     crowd, truth, h = classified
     model = LabelModel(crowd)
-    found = (model.posterior(score(model, h).calibrated).posterior.argmax(1) == truth).mean()
-    alone = (model.posterior().posterior.argmax(1) == truth).mean()
+    found = (model.labels(score(model, h).calibrated).posterior.argmax(1) == truth).mean()
+    alone = (model.labels().posterior.argmax(1) == truth).mean()
     assert found > max(alone, (h.argmax(1) == truth).mean()) + .01
 
 
@@ -410,7 +410,7 @@ def test_a_useless_classifier_does_no_harm(classified):
     succeeded, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
     model = LabelModel(succeeded)
     noise = random.dirichlet(np.ones(5) / 5, len(truth))
-    labels, alone = model.posterior(score(model, noise).calibrated), model.posterior()
+    labels, alone = model.labels(score(model, noise).calibrated), model.labels()
     assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01
 
 
@@ -500,10 +500,10 @@ def test_copies_of_a_cluster_count_once():
     dense = np.concatenate([dense, np.tile(dense[:, :1], (1, 5))], 1)
     crowd = CrowdLabels.from_dense(dense, 3)
     clusters = np.array([0, 1, 2, 3, 0, 0, 0, 0, 0])
-    alone = (LabelModel(crowd).posterior().posterior.argmax(1) == truth).mean()
-    once = LabelModel(crowd, clusters=clusters).posterior()
+    alone = (LabelModel(crowd).labels().posterior.argmax(1) == truth).mean()
+    once = LabelModel(crowd, clusters=clusters).labels()
     assert alone < .8 < (once.posterior.argmax(1) == truth).mean()
-    four = LabelModel(CrowdLabels.from_dense(dense[:, :4], 3)).posterior()
+    four = LabelModel(CrowdLabels.from_dense(dense[:, :4], 3)).labels()
     assert (once.posterior.argmax(1) == four.posterior.argmax(1)).mean() > .92
 
 
@@ -514,7 +514,7 @@ def test_confusion_matrices():
     matrices = np.concatenate([one_coin([.9, .7, .6], 3), np.tile([.6, .3, .1], (1, 3, 1))])
     crowd, _ = crowd_of(truth, matrices, random)
     model = LabelModel(crowd)
-    labels = model.posterior()
+    labels = model.labels()
     found = model.confusion(labels.parts[0][1], labels.annotators)
     np.testing.assert_allclose(found.sum(2), 1)
     np.testing.assert_allclose(found, matrices, atol=.12)

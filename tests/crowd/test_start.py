@@ -26,7 +26,7 @@ def test_starts(crowd):
     seen = (crowd.counts > 0)[:, None]
     assert torch.equal(start_posterior("dawid-skene", crowd), dawid_skene(crowd) * seen)
     np.testing.assert_allclose(start_posterior("label-model", crowd)[seen[:, 0]],
-                               LabelModel(crowd).posterior().posterior[seen[:, 0].numpy()], atol=1e-6)
+                               LabelModel(crowd).labels().posterior[seen[:, 0].numpy()], atol=1e-6)
     assert not start_posterior("label-model", crowd)[7].any()
 
 

@@ -2,7 +2,6 @@
 import gzip
 import json
 
-import numpy as np
 import pytest
 
 from common.data.answers import read_answers, read_labels
@@ -86,14 +85,6 @@ def test_names_that_are_numbers_stay_as_they_are_written(write):
     assert triples(read_answers(write("task,worker,label\n" + "".join(",".join(row) + "\n" for row in rows)))) == rows
     assert read_answers(write("item,a,b\n010,TRUE,FALSE\n011,FALSE,\n")).classes == ["FALSE", "TRUE"]
     assert read_answers(write("item,a,b\n010,TRUE,FALSE\n011,FALSE,\n")).items == ["010", "011"]
-
-
-def test_crowd_of_answers(write):
-    answers = read_answers(write(TABLE))
-    index = np.array([["c.jpg", "x.jpg", "a.jpg", "b.jpg"].index(name) for name in answers.items])
-    crowd = answers.crowd(index, 4)
-    assert crowd.counts.tolist() == [2, 0, 2, 1] and crowd.annotators == 2 and crowd.classes == 2
-    assert crowd.label.tolist() == [1, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("content, message", [

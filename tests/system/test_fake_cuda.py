@@ -13,7 +13,7 @@ from torch import nn
 from common.crowd.labels import CrowdLabels
 from common.data.images import Augmentation, ImageSet
 from common.kd_crowd.registry import ROBUST
-from common.methods.label_model import MajorityVote
+from common.methods.aggregate_then_train import MajorityVote
 from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.methods.true_label import TrueLabel

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 
 from common.data import dataset as dataset_module
-from common.methods.label_model import MajorityVote
+from common.methods.aggregate_then_train import MajorityVote
 from common.names import SYNTHESIZED_METHODS
 from common.output.run_folder import RunFolder
 from common.system.errors import UserError
