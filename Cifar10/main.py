@@ -1,7 +1,7 @@
 """Max-MIG and its baselines on CIFAR-10 with VGG-16, with a synthesized crowd or the people of CIFAR-10H or CIFAR-10N.
 
-    python3 main.py --case 2 --expertise 1 --path DATA --device 0
-    python3 main.py --crowd cifar10h --crowd-path cifar10h-raw.csv --hardest 100 --path DATA --device 0
+    python3 Cifar10/main.py --case 2 --expertise 1 --path DATA --device 0
+    python3 Cifar10/main.py --crowd cifar10h --crowd-path cifar10h-raw.csv --hardest 100 --path DATA --device 0
 
 An epoch of all 50,000 images takes a method four minutes on two cores of an AMD EPYC, so that the paper's 50 epochs are for
 a GPU: an H100 takes ten seconds an epoch for eleven methods, those of two cases side by side. On a CPU, with --train-size

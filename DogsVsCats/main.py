@@ -1,8 +1,8 @@
 """Max-MIG and its baselines on Dogs vs. Cats with a synthesized crowd.
 
-    python3 main.py --case 2 --expertise 1 --path DATA --device 0
+    python3 DogsVsCats/main.py --case 2 --expertise 1 --path DATA
 
-It gives Max-MIG 83.2 % (its forecaster 90.0), AggNet 83.1, the majority vote 50.0, the true labels 86.0 after two and a half
+gives Max-MIG 83.2 % (its forecaster 90.0), AggNet 83.1, the majority vote 50.0, the true labels 86.0 after two and a half
 hours on one core of an Intel Xeon with bfloat16.
 """
 import sys

@@ -1,6 +1,6 @@
 """Max-MIG and its baselines on LUNA16's lung nodule candidates with a synthesized crowd.
 
-    python3 main.py --case 2 --expertise 1 --path DATA --device 0
+    python3 LUNA16/main.py --case 2 --expertise 1 --path DATA
 
 gives Max-MIG an AUC of 96.9 %, the majority vote 41.7 %, the true labels 97.6 % after 99 minutes on one core of an Intel
 Xeon beside other runs.

@@ -245,7 +245,7 @@ class LabelModel(ConfusionCounts):
         return Labels(sum(weight * posterior for weight, posterior, _ in parts), parts, end.annotators)
 
     def evidence_for(self, h=None):
-        """(float (N, C), Solution) by which copies are judged: log P(class) of each item before any label, and a single
+        """(float (N, C), Solution) by which copies are found: log P(class) of each item before any label, and a single
         step from h, or the end of EM without one."""
         if h is not None:
             step = self.temper(h, self.settle(h), log(h))

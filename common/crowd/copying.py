@@ -1,10 +1,11 @@
 """Who copies whom.
 
 Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). The
-claim is serious, so the errors of a pair are judged by a posterior in which neither of the two has a say, nor anybody who
-answers nearly as one of them does. Of each label of the one, the other repeats it by chance with the larger of two rates:
-how many of the other annotators of the item give it (with one label of the second annotator's usual ones added), and how
-often the second annotator gives it at all. So hard items and favourite labels are no evidence. A pair are copies if
+claim is serious, so a posterior without the labels of the two, and without those of anybody who answers nearly as one of
+them does, decides what an error of a pair is. Of each label of the one, the other repeats it by chance with the larger of
+two rates: how many of the other annotators of the item give it (with one label of the second annotator's usual ones
+added), and how often the second annotator gives it at all. So hard items and favourite labels are no evidence. A pair are
+copies if
 
 - they agree on seven tenths of their items in common, beyond chance,
 - they share at least SHARED errors,
@@ -24,7 +25,7 @@ from common.crowd.bayes import LabelModel, softmax
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
 MOST = .5  # the share of the other's errors beyond chance that one of a pair repeats
-ALIKE, TWINS = .7, .85  # the share of equal labels beyond chance: of copies, and of those who do not judge one another
+ALIKE, TWINS = .7, .85  # the share of equal labels beyond chance: of copies, and of those who do not decide on errors of one another
 LEVEL, SURE = .05, norm.ppf(.975)
 MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
 

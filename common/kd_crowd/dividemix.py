@@ -38,7 +38,8 @@ class DivideMix(RobustLearner):
     which labels are clean. Clean labels are refined with the network's own predictions, the rest guessed by both
     (label co-refinement and co-guessing), and MixMatch trains on all. The two networks are trained side by side.
 
-    Where there are no images to augment, an item's two views differ by dropout alone.
+    Where there are no images to augment, an item's two views differ by dropout alone. What differs from the paper is in
+    docs/methods.md.
     """
     draws = True
 

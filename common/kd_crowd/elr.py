@@ -10,7 +10,8 @@ EDGE = 1e-4  # predictions are kept this far from 0 and 1
 
 class ELR(RobustLearner):
     """loss = label_loss + lambda mean_i log(1 - <p_i, t_i>), t_i <- beta t_i + (1 - beta) p_i: the running mean of an
-    item's own predictions holds against the noise that is memorised later."""
+    item's own predictions holds against the noise that is memorised later. The published label loss is cross-entropy; here
+    it is -MIG^f (student.py), or cross-entropy with --kd-loss kl."""
 
     def __init__(self, setting):
         super().__init__(setting)

@@ -1,6 +1,6 @@
 """KD-Crowd (Li et al., Frontiers of Computer Science 2025): a crowd model is taught by its own, corrected student.
 
-Stage 0 trains the crowd model, the teacher. Stage 1 trains a robust learner without annotators (common/robust) on the
+Stage 0 trains the crowd model, the teacher. Stage 1 trains a robust learner without annotators (registry.py) on the
 teacher's predictions. Stage 2 switches the roles: the crowd model goes on from stage 0 on the crowd's labels,
 supervised as well by the student's refined predictions. That is the method here.
 """

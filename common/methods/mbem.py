@@ -1,4 +1,4 @@
-"""MBEM (Khetan, Lipton & Anandkumar, ICLR 2018): the annotators are judged by the classifier's hard predictions."""
+"""MBEM (Khetan, Lipton & Anandkumar, ICLR 2018): confusion matrices by the classifier's hard predictions."""
 from common.crowd.labels import confusion_from
 from common.methods.aggnet import EM, posterior
 from common.methods.method import one_hot
@@ -6,7 +6,11 @@ from common.methods.method import one_hot
 
 class MBEM(EM):
     """pi and the class prior are counted from the classifier's hard predictions, then q is
-    proportional to prior_c prod_m pi^m[c, y^m]; h is trained on q."""
+    proportional to prior_c prod_m pi^m[c, y^m]; h is trained on q.
+
+    The published h is trained to its end before each E-step; here it goes on for an epoch or a part of one. A class that h
+    does not predict for a while has no prior then, and can be lost.
+    """
     name = "mbem"
 
     def revise(self, h):

@@ -5,7 +5,8 @@ STRENGTH = .01  # lambda
 
 
 class TraceReg(Coupled):
-    """loss = coupled cross-entropy + lambda mean_m trace(A^m); the parameters start at 6 I - 5."""
+    """loss = coupled cross-entropy + lambda mean_m trace(A^m); the parameters start at 6 I - 5. The rows of A^m are a
+    softmax of them; the published code has a normalised softplus."""
     name = "trace-reg"
 
     @staticmethod

@@ -17,19 +17,18 @@ TITLES = {"last_accuracy": "last epoch, test accuracy (%)", "best_accuracy": "be
           "train_label_accuracy": "labels of the training items, accuracy (%)",
           "annotator_error": "mean error of the annotators' confusion matrices (lower is better)"}
 # Of a run as a whole, where all was chosen by the crowd's labels (--select crowd): {title: {column: function of a summary}}.
-# "best" is by the truth, afterwards.
 CHOICES = {
-    "labels of the training items, right (%)": {
+    "label estimates of the training items, accuracy (%)": {
         **{name: lambda summary, name=name: summary["label_estimates"].get(name) for name in AGGREGATE_THEN_TRAIN},
         "labels.csv": lambda summary: summary["label_accuracy"],
-        "best label estimate": lambda summary: max(accuracy for name, accuracy in summary["label_estimates"].items()
-                                              if not name.startswith(UPPER_BOUND)),
+        "best by the truth": lambda summary: max(accuracy for name, accuracy in summary["label_estimates"].items()
+                                                 if not name.startswith(UPPER_BOUND)),
         "calibration error": lambda summary: summary["calibration_error"]},
-    "the method put first, its selected epoch's test accuracy (%)": {
-        "put first": lambda summary: _selected(summary).get(summary["best_method"]),
-        "best method": lambda summary: max((accuracy for name, accuracy in _selected(summary).items()
-                                            if name != UPPER_BOUND), default=None),
-        "the classifier left": lambda summary: summary.get("ensemble", summary.get("consensus", {})).get(
+    "chosen without the truth: test accuracy of the selected epoch (%)": {
+        "best held-out log-likelihood": lambda summary: _selected(summary).get(summary["best_method"]),
+        "best by the truth": lambda summary: max((accuracy for name, accuracy in _selected(summary).items()
+                                                 if name != UPPER_BOUND), default=None),
+        "final classifier": lambda summary: summary.get("ensemble", summary.get("consensus", {})).get(
             "test_accuracy", _selected(summary).get(summary.get("classifier", summary["best_method"])))},
     "the annotators' accuracies, rank correlation with the true ones": {
         name: lambda summary, way=way: summary.get("annotator_correlation", {}).get(way)

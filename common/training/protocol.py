@@ -13,7 +13,7 @@ class Protocol:
     batch_size: int
     classifier_rate: float  # Adam's, for h
     aggregator_rate: float  # Adam's, for g and a learnt prior
-    prior: tuple  # of the classes; empty: the smoothed shares of the votes, of a fold's own labels
+    prior: tuple  # of the classes; empty: the smoothed class shares of the start, see --start
     methods: tuple  # the rows of the data set's table, what --methods all stands for
     learn_prior: bool = False
     smoothing: float = 1e-4  # eps of the aggregator's initial weights

@@ -71,14 +71,15 @@ def test_names_stay_text(tables, capsys):
 def test_the_truth_does_not_choose_the_training_items(tables):
     answers, features = tables
     items = answers["task"].unique()
-    truths = (None, *(pd.DataFrame({"task": items, "label": np.random.default_rng(seed).choice(["cat", "dog"], 50, p=[.1, .9])})
-                      for seed in (0, 1)))
-    first, *others = (fit(answers, features=features, truth=truth, methods=["majority-vote"], epochs=1, folds=2, device="cpu",
-                          train_size=20).labels["item"].tolist() for truth in truths)
+    truths = [pd.DataFrame({"task": items, "label": np.random.default_rng(seed).choice(["cat", "dog"], 50, p=[.1, .9])})
+              for seed in (0, 1)]
+    first, *others = (fit(answers, features=features, truth=truth, methods=["majority-vote"], epochs=1, folds=2,
+                          device="cpu", train_size=20).labels["item"].tolist() for truth in (None, *truths))
     assert len(first) == 20 and all(other == first for other in others)
 
 
-@pytest.mark.parametrize("classes", [("first", "flag"), ("annotator", "true class"), ("item", "p_item"), ("label", "p_label")])
+@pytest.mark.parametrize("classes", [("first", "flag"), ("annotator", "true class"), ("item", "p_item"),
+                                     ("label", "p_label")])
 def test_classes_that_are_called_like_columns(tables, classes):
     answers, features = tables
     answers = answers.assign(label=answers["label"].map(dict(zip(("cat", "dog"), classes, strict=True))))
@@ -88,7 +89,7 @@ def test_classes_that_are_called_like_columns(tables, classes):
     for table, of_classes in ((predicted, predicted.columns[3:]), (done.confusion, done.confusion.columns[2:]),
                               (alone.confusion, alone.confusion.columns[2:]),
                               *((each.labels, each.labels.columns[at:at + 2]) for each in (done, alone))):
-        assert table.columns.is_unique and (table[of_classes].dtypes == float).all()
+        assert table.columns.is_unique and all(map(pd.api.types.is_float_dtype, table[of_classes].dtypes))
         np.testing.assert_allclose(table[of_classes].sum(axis=1), 1, atol=1e-3)
     assert set(predicted["item"]) == set(features.index) and set(predicted["label"]) <= set(classes)
     assert set(alone.labels["label"]) == set(classes) == set(alone.confusion["true class"])
