@@ -25,7 +25,8 @@ from common.crowd.bayes import LabelModel, softmax
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability
 MOST = .5  # the share of the other's errors beyond chance that one of a pair repeats
-ALIKE, TWINS = .7, .85  # the share of equal labels beyond chance: of copies, and of those who do not decide on errors of one another
+ALIKE = .7  # the share of equal labels beyond chance that copies have
+TWINS = .85  # the same of annotators who do not decide on errors of one another
 LEVEL, SURE = .05, norm.ppf(.975)
 MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
 
