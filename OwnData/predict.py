@@ -36,7 +36,8 @@ def predict(model, given, device=None, cache=None):
     whole = np.flatnonzero(readable)
     if len(whole) < len(source):
         broken = [source.names[i] for i in np.flatnonzero(~readable)]
-        echo(f"notice: {len(broken)} images cannot be decoded and are skipped: {first_few(broken)}")
+        echo(f"notice: {len(broken)} images cannot be decoded, or have more bits a pixel than those of the "
+             f"training, and are skipped: {first_few(broken)}")
         inputs = inputs.select(torch.from_numpy(whole))
     return [source.names[i] for i in whole], model.predict(inputs, device)
 

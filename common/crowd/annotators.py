@@ -78,7 +78,7 @@ def flags(model, kappa, known, copies, names):
 
     no labels; copies NAME; adversary: kappa is significantly below zero; nothing: it is significantly above zero; one label
     only, where the average annotator would have given significantly more others on these items (Poisson); too few labels
-    to tell; spammer: the label model finds a spammer no less likely than before it saw the labels.
+    to tell; spammer: the label model finds a spammer no less likely than before it saw the labels; else not above chance.
 
     kappa: Kappa; known: the label model's Annotators; copies: Copies; names: M.
     """
@@ -105,7 +105,7 @@ def flags(model, kappa, known, copies, names):
         elif max(error, balanced[m]) >= TELLING:
             found.append("too few labels to tell")
         else:
-            found.append("spammer" if known.honest[m] < PRIOR_HONEST else "")
+            found.append("spammer" if known.honest[m] < PRIOR_HONEST else "not above chance")
     return found
 
 

@@ -1,6 +1,8 @@
 """What a crowd answered, as people and tools keep it: tables and JSON in any known layout, which the content shows."""
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,13 @@ from common.data.class_names import nearest, number_classes, plain, same_numbers
 from common.data.exports import PEERANNOT, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, find_column
 from common.data.rows import concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, normal, read_columns, rename
+from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, take
 from common.data.wide import read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
 SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
+TABLES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods", ".parquet", ".gz", ".zip")
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
 
 
@@ -78,7 +81,8 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
         raise UserError(f"--duplicates {duplicates}: expected one of {', '.join(DUPLICATES)}")
     files = list(files) if isinstance(files, list | tuple) else [files]
     classes = classes and [normal(name) for name in classes]
-    parts = [_tidy(file, _read(file, columns, classes, where, len(files) > 1), classes) for file in files]
+    parts = [_tidy(file, _read(file, columns, classes, where, len(files) > 1, person), classes)
+             for file, person in zip(files, _people(files), strict=True)]
     rows, part = (parts[0], None) if len(parts) == 1 else concatenate(parts)
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
     if not len(rows.label.codes):
@@ -98,8 +102,20 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
     return answers
 
 
-def _read(file, columns, classes, where, several):
-    """The Rows of one file in any layout."""
+def _people(files):
+    """The annotators' names where each has a file: its name, with the folder where several files have one name."""
+    paths = [Path(str(file)) for file in files]
+    stems = []
+    for path in paths:
+        while path.suffix.lower() in TABLES:
+            path = path.with_suffix("")
+        stems.append(normal(path.name))
+    several = Counter(stems)
+    return [f"{path.parent.name}/{stem}" if several[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
+
+
+def _read(file, columns, classes, where, several, person):
+    """The Rows of one file in any layout. person: whose it is, if it has no column for the worker."""
     table = open_answers(file, where)
     if isinstance(table, Frame) and table.layout == PEERANNOT and (columns or where):
         flag = f"--columns {' '.join(columns)}" if columns else f"--where {' '.join(where)}"
@@ -107,7 +123,7 @@ def _read(file, columns, classes, where, several):
     if not isinstance(table, Frame) and not columns:
         table = zooniverse_table(table, where) or table
     roles = roles_in(table, columns, several)
-    return read_long(table, roles, where) if roles else read_wide(table, classes, where)
+    return read_long(table, roles, where, person) if roles else read_wide(table, classes, where)
 
 
 def _tidy(file, rows, classes):
@@ -137,6 +153,10 @@ def _check_shape(answers, classes):
         padded = next((name for name in names if name[:1] == "0" and name.lstrip("0") in there), None)
         if padded:
             warn(f"{answers.file}: {padded.lstrip('0')!r} and {padded!r} are two {what}; is one of them miswritten?")
+        folded = {}
+        for name in names if what == "annotators" else ():
+            if folded.setdefault(name.casefold(), name) != name:
+                warn(f"{answers.file}: {folded[name.casefold()]!r} and {name!r} are two annotators; is one miswritten?")
     items, found = (np.count_nonzero(np.bincount(codes)) for codes in (answers.item, answers.label))
     if not classes and found > max(items, 20):
         raise UserError(f"{answers.file}: {answers.layout}: {found} classes of {items} items; expected fewer classes than "
@@ -157,7 +177,11 @@ def read_labels(file, classes, known_by):
     if task is None or label is None or task == label:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
     columns, lines = read_columns(file, (task, label))
-    task, label = whole(columns[task], "task", file, lines), whole(columns[label], "label", file, lines)
+    blank = is_empty(columns[label])
+    if blank.any():
+        echo(f"notice: {file}: rows without a label are left out: {blank.sum()} of {len(blank)}")
+        columns, lines = {name: take(column, ~blank) for name, column in columns.items()}, lines[~blank]
+    task, label = whole(columns[task], "task", file, lines), columns[label]
     twice = np.flatnonzero(pd.Series(task.codes).duplicated())
     if len(twice):
         raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[task.codes[twice[0]]]!r} a second time; "

@@ -11,8 +11,8 @@ from common.data.tables import Column, rename
 from common.data.tools import one
 from common.system.errors import UserError, warn
 
-NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "null", "NULL"}  # in a column for each annotator: no answer
-NO_LABELS = NOTHING | {"none", "None", "?", "-"}  # what is rarely meant as a class
+NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "#N/A", "null", "NULL"}  # in a column for each annotator: no answer
+NO_LABELS = NOTHING | {"none", "None", "?", "-", "."}  # what is rarely meant as a class
 DECIMALS = 20  # more different ones are measurements, not classes
 WHOLE, DECIMAL = r"[+-]?\d+(\.0+)?", r"[+-]?\d+(\.\d+)?"
 

@@ -12,7 +12,7 @@ import pandas as pd
 from common.data.layouts import CONTENT, TASK, find_column, find_roles
 from common.data.opening import unpacked
 from common.data.tables import Frame, encoding_of, header_of, read_columns
-from common.data.tools import EXPORTS, SKIP, one
+from common.data.tools import EXPORTS, ID, INPUT, SKIP, one
 from common.system.errors import UserError, echo
 
 PEERANNOT = "peerannot's answers.json"
@@ -163,6 +163,7 @@ def _answers_of(file, tool, roles, rows, unit, where):
     rows = [row for row in rows if SKIP not in row]
     if not rows:
         raise UserError(f"{file}: {tool}'s export, without answers; expected at least two annotators who answered")
+    rows = _named_tasks(file, tool, rows)
     questions = list(dict.fromkeys(row["question"] for row in rows if row.get("question")))
     if len(questions) > 1 and not any(word.startswith("question=") for word in where or ()):
         raise UserError(f"{file}: {tool}'s export, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
@@ -175,6 +176,18 @@ def _answers_of(file, tool, roles, rows, unit, where):
     return _frame(file, rows, numbers, unit, f"{tool}'s export: {roles}, label={named}")
 
 
+def _named_tasks(file, tool, rows):
+    """The rows with ids for the tasks' names, where one name was shown with different inputs."""
+    inputs = pd.DataFrame([(str(row["task"]), str(row.pop(INPUT, ""))) for row in rows]).drop_duplicates()
+    ids = [row.pop(ID, None) for row in rows]
+    several = inputs[0].duplicated()
+    if not several.any() or None in ids:
+        return rows
+    echo(f"notice: {file}: {tool}'s export, where {several.sum()} tasks have the name of another one; the tasks' ids name "
+         "the items")
+    return [row | {"task": name} for row, name in zip(rows, ids, strict=True)]
+
+
 def zooniverse_table(file, where=()):
     """The Frame of Zooniverse's table of classifications, with JSON in its cells; None for any other table."""
     header = header_of(file)
@@ -184,12 +197,14 @@ def zooniverse_table(file, where=()):
     table, lines = read_columns(file, [*ZOONIVERSE, *more])
     cells = {name: [column.values[code] for code in column.codes] for name, column in table.items()}
     records = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
-    rows = chain.from_iterable(_placed(file, "line", number, _classifications, record, None)
+    several = len(set(cells.get("workflow_id", ()))) > 1
+    rows = chain.from_iterable(_placed(file, "line", number, _classifications, record, several)
                                for number, record in zip(lines.tolist(), records, strict=True))
     return _answers_of(file, "Zooniverse", "task=subject, worker=user_name", rows, "line", where)
 
 
-def _classifications(record, _):
+def _classifications(record, several):
+    """The rows of a record of Zooniverse. several: whether the table has several workflows, whose tasks have equal names."""
     subject = json.loads(record.get("subject_data") or "{}").get(record["subject_ids"], {})
     name = find_column(list(subject), (*CONTENT, "#filename", "#file_name", "#name", "image_name", "name"))
     same = {key: value for key, value in record.items() if key.startswith("workflow")}
@@ -197,5 +212,7 @@ def _classifications(record, _):
         if annotation.get("value") in (None, [], ""):
             yield {SKIP: "tasks without a value"}
         else:
+            question = f"{record['workflow_id']} {annotation['task']}" if several else annotation["task"]
             yield same | {"task": subject[name] if name and subject[name] else record["subject_ids"],
-                          "worker": record["user_name"], "label": one(annotation["value"]), "question": annotation["task"]}
+                          INPUT: record["subject_ids"], ID: record["subject_ids"], "worker": record["user_name"],
+                          "label": one(annotation["value"]), "question": question}

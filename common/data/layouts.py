@@ -2,6 +2,7 @@
 
 A further tool with a table is a line in LAYOUTS; one with JSON is a function in common/data/exports.py.
 """
+import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -31,8 +32,9 @@ MORE_LABELS = ("code", "rating", "score", "vote", "choice", "judgment", "judgeme
                "value", "result", "labels")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label", "gold", "gold_standard", "gt")
 # in a table with a column for each annotator: what is no annotator's
-NOT_AN_ANNOTATOR = (*TRUTH, "majority", "majority_vote", "majority_label", "mv", "consensus", "consensus_label",
-                    "adjudicated", "final", "final_label", "aggregated", "aggregated_label")
+NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majority_label", "mv", "consensus",
+                    "consensus_label", "adjudicated", "final", "final_label", "aggregated", "aggregated_label",
+                    "aggre_label")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,17 @@ LAYOUTS = (
 @dataclass(frozen=True)
 class Roles:
     """The names of the task's, the worker's and the label's column; worker None where there is none. left_out: ((column,
-    why, values), ...) of the rows that do not count."""
+    why, values), ...) of the rows that do not count; inputs: further columns of what the worker saw; ids: the column that
+    names the task where the task's does not, or None; options: the columns, each true or false, of which the label is one.
+    """
     task: str
     worker: str | None
     label: str
     tool: str = ""
     left_out: tuple = ()
+    inputs: tuple = ()
+    ids: str | None = None
+    options: tuple = ()
 
     def describe(self):
         kind = f"{self.tool}'s table" if self.tool else "long table"
@@ -119,7 +126,8 @@ def find_roles(file, header, several=False):
 
 
 def _roles_of(layout, file, header):
-    task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
+    tasks, workers = _matching(header, layout.task), _matching(header, layout.worker)
+    task, worker = next(iter(tasks), None), next(iter(workers), None)
     if task is None:
         raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
                         f"{', '.join(layout.task[:4])}, or the names in --columns TASK WORKER LABEL")
@@ -127,13 +135,18 @@ def _roles_of(layout, file, header):
     labels = [name for name in _matching(header, layout.label) if name not in others]
     with_gold = [name for name in labels if f"{key(name)}_gold" in map(key, header)]
     labels = with_gold or labels
+    question, options = os.path.commonprefix(labels), ()
+    if len(labels) > 1 and question.count(".") > 1 and question.endswith("."):  # Answer.animal.cat, Answer.animal.dog
+        labels, options = [question[:-1]], tuple(labels)
     if len(labels) != 1:
         found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
         raise UserError(f"{file}: {layout.tool}'s table, where {found}; expected one, or the names in --columns {task} "
                         f"{worker} LABEL")
     left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
                      if find_column(header, (name,)))
-    return Roles(task, worker, labels[0], layout.tool, left_out)
+    inputs = tuple(_matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
+    return Roles(task, worker, labels[0], layout.tool, left_out, inputs,
+                 find_column(header, layout.task[-1:]) if inputs else None, options)
 
 
 def _matching(header, patterns):

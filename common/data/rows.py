@@ -1,14 +1,15 @@
 """Files of answers as rows: who gave which item which label, in any layout."""
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from common.data.exports import json_table
-from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key
-from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, normal, read_columns, take
+from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key
+from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
 from common.system.errors import UserError, echo
+
+ANSWERS = 1.5  # of an item in the mean, from which a column may be the items' in place of one with a surer name
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,56 @@ def open_answers(file, where=()):
     return json_table(file, where) if start in ("{", "[") else file
 
 
-def read_long(file, roles, where):
-    """The Rows of a table with an answer in each row."""
-    names = list(dict.fromkeys(name for name in (roles.task, roles.worker, roles.label) if name))
+def read_long(file, roles, where, person):
+    """The Rows of a table with an answer in each row. person: the annotator of a file without a column for the worker."""
+    labels = roles.options or (roles.label,)
+    names = list(dict.fromkeys(name for name in (roles.task, roles.worker, *labels, *roles.inputs, roles.ids) if name))
     table, lines = select(file, names, where, roles.left_out)
+    roles = _tasks_of(file, roles, table)
+    if roles.options:
+        table[roles.label] = _chosen(file, roles, table, lines)
+    table, lines = _answered(file, roles, table, lines)
     unit = file.unit if isinstance(file, Frame) else "line"
-    item, label = whole(table[roles.task], roles.task, file, lines), whole(table[roles.label], roles.label, file, lines)
+    item, label = whole(table[roles.task], roles.task, file, lines), table[roles.label]
     if roles.worker:
         annotator = whole(table[roles.worker], roles.worker, file, lines)
     else:
-        annotator = Column(np.zeros(len(lines), int), [normal(Path(str(file)).name.split(".")[0])])
+        annotator = Column(np.zeros(len(lines), int), [person])
     layout = file.layout if isinstance(file, Frame) and file.layout else roles.describe()
     return Rows(item, annotator, label, lines if unit else None, unit or "", layout)
+
+
+def _tasks_of(file, roles, table):
+    """The Roles with the ids for the task, where what the task's column has was shown beside different inputs."""
+    shown = pd.DataFrame({name: table[name].codes for name in (roles.task, *roles.inputs)}).drop_duplicates()
+    several = shown[roles.task].duplicated()
+    if not several.any() or not roles.ids or roles.ids == roles.task:
+        return roles
+    echo(f"notice: {file}: {roles.task!r} is the same in several tasks with other inputs; {roles.ids!r} names the items")
+    return replace(roles, task=roles.ids)
+
+
+def _chosen(file, roles, table, lines):
+    """The Column of the label, which is the option that is true. Raises UserError where several are."""
+    chosen = np.stack([_is_one_of(table[name], {"true", "1"}, fold=True) for name in roles.options], 1)
+    several = np.flatnonzero(chosen.sum(1) > 1)
+    if len(several):
+        raise UserError(f"{spot(file, lines, several[0])}: several of {roles.label}.* are true; expected one label")
+    names = ["", *(name[len(roles.label) + 1:] for name in roles.options)]
+    return Column(np.where(chosen.any(1), chosen.argmax(1) + 1, 0), names)
+
+
+def _answered(file, roles, table, lines):
+    """The table and its lines without the rows that have no label, and without the header again, with notices."""
+    out = {"without a label": is_empty(table[roles.label])}
+    if roles.worker and not roles.options:
+        named = [_is_one_of(table[name], {name}) for name in (roles.task, roles.worker, roles.label)]
+        out["that repeat the header"] = np.logical_and.reduce(named)
+    for why, rows in out.items():
+        if rows.any():
+            echo(f"notice: {file}: rows {why} are left out: {rows.sum()} of {len(rows)}")
+    keep = ~np.logical_or.reduce(list(out.values()))
+    return (table, lines) if keep.all() else ({name: take(column, keep) for name, column in table.items()}, lines[keep])
 
 
 def roles_in(file, columns, several):
@@ -51,7 +90,8 @@ def roles_in(file, columns, several):
     each annotator."""
     header = header_of(file)
     if not columns:
-        return find_roles(file, header, several)
+        roles = find_roles(file, header, several)
+        return roles if roles is None or roles.tool or not roles.worker else _items_of(file, header, roles)
     missing = [name for name in columns if normal(name) not in header]
     if missing:
         raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; it has {', '.join(header)}")
@@ -60,6 +100,24 @@ def roles_in(file, columns, several):
     except (UserError, AttributeError):  # a layout that is not known
         left_out = ()
     return Roles(*map(normal, columns), left_out=left_out)
+
+
+def _items_of(file, header, roles):
+    """The Roles with another column for the task, if that of the task numbers the rows, or a worker has several rows of one
+    value, and there is one of which neither holds."""
+    others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
+              and find_column([name], (*TASK, *MORE_TASKS))]
+    if not others:
+        return roles
+    table, lines = read_columns(file, [roles.task, roles.worker, *others])
+
+    def is_task(name):
+        pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
+        return ANSWERS * len(table[name].values) <= len(lines) and not pairs.duplicated().any()
+    found = next((name for name in (roles.task, *others) if is_task(name)), roles.task)
+    if found != roles.task:
+        echo(f"notice: {file}: {found!r} names the items, and not {roles.task!r} (--columns TASK WORKER LABEL)")
+    return replace(roles, task=found)
 
 
 def select(file, names, where=(), left_out=()):
@@ -80,7 +138,7 @@ def select(file, names, where=(), left_out=()):
         out = np.zeros(len(lines), bool)
         for name, reason, values in left_out:
             if reason == why:
-                out |= _is_one_of(table[name], values, fold=True) if values else ~_is_one_of(table[name], {""})
+                out |= _is_one_of(table[name], values, fold=True) if values else ~is_empty(table[name])
         if (out & keep).any():
             echo(f"notice: {file}: {why} are left out: {(out & keep).sum()} of {keep.sum()} rows")
         keep &= ~out
@@ -119,7 +177,7 @@ def spot(file, lines, row):
 
 def whole(column, name, file, lines):
     """The column, after a check that no cell of it is empty."""
-    empty = np.flatnonzero(column.codes == column.values.index("")) if "" in column.values else ()
+    empty = np.flatnonzero(is_empty(column))
     if len(empty):
         raise UserError(f"{spot(file, lines, empty[0])}: nothing in column {name!r}; expected a value in every row")
     return column

@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from common.data.item_names import FILE_NAMES, find_items
-from common.data.layouts import ROWS, TASK, find_column
+from common.data.layouts import ROWS, TASK, TRUTH, find_column, key
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.scans import ENDINGS
 from common.data.tables import header_of, read_columns, read_numbers
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
 RUN_PICTURES = ("curves.png", "confusion.png", "memorization.png", "annotator_error.png")
@@ -41,8 +41,8 @@ class Source:
         there is one way and no two would have one name."""
         names = dict(zip(index.tolist(), names, strict=True))
         called = self.names
-        for key in FILE_NAMES:
-            short = [key(name) for name in self.names]
+        for shorten in FILE_NAMES:
+            short = [shorten(name) for name in self.names]
             if len(set(short)) == len(short) and all(short[i] == name for i, name in names.items()):
                 called = short
                 break
@@ -99,7 +99,10 @@ def _features(file, items):
         header = header_of(file)
         task = find_column(header, TASK) or header[0]
         rows = [name for name in header[:1] if name in ROWS and name != task]
-        names, array, columns = read_numbers(file, task, without=rows)
+        labels = [name for name in header if name != task and key(name) in (*TRUTH, "label")]
+        if labels:
+            echo(f"notice: {file}: column {labels[0]!r} is no feature and is left out")
+        names, array, columns = read_numbers(file, task, without=[*rows, *labels])
         if not array.size:
             raise UserError(f"{file}: {len(array)} rows of {array.shape[1]} features; expected items with features")
         source = Source("features", file, names, array, columns)

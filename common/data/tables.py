@@ -104,8 +104,11 @@ def _dialect(file):
                                                            skipinitialspace=True))]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
+    named = len(header) if header.count("") < 2 else max((k + 1 for k, name in enumerate(header) if name), default=0)
+    keep = {"usecols": range(named)} if named < len(header) else {}  # without the empty columns that Excel writes at the end
+    header = header[:named]
     _check_header(file, header)
-    return header, {"sep": separator, "names": header, "header": 0, "encoding": encoding,
+    return header, keep | {"sep": separator, "names": header, "header": 0, "encoding": encoding,
                     "skipinitialspace": True, "skip_blank_lines": False}
 
 
@@ -157,7 +160,7 @@ def read_columns(file, names=None):
     # are parsed too, and 007 becomes 7
     lines = file.numbers if isinstance(file, Frame) and file.numbers is not None else frame.index.to_numpy() + 2
     columns = {name: _strip(frame[name]) for name in names or header}
-    blank = np.logical_and.reduce([_is_empty(column) for column in columns.values()])
+    blank = np.logical_and.reduce([is_empty(column) for column in columns.values()])
     if blank.any():
         columns = {name: take(column, ~blank) for name, column in columns.items()}
         lines = lines[~blank]
@@ -170,7 +173,8 @@ def take(column, rows):
     return Column(codes, [column.values[code] for code in used])
 
 
-def _is_empty(column):
+def is_empty(column):
+    """bool (N,): which cells have nothing."""
     return column.codes == (column.values.index("") if "" in column.values else -2)
 
 

@@ -1,11 +1,15 @@
 """The exports of annotation tools in JSON: how a tool's record is known, and the answers that it holds.
 
 Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. It raises ValueError
-for what one label cannot stand for. EXPORTS, at the end, lists them.
+for what one label cannot stand for. The task may be shown by a name that others have too: INPUT says then what the worker
+saw, and ID names it. EXPORTS, at the end, lists the readers.
 """
+import json
+
 from common.data.layouts import CONTENT
 
 SKIP = "left out"  # the key of a row that is none
+INPUT, ID = "all of the input", "id of the task"
 
 
 def one(value):
@@ -55,6 +59,7 @@ def _is_label_studio(record):
 
 def _label_studio(record, _):
     task = item_of(record["data"]) or record["id"]
+    same = {"task": task, INPUT: json.dumps(record["data"], sort_keys=True), ID: record.get("id", task)}
     for annotation in record.get("annotations", record.get("completions")):
         answers = [(each.get("from_name", ""), each["value"]) for each in annotation["result"] if "value" in each]
         if annotation.get("was_cancelled") or annotation.get("skipped"):
@@ -66,10 +71,8 @@ def _label_studio(record, _):
         else:
             for question, value in answers:
                 found = [value[name] for name in ("choices", "rating", "number", "taxonomy") if name in value]
-                if not found:
-                    raise ValueError(f"{question or 'a result'} is a region or a text ({', '.join(value)[:60]}), no class")
-                yield {"task": task, "worker": _person(annotation.get("completed_by")), "label": one(found[0]),
-                       "question": question}
+                yield same | {"worker": _person(annotation.get("completed_by")), "label": one(found[0]),
+                              "question": question} if found else {SKIP: "regions and texts, which are no classes,"}
 
 
 # --- Prodigy --------------------------------------------------------------------------------------------------------
@@ -79,7 +82,9 @@ def _is_prodigy(record):
 
 
 def _prodigy(record, document):
-    row = {"task": item_of(record) or record["_input_hash"],
+    shown = [{name: each[name] for name in CONTENT if name in each} for each in (record, record.get("meta") or {})]
+    task = item_of(shown[0]) or item_of(shown[1]) or record["_input_hash"]
+    row = {"task": task, INPUT: record.get("_input_hash", task), ID: record.get("_input_hash", task),
            "worker": _person(record.get("_annotator_id") or record.get("_session_id"))}
     answer = record.get("answer", "accept")
     if record.get("spans"):

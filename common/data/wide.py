@@ -12,6 +12,7 @@ from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
+SEVERAL = 3  # answers by which an annotator of one or two labels is known
 LONG = 8  # rows from which three columns of pairs that never repeat are no accident
 
 
@@ -29,6 +30,8 @@ def read_wide(file, classes, where=()):
     _check_header(file, table, lines)
     if _is_a_row_for_each_annotator(table, names):
         return _read_transposed(file, table, names, lines)
+    if names and key(names[0]) in WORKER:
+        raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
     first = table[names[0]] if names else Column(np.zeros(0, int), [])
     for name in not_annotators(names[1:]):
         more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
@@ -149,4 +152,5 @@ def _unlike_the_others(codes, names):
     shared = [sum(occurring[value] > 1 for value in column) for column in values]
     if not any(shared) and len(occurring) > 2:
         return 0
-    return next((k for k, column in enumerate(values) if len(column) > 2 and 4 * shared[k] < len(column)), None)
+    return next((k for k, column in enumerate(values) if 4 * shared[k] < len(column)
+                 and (len(column) > 2 or (met[:, k] >= 0).sum() >= SEVERAL)), None)

@@ -86,6 +86,7 @@ class RunFolder:
         None. With --fresh both are None: the old run stands until `save`. What a killed run left half written goes."""
         for name in FILES:
             remove_leftovers(self.path / name)
+        self._refuse_to_lose_files()
         if self.fresh:
             return None, None
         state = self._read_checkpoint()
@@ -104,6 +105,18 @@ class RunFolder:
                  "last digits will differ from those of a run that was not stopped")
         self.config = config  # what the run began with
         return state, read_summary(self.path)
+
+    def _refuse_to_lose_files(self):
+        """Raises UserError for a file that would be replaced: of a folder that is no run's, or one that a flag names."""
+        there = [self.path / name for name in FILES if (self.path / name).exists()]
+        is_run = any((self.path / name).exists() for name in (CONFIG, CHECKPOINT))
+        flags = self.config["flags"].values()
+        given = {Path(word).resolve() for value in flags for word in (value if isinstance(value, list) else [value])
+                 if isinstance(word, str)}
+        lost = next((file for file in there if not is_run or file.resolve() in given), None)
+        if lost:
+            raise UserError(f"--out {self.path}: holds {lost.name}, which is no run's and would be lost; give another "
+                            "folder")
 
     def advice(self):
         """What is true after Control-C: how to go on."""

@@ -253,3 +253,102 @@ def test_names_of_what_is_no_file():
     assert find_items(["https://e.org/a", "https://e.org/b"], ["a", "b", "c"]).tolist() == [0, 1, -1]
     assert find_items(["a", "b"], ["x/a", "y/a", "b"]).tolist() == [-1, -1, 1]  # either may be another item
     assert find_items(["a", "b"], ["A", "a"]).tolist() == [-1, 0]
+
+
+PAIRS = [("Write a poem", "Roses are red", "ann", "good"), ("Write a poem", "Roses are red", "bob", "good"),
+         ("Write a poem", "asdf", "ann", "bad"), ("Write a poem", "asdf", "bob", "bad"),
+         ("Sum 1+1", "2", "ann", "good"), ("Sum 1+1", "2", "bob", "good")]
+
+
+def pairs(header, row):
+    """PAIRS as CSV, each with the number of its task."""
+    tasks = {answer: number for number, answer in enumerate(dict.fromkeys(answer for _, answer, *_ in PAIRS), 1)}
+    return header + "\n" + "".join(row.format(prompt=prompt, answer=answer, n=tasks[answer], w=worker, c=label) + "\n"
+                                   for prompt, answer, worker, label in PAIRS)
+
+
+@pytest.mark.parametrize("content", [
+    json.dumps([{"id": number, "data": {"prompt": "Write a poem" if number < 3 else "Sum 1+1", "response": response},
+                 "annotations": [{"completed_by": worker, "result": [
+                     {"from_name": "q", "value": {"choices": ["bad" if number == 2 else "good"]}},
+                     {"from_name": "why", "value": {"text": ["because"]}}]} for worker in ("ann", "bob")]}
+                for number, response in ((1, "Roses are red"), (2, "asdf"), (3, "2"))]),
+    lines([{"text": prompt, "html": answer, "_input_hash": ["Roses are red", "asdf", "2"].index(answer) + 1, "accept": [c],
+            "answer": "accept", "_session_id": worker} for prompt, answer, worker, c in PAIRS]),
+    pairs("HITId,WorkerId,Input.premise,Input.hypothesis,Answer.q", "{n},{w},{prompt},{answer},{c}"),
+    pairs("ASSIGNMENT:task_id\tASSIGNMENT:worker_id\tINPUT:premise\tINPUT:hypothesis\tOUTPUT:q",
+          "{n}\t{w}\t{prompt}\t{answer}\t{c}"),
+    pairs("classification_id;user_name;annotations;subject_ids;subject_data",
+          '7;{w};"[{{""task"": ""T0"", ""value"": ""{c}""}}]";{n};"{{""{n}"": {{""Filename"": ""{prompt}""}}}}"'),
+], ids=["Label Studio", "Prodigy", "Mechanical Turk", "Toloka", "Zooniverse"])
+def test_tasks_of_one_name_are_several_items(write, content, capsys):
+    answers = read_answers(write(content))
+    assert triples(answers) == [(str(n), w, "bad" if n == 2 else "good") for n in (1, 2, 3) for w in ("ann", "bob")]
+    assert "the items" in capsys.readouterr().out
+
+
+def test_one_task_that_was_sent_twice_is_one_item(write):
+    answers = read_answers(write("HITId,WorkerId,Input.image,Input.text,Answer.q\n1,a,x.png,t,yes\n2,b,x.png,t,no\n"))
+    assert answers.items == ["x.png"] and len(answers) == 2
+
+
+def test_one_column_for_each_option(write):
+    header = "HITId,WorkerId,Input.image,Answer.animal.cat,Answer.animal.dog\n"
+    answers = read_answers(write(header + "1,ann,x.png,true,false\n2,bob,x.png,false,true\n3,ann,y.png,false,false\n"))
+    assert triples(answers) == [("x.png", "ann", "cat"), ("x.png", "bob", "dog")]
+    with pytest.raises(UserError, match=r"line 2: several of Answer.animal.\* are true"):
+        read_answers(write(header + "1,ann,x.png,true,true\n2,bob,x.png,false,true\n"))
+
+
+@pytest.mark.parametrize("header, row", [("id,url,annotator,label", "{k},{t},{w},{c}"),
+                                         ("image,worker,label,task_id", "{t},{w},{c},batch"),
+                                         ("id,worker,label,document", "{t},{w},{c},d")])
+def test_a_number_of_rows_is_no_item(write, header, row):
+    content = "".join(row.format(k=k, t=t, w=w, c=c) + "\n" for k, (t, w, c) in enumerate(CROWD))
+    assert triples(read_answers(write(f"{header}\n{content}"))) == sorted(CROWD)
+
+
+def test_rows_that_are_no_answers(write, capsys):
+    content = TABLE.to_csv(index=False)
+    answers = read_answers(write(content + content + "d.png,ann,\n"))
+    said = capsys.readouterr().out
+    assert triples(answers) == sorted(CROWD) and "rows without a label are left out: 1 of 14" in said
+    assert "rows that repeat the header are left out: 1 of 14" in said
+    names, labels, _ = read_labels(write("task,label\na.png,cat\nb.png,\n"), ["cat", "dog"], "no answer has")
+    assert (names, labels.tolist()) == (["a.png"], [0])
+
+
+@pytest.mark.parametrize("paths, people", [
+    (("dr.mueller.csv", "dr.schmidt.csv"), ["dr.mueller", "dr.schmidt"]),
+    (("ann@x.org.csv", "2024.01.05.csv"), ["2024.01.05", "ann@x.org"]),
+    (("alice/labels.csv", "bob/labels.csv", "carl.csv"), ["alice/labels", "bob/labels", "carl"])])
+def test_each_file_is_its_annotator_s(tmp_path, paths, people):
+    for path in paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("task,label\nx,yes\ny,no\n")
+    assert sorted(read_answers([str(tmp_path / path) for path in paths]).annotators) == people
+
+
+@pytest.mark.parametrize("more", [("source", "web"), ("fold", "5"), ("fold", "6.5")])
+def test_a_column_of_other_values_is_no_annotator_s(write, more):
+    rows = [(f"i{k}", "cat", "dog" if k % 2 else "cat", more[1]) for k in range(4)]
+    with pytest.raises(UserError, match=f"hardly anything in '{more[0]}' is in another"):
+        read_answers(write(f"task,ann,bob,{more[0]}\n" + "".join(",".join(row) + "\n" for row in rows)))
+
+
+def test_what_excel_writes(write, capsys):
+    answers = read_answers(write("task,ann,bob\na.png,cat,dog\nb.png,dog,dog\nc.png,cat,cat\nd.png,#N/A,cat\n"))
+    assert triples(answers) == sorted([*CROWD, ("d.png", "bob", "cat")])
+    assert triples(read_answers(write(table("task,worker,label,,", "{t},{w},{c},,")))) == sorted(CROWD)
+    read_answers(write(table("task,worker,label", "{t},{w},{c}", "d.png,ANN,cat\n")))
+    assert "'ann' and 'ANN' are two annotators" in capsys.readouterr().out
+
+
+def test_two_workflows_of_zooniverse(write):
+    header = "classification_id;user_name;workflow_id;annotations;subject_ids\n"
+    row = '7;{w};{flow};"[{{""task"": ""T0"", ""value"": ""{c}""}}]";{t}\n'
+    content = header + "".join(row.format(w=w, c=c, t=t, flow=77) for t, w, c in CROWD) + row.format(
+        w="ann", c="Yes", t="a.png", flow=78)
+    with pytest.raises(UserError, match="answers to 2 questions, 77 T0, 78 T0"):
+        read_answers(write(content))
+    assert triples(read_answers(write(content), where=["question=77 T0"])) == sorted(CROWD)

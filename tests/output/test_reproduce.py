@@ -346,14 +346,14 @@ def test_what_was_chosen_without_the_truth():
            "best_method": "max-mig", "label_accuracy": .85, "calibration_error": .05,
            "label_estimates": {"majority-vote": .7, "one-coin": .75, "true-label": .99, "aggnet-posterior": .88}}
     run["annotator_correlation"] = {"estimated": .6, "majority-vote": None, "dawid-skene": .4}
-    labels, put_first, people = numbers.gather_choices([
+    labels, chosen, people = numbers.gather_choices([
         ("row", run), ("row", run | {"label_accuracy": .87, "ensemble": {"test_accuracy": .96}}),
         ("row", run | {"best_method": None})]).values()
     assert labels["row"]["labels.csv"].mean == pytest.approx(.86) and labels["row"]["labels.csv"].seeds == 2
-    assert labels["row"]["best label estimate"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
-    assert put_first["row"]["put first"].mean == pytest.approx(.8)
-    assert put_first["row"]["best method"].mean == pytest.approx(.9)
-    assert put_first["row"]["the classifier left"].mean == pytest.approx(.88)  # the method's own where it is alone
+    assert labels["row"]["best by the truth"].mean == pytest.approx(.88) and "dawid-skene" not in labels["row"]
+    assert chosen["row"]["best held-out log-likelihood"].mean == pytest.approx(.8)
+    assert chosen["row"]["best by the truth"].mean == pytest.approx(.9)
+    assert chosen["row"]["final classifier"].mean == pytest.approx(.88)  # the method's own where it is alone
     assert {name: number.mean for name, number in people["row"].items()} == {"annotators.csv": .6, "dawid-skene": .4}
     text = "\n".join(grid.markdown() for grid in tables.sections({}, numbers.gather_choices([("row", run)]), []))
     assert "| row | 0.600 | 0.400 | 1 |" in text

@@ -391,6 +391,19 @@ def test_predictions_replace_no_file_that_is_read(tmp_path):
             PREDICT.main([str(tmp_path), *flags, "--out", out])
 
 
+def test_a_run_replaces_no_file_of_others(tmp_path):
+    flags = crowd(tmp_path)
+    (tmp_path / "labels.csv").write_bytes((tmp_path / "answers.csv").read_bytes())
+    for more in ((), ("--fresh",), ("--answers", "labels.csv")):
+        with pytest.raises(UserError, match="--out .*: holds labels.csv, which is no run's and would be lost"):
+            MAIN.main([*flags, "--out", str(tmp_path), *more])
+    alone = ["--answers", "labels.csv", "--out", "run"]
+    assert MAIN.main(alone) == 0
+    with pytest.raises(UserError, match="--out run: holds labels.csv, which is no run's and would be lost"):
+        MAIN.main(["--answers", "run/labels.csv", "--out", "run", "--fresh", "--columns", "item", "item", "label"])
+    assert MAIN.main([*alone, "--fresh"]) == 0
+
+
 def test_check_stops_before_the_run(tmp_path, capsys):
     flags = crowd(tmp_path)
     assert MAIN.main([*flags, "--check"]) == 0
