@@ -529,7 +529,7 @@ def test_predictions_skip_broken_images(tmp_path, pictures, capsys):
         shutil.copy(tmp_path / "images" / name, tmp_path / "new")
     (tmp_path / "new" / "broken.png").write_bytes(b"nothing")
     assert PREDICT.main(["run", "--images", "new", "--device", "cpu"]) == 0
-    assert "1 images cannot be decoded and are skipped: broken.png" in capsys.readouterr().out
+    assert "training, and are skipped: broken.png" in capsys.readouterr().out
     assert [row["item"] for row in rows("predictions.csv")] == names
     with pytest.raises(UserError, match="--features .*: the model is for images; give it --images"):
         (tmp_path / "f.csv").write_text("task,a\nx,1\n")
