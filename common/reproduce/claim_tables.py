@@ -5,10 +5,24 @@ from common.reproduce.numbers import seeds_of
 
 
 def text(found, parts, pages):
-    """The Markdown of these parts: summary, rule, comparisons. found: [Judgement]; pages: the way to docs/results/."""
-    texts = {"summary": lambda: [summary(found, pages).markdown()], "rule": lambda: [RULE],
+    """The Markdown of these parts: overview, summary, rule, comparisons. found: [Judgement]; pages: the way to
+    docs/results/."""
+    texts = {"overview": lambda: [overview(found, pages).markdown()],
+             "summary": lambda: [summary(found, pages).markdown()], "rule": lambda: [RULE],
              "comparisons": lambda: [grid.markdown() for grid in comparisons(found)]}
     return "\n\n".join(text for part in parts for text in texts[part]())
+
+
+def overview(found, pages):
+    """The Grid of the papers' claims, a column for each data set: the verdict, how many comparisons hold, the seeds."""
+    found = [judgement for judgement in found if judgement.source.claim.of_paper]
+    columns = {judgement.source.data: judgement.source.page for judgement in found}
+    rows = {judgement.source.claim.text: [judgement.source.claim.text, *[""] * len(columns)] for judgement in found}
+    for judgement in found:
+        seeds = seeds_of([comparison.value for comparison in judgement.comparisons]) if judgement.comparisons else ""
+        held = f": {judgement.ahead} of {len(judgement.comparisons)}, {seeds} seed{'s' * (seeds != '1')}" if seeds else ""
+        rows[judgement.source.claim.text][1 + list(columns).index(judgement.source.data)] = judgement.verdict + held
+    return Grid("", ["claim", *(f"[{data}]({pages}{page})" for data, page in columns.items())], list(rows.values()))
 
 
 def summary(found, pages=None):

@@ -206,7 +206,7 @@ def test_documents_are_filled_in(put, tmp_path, monkeypatch, capsys):
         put("digits", {"max-mig": .9, "aggnet": .8, "true-label": .91}, cell=cell)
         put("digits-kd-elr", {ALONE: .8, STUDENT: .9}, cell=cell, lambda_u=0.)
     (tmp_path / "docs" / "results").mkdir(parents=True)
-    (tmp_path / "README.md").write_text("# Here\n\n<!-- claims: summary -->\nold\n<!-- end -->\nmore\n")
+    (tmp_path / "README.md").write_text("# Here\n\n<!-- claims: overview, summary -->\nold\n<!-- end -->\nmore\n")
     page = tmp_path / "docs" / "results" / "README.md"
     page.write_text("<!-- claims: summary, rule, comparisons -->\n<!-- end -->\n\n"
                     "<!-- results/digits: how -->\nold\n<!-- end -->\n")
@@ -214,7 +214,9 @@ def test_documents_are_filled_in(put, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "120")
     assert reproduce.main(["claims", "--tables-only"]) == 0
     filled, printed = (tmp_path / "README.md").read_text(), capsys.readouterr().out
-    assert filled.startswith("# Here\n\n<!-- claims: summary -->\n\n| claim | data set | verdict | our numbers |")
+    assert filled.startswith("# Here\n\n<!-- claims: overview, summary -->\n\n| claim | [digits](docs/results/digits.md) |")
+    assert "\n| Max-MIG is ahead of every baseline | partly: 6 of 6, 1 seed | not run |" in filled
+    assert "\n\n| claim | data set | verdict | our numbers |" in filled
     assert filled.endswith("\n\n<!-- end -->\nmore\n") and "\nold\n" not in filled
     row = "| Max-MIG is ahead of every baseline | digits | partly | 6 of 6 cells; worst: case 1, high (90.0, aggnet 80.0)"
     assert row in filled and "| 1 | `reproduce.py digits --seeds 5` |" in filled
