@@ -9,7 +9,7 @@ from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
 from common.system.errors import UserError, echo
 
-ANSWERS = 1.5  # of an item in the mean, from which a column may be the items' in place of one with a surer name
+ANSWERS = 1.5  # of an item in the mean, from which a column may name the items although another has a surer heading
 
 
 @dataclass(frozen=True)
