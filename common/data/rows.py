@@ -91,7 +91,8 @@ def roles_in(file, columns, several):
     header = header_of(file)
     if not columns:
         roles = find_roles(file, header, several)
-        return roles if roles is None or roles.tool or not roles.worker else _items_of(file, header, roles)
+        known = roles is None or roles.tool or not roles.worker or isinstance(file, Frame) and file.layout
+        return roles if known else _items_of(file, header, roles)
     missing = [name for name in columns if normal(name) not in header]
     if missing:
         raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; it has {', '.join(header)}")
@@ -113,7 +114,7 @@ def _items_of(file, header, roles):
 
     def is_task(name):
         pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
-        return ANSWERS * len(table[name].values) <= len(lines) and not pairs.duplicated().any()
+        return 1 < len(table[name].values) <= len(lines) / ANSWERS and not pairs.duplicated().any()
     found = next((name for name in (roles.task, *others) if is_task(name)), roles.task)
     if found != roles.task:
         echo(f"notice: {file}: {found!r} names the items, and not {roles.task!r} (--columns TASK WORKER LABEL)")
