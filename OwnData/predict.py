@@ -18,6 +18,7 @@ import torch
 from common.data.sources import read_source
 from common.networks.frozen import inputs_of
 from common.output.csv_files import notice_formulas
+from common.output.files import CONFIG, FILES
 from common.output.model import load_model, write_predictions
 from common.system.device import choose_device, settle
 from common.system.files import replace_file
@@ -57,6 +58,8 @@ def main(arguments=None):
     for name, given in (("RUN", file), *((f"--{name}", getattr(options, name)) for name in ("features", "texts", "items"))):
         if given and Path(given).resolve() == Path(options.out).resolve():
             raise UserError(f"--out {options.out}: the file of {name}, which would be lost; give another")
+    if Path(options.out).name in FILES and (Path(options.out).parent / CONFIG).exists():
+        raise UserError(f"--out {options.out}: a file of a run, which would be lost; give another")
     if Path(options.out).is_dir():
         raise UserError(f"--out {options.out}: a folder; expected the name of a table to write")
     model = load_model(file)

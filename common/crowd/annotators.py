@@ -85,10 +85,12 @@ def flags(model, kappa, known, copies, names):
     most, common = model.given.max(1), model.given.argmax(1)
     average = kappa.classes @ (known.alpha / known.alpha.sum(1, keepdims=True))
     others = model.number * (1 - average[np.arange(model.people), common])
-    one = (most > ONE_LABEL * model.number) & (stats.poisson.cdf(model.number - most, others) < LEVEL)
+    alike = most > ONE_LABEL * model.number
+    one = alike & (stats.poisson.cdf(model.number - most, others) < LEVEL)
     # the standard error where all classes are equally frequent: that of a few labels, which may be of one class, is too
     # small
-    balanced = 1 / np.sqrt(np.maximum(model.number, 1) * max(model.classes - 1, 1))
+    compared = np.bincount(model.annotator, model.votes.sum(1)[model.item] > 1, model.people)
+    balanced = 1 / np.sqrt(np.maximum(compared, 1) * max(model.classes - 1, 1))
     found = []
     for m, (value, error) in enumerate(zip(kappa.value, kappa.error, strict=True)):
         first = copies.representative[m]
@@ -104,8 +106,10 @@ def flags(model, kappa, known, copies, names):
             found.append("one label only")
         elif max(error, balanced[m]) >= TELLING:
             found.append("too few labels to tell")
+        elif known.honest[m] < PRIOR_HONEST:
+            found.append("spammer")
         else:
-            found.append("spammer" if known.honest[m] < PRIOR_HONEST else "not above chance")
+            found.append("too few labels to tell" if alike[m] else "not above chance")
     return found
 
 

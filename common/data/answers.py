@@ -103,15 +103,20 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
 
 
 def _people(files):
-    """The annotators' names where each has a file: its name, with the folder where several files have one name."""
-    paths = [Path(str(file)) for file in files]
-    stems = []
+    """The annotators' names where each has a file: its name, with as many of its folders as tell it from the others."""
+    paths = [Path(str(file)).resolve() for file in files]
+    short = []
     for path in paths:
         while path.suffix.lower() in TABLES:
             path = path.with_suffix("")
-        stems.append(normal(path.name))
-    several = Counter(stems)
-    return [f"{path.parent.name}/{stem}" if several[stem] > 1 else stem for path, stem in zip(paths, stems, strict=True)]
+        short.append(path)
+    names = [normal(path.name) for path in short]
+    for depth in range(2, max(len(path.parts) for path in paths)):
+        several = Counter(names)
+        names = ["/".join(path.parts[-depth:]) if several[name] > 1 else name
+                 for path, name in zip(short, names, strict=True)]
+    several = Counter(names)
+    return [str(path) if several[name] > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
 def _read(file, columns, classes, where, several, person):
@@ -178,6 +183,8 @@ def read_labels(file, classes, known_by):
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
     columns, lines = read_columns(file, (task, label))
     blank = is_empty(columns[label])
+    if blank.all():
+        raise UserError(f"{file}: nothing in column {label!r}; expected labels")
     if blank.any():
         echo(f"notice: {file}: rows without a label are left out: {blank.sum()} of {len(blank)}")
         columns, lines = {name: take(column, ~blank) for name, column in columns.items()}, lines[~blank]

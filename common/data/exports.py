@@ -177,15 +177,25 @@ def _answers_of(file, tool, roles, rows, unit, where):
 
 
 def _named_tasks(file, tool, rows):
-    """The rows with ids for the tasks' names, where one name was shown with different inputs."""
-    inputs = pd.DataFrame([(str(row["task"]), str(row.pop(INPUT, ""))) for row in rows]).drop_duplicates()
-    ids = [row.pop(ID, None) for row in rows]
-    several = inputs[0].duplicated()
-    if not several.any() or None in ids:
+    """The rows with the names of the items, see task_names."""
+    inputs, ids = ([row.pop(name, None) for row in rows] for name in (INPUT, ID))
+    if None in ids:
         return rows
-    echo(f"notice: {file}: {tool}'s export, where {several.sum()} tasks have the name of another one; the tasks' ids name "
-         "the items")
-    return [row | {"task": name} for row, name in zip(rows, ids, strict=True)]
+    tasks, workers = ([str(row.get(name, "")) for row in rows] for name in ("task", "worker"))
+    names = task_names(f"{file}: {tool}'s export", tasks, workers, inputs, list(map(str, ids)))
+    return rows if names is None else [row | {"task": name} for row, name in zip(rows, names, strict=True)]
+
+
+def task_names(place, tasks, workers, inputs, ids):
+    """The names of the items, (L,), where a worker has met one task's name with several inputs: the first id of those with
+    the same inputs. None where nobody has: what else differs between copies of an item is not looked at. tasks, workers,
+    inputs, ids: (L,)."""
+    shown = pd.DataFrame({"task": tasks, "worker": workers, "input": inputs, "id": ids})
+    if not shown[["task", "worker", "input"]].drop_duplicates().duplicated(["task", "worker"]).any():
+        return None
+    several = shown[["task", "input"]].drop_duplicates().duplicated("task").sum()
+    echo(f"notice: {place}: {several} tasks have the name of another one, with other inputs; the tasks' ids name the items")
+    return shown.groupby(["task", "input"], sort=False)["id"].transform("first").to_numpy()
 
 
 def zooniverse_table(file, where=()):

@@ -12,8 +12,8 @@ from common.system.errors import UserError
 ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
 # the items' names in any table
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
-        "file_name", "name", "id", "index", "image_id", "example_id", "question_id", "sample_id", "instance_id",
-        "document_id", "doc_id", "text_id")
+        "file_name", "image_id", "example_id", "question_id", "sample_id", "instance_id", "document_id", "doc_id",
+        "text_id", "name", "id", "index")
 # columns that hold the item itself, or say where it is
 CONTENT = ("image", "image_url", "img", "picture", "photo", "file", "filename", "file_name", "path", "url", "audio",
            "audio_url", "video", "video_url", "image_id", "id", "text", "sentence", "document", "content", "question",
@@ -126,8 +126,7 @@ def find_roles(file, header, several=False):
 
 
 def _roles_of(layout, file, header):
-    tasks, workers = _matching(header, layout.task), _matching(header, layout.worker)
-    task, worker = next(iter(tasks), None), next(iter(workers), None)
+    task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
     if task is None:
         raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
                         f"{', '.join(layout.task[:4])}, or the names in --columns TASK WORKER LABEL")
@@ -135,9 +134,9 @@ def _roles_of(layout, file, header):
     labels = [name for name in _matching(header, layout.label) if name not in others]
     with_gold = [name for name in labels if f"{key(name)}_gold" in map(key, header)]
     labels = with_gold or labels
-    question, options = os.path.commonprefix(labels), ()
-    if len(labels) > 1 and question.count(".") > 1 and question.endswith("."):  # Answer.animal.cat, Answer.animal.dog
-        labels, options = [question[:-1]], tuple(labels)
+    question, options = os.path.commonprefix(labels).rpartition(".")[0], ()
+    if len(labels) > 1 and "." in question:  # Answer.animal.cat, Answer.animal.dog
+        labels, options = [question], tuple(labels)
     if len(labels) != 1:
         found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
         raise UserError(f"{file}: {layout.tool}'s table, where {found}; expected one, or the names in --columns {task} "

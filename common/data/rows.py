@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from common.data.exports import json_table
+from common.data.exports import json_table, task_names
 from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
 from common.system.errors import UserError, echo
 
-ANSWERS = 1.5  # of an item in the mean, from which a column may name the items although another has a surer heading
+COUNTERS = ("id", "index", "row")  # columns that may number the rows
+REPEATED = .2  # the share of a worker's repeated answers from which a column is not the items'
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_long(file, roles, where, person):
     labels = roles.options or (roles.label,)
     names = list(dict.fromkeys(name for name in (roles.task, roles.worker, *labels, *roles.inputs, roles.ids) if name))
     table, lines = select(file, names, where, roles.left_out)
-    roles = _tasks_of(file, roles, table)
+    table[roles.task] = _named_items(file, roles, table)
     if roles.options:
         table[roles.label] = _chosen(file, roles, table, lines)
     table, lines = _answered(file, roles, table, lines)
@@ -52,24 +53,28 @@ def read_long(file, roles, where, person):
     return Rows(item, annotator, label, lines if unit else None, unit or "", layout)
 
 
-def _tasks_of(file, roles, table):
-    """The Roles with the ids for the task, where what the task's column has was shown beside different inputs."""
-    shown = pd.DataFrame({name: table[name].codes for name in (roles.task, *roles.inputs)}).drop_duplicates()
-    several = shown[roles.task].duplicated()
-    if not several.any() or not roles.ids or roles.ids == roles.task:
-        return roles
-    echo(f"notice: {file}: {roles.task!r} is the same in several tasks with other inputs; {roles.ids!r} names the items")
-    return replace(roles, task=roles.ids)
+def _named_items(file, roles, table):
+    """The Column of the items' names, see exports.task_names."""
+    if not roles.ids:
+        return table[roles.task]
+    shown = pd.DataFrame({name: table[name].codes for name in roles.inputs})
+    ids, tasks = table[roles.ids], table[roles.task]
+    names = task_names(file, tasks.codes, table[roles.worker].codes, shown.groupby(list(shown)).ngroup(), ids.codes)
+    return tasks if names is None else take(Column(names, ids.values), slice(None))
 
 
 def _chosen(file, roles, table, lines):
-    """The Column of the label, which is the option that is true. Raises UserError where several are."""
+    """The Column of the label, which is the option that is true. Raises UserError where several are, or other words."""
+    odd = [name for name in roles.options if set(map(str.lower, table[name].values)) - {"true", "false", "1", "0", ""}]
+    if odd:
+        raise UserError(f"{file}: {roles.tool}'s table, where columns {', '.join(roles.options)} may each be the label; "
+                        f"expected one, or the names in --columns {roles.task} {roles.worker} LABEL")
     chosen = np.stack([_is_one_of(table[name], {"true", "1"}, fold=True) for name in roles.options], 1)
     several = np.flatnonzero(chosen.sum(1) > 1)
     if len(several):
         raise UserError(f"{spot(file, lines, several[0])}: several of {roles.label}.* are true; expected one label")
     names = ["", *(name[len(roles.label) + 1:] for name in roles.options)]
-    return Column(np.where(chosen.any(1), chosen.argmax(1) + 1, 0), names)
+    return take(Column(np.where(chosen.any(1), chosen.argmax(1) + 1, 0), names), slice(None))
 
 
 def _answered(file, roles, table, lines):
@@ -104,20 +109,21 @@ def roles_in(file, columns, several):
 
 
 def _items_of(file, header, roles):
-    """The Roles with another column for the task, if that of the task numbers the rows, or a worker has several rows of one
-    value, and there is one of which neither holds."""
+    """The Roles with another column for the task, where that of the task numbers the rows and another one's values come
+    several times, from different workers for the most part."""
     others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
               and find_column([name], (*TASK, *MORE_TASKS))]
-    if not others:
+    if not others or key(roles.task) not in COUNTERS:
         return roles
     table, lines = read_columns(file, [roles.task, roles.worker, *others])
 
     def is_task(name):
         pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
-        return 1 < len(table[name].values) <= len(lines) / ANSWERS and not pairs.duplicated().any()
-    found = next((name for name in (roles.task, *others) if is_task(name)), roles.task)
-    if found != roles.task:
-        echo(f"notice: {file}: {found!r} names the items, and not {roles.task!r} (--columns TASK WORKER LABEL)")
+        return 1 < len(table[name].values) < len(lines) and pairs.duplicated().mean() < REPEATED
+    found = next(filter(is_task, others), None)
+    if found is None or len(table[roles.task].values) < len(lines):
+        return roles
+    echo(f"notice: {file}: {found!r} names the items, as {roles.task!r} numbers the rows (--columns TASK WORKER LABEL)")
     return replace(roles, task=found)
 
 

@@ -101,7 +101,7 @@ def _features(file, items):
         rows = [name for name in header[:1] if name in ROWS and name != task]
         labels = [name for name in header if name != task and key(name) in (*TRUTH, "label")]
         if labels:
-            echo(f"notice: {file}: column {labels[0]!r} is no feature and is left out")
+            echo(f"notice: {file}: no feature and left out: {', '.join(labels)}")
         names, array, columns = read_numbers(file, task, without=[*rows, *labels])
         if not array.size:
             raise UserError(f"{file}: {len(array)} rows of {array.shape[1]} features; expected items with features")

@@ -104,9 +104,10 @@ def _dialect(file):
                                                            skipinitialspace=True))]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
-    named = len(header) if header.count("") < 2 else max((k + 1 for k, name in enumerate(header) if name), default=0)
-    keep = {"usecols": range(named)} if named < len(header) else {}  # without the empty columns that Excel writes at the end
-    header = header[:named]
+    named = max((k + 1 for k, name in enumerate(header) if name), default=0)
+    more, keep = separator * (len(header) - named), {}
+    if len(more) > 1 and all(row.rstrip(" ").endswith(more) for row in text.rpartition("\n")[0].splitlines() if row.strip()):
+        keep, header = {"usecols": range(named)}, header[:named]  # without the empty columns that Excel writes at the end
     _check_header(file, header)
     return header, keep | {"sep": separator, "names": header, "header": 0, "encoding": encoding,
                     "skipinitialspace": True, "skip_blank_lines": False}

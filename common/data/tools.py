@@ -59,7 +59,7 @@ def _is_label_studio(record):
 
 def _label_studio(record, _):
     task = item_of(record["data"]) or record["id"]
-    same = {"task": task, INPUT: json.dumps(record["data"], sort_keys=True), ID: record.get("id", task)}
+    same = {"task": task, INPUT: json.dumps(record["data"], sort_keys=True), ID: record.get("id")}
     for annotation in record.get("annotations", record.get("completions")):
         answers = [(each.get("from_name", ""), each["value"]) for each in annotation["result"] if "value" in each]
         if annotation.get("was_cancelled") or annotation.get("skipped"):

@@ -9,10 +9,10 @@ from common.data.class_names import NOTHING, plain
 from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
 from common.data.rows import Rows, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
-from common.system.errors import UserError, echo
+from common.system.errors import UserError, echo, warn
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
-SEVERAL = 3  # answers by which an annotator of one or two labels is known
+SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
 LONG = 8  # rows from which three columns of pairs that never repeat are no accident
 
 
@@ -122,6 +122,14 @@ def _refuse_long(file, table, names):
 def _check_annotators(file, table, names, codes, written):
     """Raises UserError for a column that seems to be no annotator's. codes: int (N, M) into `written`, the labels."""
     odd = _unlike_the_others(codes, [name.lower() for name in written])
+    values = [{written[code].lower() for code in np.unique(column[column >= 0])} for column in codes.T]
+    occurring = Counter(value for column in values for value in column)
+    for k in np.flatnonzero([all(occurring[value] == 1 for value in column) for column in values]):
+        count = (codes[:, k] >= 0).sum()
+        if len(names) > 2 and count >= SEVERAL and odd is None:
+            odd = k
+        elif len(names) > 2 and 0 < count < SEVERAL:
+            warn(f"{file}: nothing in column {names[k]!r} is in another; is it an annotator's?")
     if odd is not None:
         raise UserError(f"{file}, line 1: columns {', '.join(table)[:120]}; expected task, worker and label, or their "
                         "names in --columns TASK WORKER LABEL, or a column of labels for each annotator and no others: "
@@ -152,5 +160,4 @@ def _unlike_the_others(codes, names):
     shared = [sum(occurring[value] > 1 for value in column) for column in values]
     if not any(shared) and len(occurring) > 2:
         return 0
-    return next((k for k, column in enumerate(values) if 4 * shared[k] < len(column)
-                 and (len(column) > 2 or (met[:, k] >= 0).sum() >= SEVERAL)), None)
+    return next((k for k, column in enumerate(values) if len(column) > 2 and 4 * shared[k] < len(column)), None)

@@ -109,7 +109,7 @@ class RunFolder:
     def _refuse_to_lose_files(self):
         """Raises UserError for a file that would be replaced: of a folder that is no run's, or one that a flag names."""
         there = [self.path / name for name in FILES if (self.path / name).exists()]
-        is_run = any((self.path / name).exists() for name in (CONFIG, CHECKPOINT))
+        is_run = (self.path / CHECKPOINT).exists() or self._has_config()
         flags = self.config["flags"].values()
         given = {Path(word).resolve() for value in flags for word in (value if isinstance(value, list) else [value])
                  if isinstance(word, str)}
@@ -117,6 +117,13 @@ class RunFolder:
         if lost:
             raise UserError(f"--out {self.path}: holds {lost.name}, which is no run's and would be lost; give another "
                             "folder")
+
+    def _has_config(self):
+        """Whether config.json is there and of a run."""
+        try:
+            return bool(_compared(read_record(self.path / CONFIG)))
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            return False
 
     def advice(self):
         """What is true after Control-C: how to go on."""

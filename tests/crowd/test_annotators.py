@@ -73,6 +73,19 @@ def test_one_label_where_a_class_is_rare():
     assert flags_of(model, model.labels()) == [""] * 4 + ["too few labels to tell", "one label only"]
 
 
+def test_guessing_is_not_above_chance():
+    """Where there are other labels to compare with: with one label an item there are none."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 400)
+    _, dense = crowd_of(truth, np.concatenate([one_coin([.9] * 4, 3), np.full((2, 3, 3), 1 / 3)]), random, .5)
+    model = LabelModel(CrowdLabels.from_dense(dense, 3))
+    found = flags_of(model, model.labels())
+    assert found[:4] == [""] * 4 and set(found[4:]) <= {"not above chance", "spammer"}
+    single = np.where(np.arange(400)[:, None] % 2 == np.arange(2), random.integers(0, 2, (400, 1)), -1)
+    model = LabelModel(CrowdLabels.from_dense(single, 2))
+    assert flags_of(model, model.labels()) == ["too few labels to tell"] * 2
+
+
 def test_intervals_hold_the_true_accuracy():
     """Of 95 % intervals of thirty annotators, on the items that they answered."""
     held = []

@@ -287,22 +287,41 @@ def test_tasks_of_one_name_are_several_items(write, content, capsys):
     assert "the items" in capsys.readouterr().out
 
 
-def test_one_task_that_was_sent_twice_is_one_item(write):
-    answers = read_answers(write("HITId,WorkerId,Input.image,Input.text,Answer.q\n1,a,x.png,t,yes\n2,b,x.png,t,no\n"))
-    assert answers.items == ["x.png"] and len(answers) == 2
+def test_one_task_that_was_sent_twice_is_one_item(write, capsys):
+    """Also with other inputs beside it, if no worker has met both."""
+    for inputs in ("t", "u"):
+        answers = read_answers(write("HITId,WorkerId,Input.image,Input.text,Answer.q\n1,a,x.png,t,yes\n"
+                                     f"2,b,x.png,{inputs},no\n"))
+        assert answers.items == ["x.png"] and len(answers) == 2
+    records = [{"id": number, "data": {"image": "x.png", "assigned_to": worker}, "annotations": [
+        {"completed_by": worker, "result": [{"from_name": "q", "value": {"choices": [label]}}]}]}
+        for number, (worker, label) in enumerate((("ann", "yes"), ("bob", "no")))]
+    assert read_answers(write(json.dumps(records))).items == ["x.png"]
+    assert "notice" not in capsys.readouterr().out
 
 
-def test_one_column_for_each_option(write):
-    header = "HITId,WorkerId,Input.image,Answer.animal.cat,Answer.animal.dog\n"
-    answers = read_answers(write(header + "1,ann,x.png,true,false\n2,bob,x.png,false,true\n3,ann,y.png,false,false\n"))
-    assert triples(answers) == [("x.png", "ann", "cat"), ("x.png", "bob", "dog")]
+def test_tasks_with_an_id_for_each_answer(write):
+    """Prompts with several responses, a HIT for each assignment: those with equal inputs are one item."""
+    rows = [f"{k},{w},{prompt},{answer},{c}" for k, (prompt, answer, w, c) in enumerate(PAIRS)]
+    answers = read_answers(write("HITId,WorkerId,Input.premise,Input.hypothesis,Answer.q\n" + "\n".join(rows) + "\n"))
+    assert answers.items == ["0", "2", "4"] and len(answers) == 6
+
+
+@pytest.mark.parametrize("more", ["", "3,ann,y.png,false,false\n"])
+def test_one_column_for_each_option(write, more):
+    header = "HITId,WorkerId,Input.image,Answer.animal.cat,Answer.animal.cow\n"
+    answers = read_answers(write(header + "1,ann,x.png,true,false\n2,bob,x.png,false,true\n" + more))
+    assert triples(answers) == [("x.png", "ann", "cat"), ("x.png", "bob", "cow")] and answers.classes == ["cat", "cow"]
+    with pytest.raises(UserError, match="columns Answer.q.label, Answer.q.comment may each be the label"):
+        read_answers(write("HITId,WorkerId,Input.image,Answer.q.label,Answer.q.comment\n1,ann,x.png,cat,fine\n"))
     with pytest.raises(UserError, match=r"line 2: several of Answer.animal.\* are true"):
         read_answers(write(header + "1,ann,x.png,true,true\n2,bob,x.png,false,true\n"))
 
 
 @pytest.mark.parametrize("header, row", [("id,url,annotator,label", "{k},{t},{w},{c}"),
-                                         ("image,worker,label,task_id", "{t},{w},{c},batch"),
-                                         ("id,worker,label,document", "{t},{w},{c},d")])
+                                         ("index,image_id,worker,label", "{k},{t},{w},{c}"),
+                                         ("id,worker,label,document", "{t},{w},{c},d"),
+                                         ("image,worker,label,row", "{t},{w},{c},{k}")])
 def test_a_number_of_rows_is_no_item(write, header, row):
     content = "".join(row.format(k=k, t=t, w=w, c=c) + "\n" for k, (t, w, c) in enumerate(CROWD))
     assert triples(read_answers(write(f"{header}\n{content}"))) == sorted(CROWD)
@@ -316,30 +335,41 @@ def test_rows_that_are_no_answers(write, capsys):
     assert "rows that repeat the header are left out: 1 of 14" in said
     names, labels, _ = read_labels(write("task,label\na.png,cat\nb.png,\n"), ["cat", "dog"], "no answer has")
     assert (names, labels.tolist()) == (["a.png"], [0])
+    with pytest.raises(UserError, match="nothing in column 'label'; expected labels"):
+        read_labels(write("task,label\na.png,\nb.png,\n"), ["cat", "dog"], "no answer has")
 
 
 @pytest.mark.parametrize("paths, people", [
     (("dr.mueller.csv", "dr.schmidt.csv"), ["dr.mueller", "dr.schmidt"]),
     (("ann@x.org.csv", "2024.01.05.csv"), ["2024.01.05", "ann@x.org"]),
-    (("alice/labels.csv", "bob/labels.csv", "carl.csv"), ["alice/labels", "bob/labels", "carl"])])
+    (("alice/labels.csv", "bob/labels.csv", "carl.csv"), ["alice/labels", "bob/labels", "carl"]),
+    (("alice/r1/labels.csv", "bob/r1/labels.csv"), ["alice/r1/labels", "bob/r1/labels"])])
 def test_each_file_is_its_annotator_s(tmp_path, paths, people):
     for path in paths:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / path).write_text("task,label\nx,yes\ny,no\n")
     assert sorted(read_answers([str(tmp_path / path) for path in paths]).annotators) == people
 
 
 @pytest.mark.parametrize("more", [("source", "web"), ("fold", "5"), ("fold", "6.5")])
 def test_a_column_of_other_values_is_no_annotator_s(write, more):
-    rows = [(f"i{k}", "cat", "dog" if k % 2 else "cat", more[1]) for k in range(4)]
+    rows = [(f"i{k}", "cat", "dog" if k % 2 else "cat", more[1]) for k in range(12)]
     with pytest.raises(UserError, match=f"hardly anything in '{more[0]}' is in another"):
         read_answers(write(f"task,ann,bob,{more[0]}\n" + "".join(",".join(row) + "\n" for row in rows)))
+
+
+def test_an_annotator_with_a_label_of_their_own(write, capsys):
+    answers = read_answers(write("task,ann,bob,cas\na,x,x,unsure\nb,y,y,unsure\nc,x,y,unsure\n"))
+    assert len(answers.annotators) == 3 and "nothing in column 'cas' is in another" in capsys.readouterr().out
+    assert len(read_answers(write("task,ann,bob\na,yes,no\nb,yes,no\nc,yes,no\n")).annotators) == 2
 
 
 def test_what_excel_writes(write, capsys):
     answers = read_answers(write("task,ann,bob\na.png,cat,dog\nb.png,dog,dog\nc.png,cat,cat\nd.png,#N/A,cat\n"))
     assert triples(answers) == sorted([*CROWD, ("d.png", "bob", "cat")])
     assert triples(read_answers(write(table("task,worker,label,,", "{t},{w},{c},,")))) == sorted(CROWD)
+    with pytest.raises(UserError, match="two columns are named ''"):
+        read_answers(write("task,ann,bob,,\na,x,x,y,y\nb,y,y,x,x\n"))
     read_answers(write(table("task,worker,label", "{t},{w},{c}", "d.png,ANN,cat\n")))
     assert "'ann' and 'ANN' are two annotators" in capsys.readouterr().out
 

@@ -107,7 +107,7 @@ def test_a_failing_cell_leaves_the_others_alone(command, tmp_path, forked_script
     assert done.returncode == 1
     assert "case1-high-seed0: failed" in done.stdout and "case2-high-seed0: done" in done.stdout
     assert "1 of 2 cells are missing: case1-high-seed0" in done.stdout
-    assert re.search(r"case1-high-seed0 failed: error: .*config.json: not the record of a run", done.stderr)
+    assert re.search(r"case1-high-seed0 failed: error: .*holds config.json, which is no run's", done.stderr)
     (folder / "config.json").unlink()
     again = command("reproduce.py", "digits", "--seeds", 1, "--cases", "1,2", "--expertise", 1, *TINY, "--out", "out")
     assert again.returncode == 0 and done_lines(again.stdout) == ["case1-high-seed0"]

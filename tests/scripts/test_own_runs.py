@@ -389,6 +389,9 @@ def test_predictions_replace_no_file_that_is_read(tmp_path):
                        ("x.csv", ["--features", "x.npy", "--items", "x.csv"]), ("model.pt", ["--features", "x.csv"])):
         with pytest.raises(UserError, match=f"--out {out}: the file of .*, which would be lost"):
             PREDICT.main([str(tmp_path), *flags, "--out", out])
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="--out .*labels.csv: a file of a run, which would be lost"):
+        PREDICT.main([str(tmp_path), "--features", "x.csv", "--out", str(tmp_path / "labels.csv")])
 
 
 def test_a_run_replaces_no_file_of_others(tmp_path):
@@ -397,6 +400,9 @@ def test_a_run_replaces_no_file_of_others(tmp_path):
     for more in ((), ("--fresh",), ("--answers", "labels.csv")):
         with pytest.raises(UserError, match="--out .*: holds labels.csv, which is no run's and would be lost"):
             MAIN.main([*flags, "--out", str(tmp_path), *more])
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="holds config.json, which is no run's"):
+        MAIN.main([*flags, "--out", str(tmp_path), "--fresh"])
     alone = ["--answers", "labels.csv", "--out", "run"]
     assert MAIN.main(alone) == 0
     with pytest.raises(UserError, match="--out run: holds labels.csv, which is no run's and would be lost"):
