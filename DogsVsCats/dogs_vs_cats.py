@@ -43,8 +43,9 @@ def _find(path):
             if min(map(len, found)) < 2:
                 raise UserError(f"--path {path}: one image of a class; expected two or more, to train and to test")
             return sum(found, []), [0] * len(found[0]) + [1] * len(found[1])
+    more = f": --path {path / 'train'}" * (path / "train").is_dir()
     raise UserError(f"--path {path}: no cats and dogs in it; expected cat.0.jpg, dog.0.jpg ..., or PetImages/Cat and "
-                    "PetImages/Dog with .jpg files")
+                    f"PetImages/Dog with .jpg files{more}")
 
 
 def _halves(names, truth):

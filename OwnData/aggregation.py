@@ -11,6 +11,7 @@ from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
 from common.evaluation import metrics
 from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
+from common.names import METHODS as TRAINED
 from common.output import console
 from common.output.console import say_crowd
 from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
@@ -100,9 +101,12 @@ def names_of(names, argument):
 
 def check_methods(methods):
     unknown = [name for name in methods if name not in METHODS]
+    trained = [name for name in unknown if name in TRAINED]
+    if trained:
+        raise UserError(f"--methods {trained[0]}: trains a classifier; expected items too: --images, --features or --texts")
     if unknown:
         raise UserError(f"--methods {unknown[0]}: there is no such estimate of answers alone; choose from "
-                        f"{', '.join(METHODS)}{did_you_mean(unknown[0], METHODS)}")
+                        f"{', '.join(METHODS)}{did_you_mean(unknown[0], [*METHODS, *TRAINED])}")
 
 
 def estimate(dataset, methods):

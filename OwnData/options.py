@@ -44,7 +44,8 @@ class OwnOptions(Options):
                       metavar="DIR|none")
     backbone: str = flag("auto", "frozen pretrained network (docs/own-data.md)", "images", metavar="NAME")
     finetune: bool = flag(False, "train all of the backbone", "images", action="store_true")
-    network: str = flag("small", "without backbone: small, four-conv, vgg16, a torchvision name", "images", metavar="NAME")
+    network: str = flag("small", "four-conv, vgg16 or a torchvision name; small with --backbone none", "images",
+                        metavar="NAME")
     weights: str = flag(None, "a state dict that the network or backbone starts from", "images", same_run=False,
                         metavar="FILE")
     pretrained: bool = flag(False, "start --network from torchvision's weights", "images", action="store_true")

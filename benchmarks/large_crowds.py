@@ -42,6 +42,8 @@ def run(answers, out):
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        sys.exit(__doc__)
     if sys.argv[1:2] == ["--run"]:
         run(*sys.argv[2:])
     else:

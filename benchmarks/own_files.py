@@ -88,4 +88,6 @@ def digits(out):
 
 
 if __name__ == "__main__":
+    if set(sys.argv[1:]) <= {"-h", "--help"}:
+        sys.exit(__doc__)
     {"cifar10h": cifar10h, "dogs": dogs, "digits": digits}[sys.argv[1]](*sys.argv[2:])

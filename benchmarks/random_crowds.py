@@ -186,6 +186,8 @@ def sparse(crowds=8):
 
 
 if __name__ == "__main__":
+    if set(sys.argv[1:]) <= {"-h", "--help"}:
+        sys.exit(__doc__)
     if sys.argv[1] == "small":
         small(*map(int, sys.argv[2:]))
     elif sys.argv[1] == "sparse":

@@ -49,9 +49,10 @@ class Survey:
         width, height = sizes[counts.argmax()]
         others = f" (and {len(sizes) - 1} other sizes)" if len(sizes) > 1 else ""
         side, fitting = preprocessing["size"], preprocessing["fit"]
-        done = {"crop": "cut to the middle square", "pad": "edges kept, black beside", "stretch": "edges kept, stretched"}
+        done = {"crop": "cut to the middle square", "pad": "nothing cut away, black beside",
+                "stretch": "nothing cut away, stretched"}
         square = all(width == height for width, height in sizes)
-        text = f"images: {width} x {height}{others} -> {side} x {side}, {'edges kept' if square else done[fitting]}"
+        text = f"images: {width} x {height}{others} -> {side} x {side}, {'nothing cut away' if square else done[fitting]}"
         if preprocessing["window"]:
             low, high = preprocessing["window"]
             text += f"; of more than 8 bits a pixel, {low:g} to {high:g} become black to white (--window LOW HIGH)"

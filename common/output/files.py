@@ -12,7 +12,9 @@ FILES = {  # name: what it holds
              "Fleiss' kappa) with 95 % intervals; `copies` with their evidence; how many annotators have which flag; "
              "seconds, peak memory",
     "labels.csv": "each training item: truth where known, majority vote, label, confidence, class probabilities, and "
-                  "what each label estimate says; own data also: number of answers and the share that agrees",
+                  "what each label estimate says: NAME, the classifier's own prediction (or that of an aggregator); "
+                  "NAME-posterior, the label model with NAME's held-out predictions; NAME-forecaster; label-model. "
+                  "`--label-source` takes these names. Own data also: number of answers and the share that agrees",
     "annotators.csv": "each annotator: number of labels, agreement with the label, estimated accuracy with its 95 % "
                       "interval, information in bits, kappa, most common label and its share, flag, true accuracy where "
                       "known",

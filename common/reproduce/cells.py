@@ -151,7 +151,7 @@ def refuse_others(cells, script):
                 value = [method for method in value if method != UPPER_BOUND]
             if not filled_in and name in there and there[name] != value:
                 raise UserError(f"{cell.folder} holds a run with {name.replace('_', '-')} {words(there[name])}, not "
-                                f"{words(value)}; give its flags, or another --out")
+                                f"{words(value) or 'the default'}; give its flags, or another --out")
 
 
 def finished_in_parts(cells, out):

@@ -71,7 +71,6 @@ def estimate_held_out(succeeded, train, plan):
     for name, result in scores.items():
         if name not in AGGREGATE_THEN_TRAIN:
             posteriors[name] = to_tensor(result.calibrated, train)
-        posteriors[name + POSTERIOR] = to_tensor(plan.model.labels(result.calibrated).posterior, train)
     posteriors |= {name + FORECASTER: forecast_held_out(models, train, plan) for name, models in succeeded.items()
                    if models[0].method.forecasts and len(models) > 1}
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
@@ -79,6 +78,8 @@ def estimate_held_out(succeeded, train, plan):
     crowd = Crowd.of(images.unique_labels()[0].crowd, plan.gold, plan.held_out, h)
     if h is not None:
         say_label_switching(h, crowd.labels.posterior, images.crowd.counts.cpu().numpy() > 0)
+    for name, result in scores.items():
+        posteriors[name + POSTERIOR] = to_tensor(crowd.model.labels(result.calibrated).posterior, train)
     means = {name: result.mean for name, result in scores.items()}
     return Estimates(with_label_model(posteriors, crowd, images), crowd, means, shares)
 

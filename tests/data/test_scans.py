@@ -125,8 +125,8 @@ def test_colours_of_an_array(tmp_path):
         assert image.size == (9, 8) and image.getpixel((1, 1)) == (0, 77, 0)
 
 
-@pytest.mark.parametrize(("how", "said"), [("pad", "edges kept, black beside"), ("crop", "cut to the middle square"),
-                                           ("stretch", "edges kept, stretched")])
+@pytest.mark.parametrize(("how", "said"), [("pad", "nothing cut away, black beside"), ("crop", "cut to the middle square"),
+                                           ("stretch", "nothing cut away, stretched")])
 def test_what_is_done_is_said(tmp_path, how, said):
     for k in range(3):
         Image.fromarray(np.full((76, 51), k, np.uint8)).save(tmp_path / f"{k}.png")
@@ -176,7 +176,7 @@ def test_a_run_on_slices(tmp_path, volumes, capsys):
         MAIN.main([*volumes, "--check"])
     assert MAIN.main([*volumes, "--slice", "1"]) == 0
     text = capsys.readouterr().out
-    assert "images: 20 x 24 -> 20 x 20, edges kept, black beside; of more than 8 bits a pixel, -" in text
+    assert "images: 20 x 24 -> 20 x 20, nothing cut away, black beside; of more than 8 bits a pixel, -" in text
     assert "a network is trained from scratch: the images are grey and small, 20 pixels" in text
     run = predictions("run/predictions.csv")
     assert PREDICT.main(["run", "--images", "images", "--device", "cpu", "--cache", "none"]) == 0

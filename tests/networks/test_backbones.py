@@ -92,7 +92,7 @@ def test_features_are_the_default_and_predict_py_s_are_the_run_s(tmp_path, pictu
     assert MAIN.main(pictures) == 0
     text = capsys.readouterr().out
     assert "efficientnet-lite0's features are learnt from (--backbone none learns from scratch)" in text
-    assert "images: 70 x 64 -> 128 x 128, edges kept, black beside" in text
+    assert "images: 70 x 64 -> 128 x 128, nothing cut away, black beside" in text
     run = predictions("run/predictions.csv")
     assert len(run) == 4 and all(row["label"] == ("yes" if int(item[:2]) % 2 else "no") for item, row in run.items())
     model = load_model("run/model.pt")
