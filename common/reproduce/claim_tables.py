@@ -14,14 +14,19 @@ def text(found, parts, pages):
 
 
 def overview(found, pages):
-    """The Grid of the papers' claims, a column for each data set: the verdict, how many comparisons hold, the seeds."""
+    """The Grid of the papers' claims, a column for each data set: the verdict, how many comparisons hold, the seeds, and the
+    numbers of the worst one."""
     found = [judgement for judgement in found if judgement.source.claim.of_paper]
     columns = {judgement.source.data: judgement.source.page for judgement in found}
     rows = {judgement.source.claim.text: [judgement.source.claim.text, *[""] * len(columns)] for judgement in found}
     for judgement in found:
-        seeds = seeds_of([comparison.value for comparison in judgement.comparisons]) if judgement.comparisons else ""
-        held = f": {judgement.ahead} of {len(judgement.comparisons)}, {seeds} seed{'s' * (seeds != '1')}" if seeds else ""
-        rows[judgement.source.claim.text][1 + list(columns).index(judgement.source.data)] = judgement.verdict + held
+        cell = judgement.verdict
+        if judgement.comparisons:
+            claim, worst = judgement.source.claim, min(judgement.comparisons, key=lambda comparison: comparison.gain)
+            seeds = seeds_of([comparison.value for comparison in judgement.comparisons])
+            cell += (f", {judgement.ahead} of {len(judgement.comparisons)} ({seeds}): {_short(worst.value, claim)}, "
+                     f"{claim.beside or worst.rival} {_short(worst.rival_value, claim)}")
+        rows[judgement.source.claim.text][1 + list(columns).index(judgement.source.data)] = cell
     return Grid("", ["claim", *(f"[{data}]({pages}{page})" for data, page in columns.items())], list(rows.values()))
 
 

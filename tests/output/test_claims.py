@@ -215,7 +215,7 @@ def test_documents_are_filled_in(put, tmp_path, monkeypatch, capsys):
     assert reproduce.main(["claims", "--tables-only"]) == 0
     filled, printed = (tmp_path / "README.md").read_text(), capsys.readouterr().out
     assert filled.startswith("# Here\n\n<!-- claims: overview, summary -->\n\n| claim | [digits](docs/results/digits.md) |")
-    assert "\n| Max-MIG is ahead of every baseline | partly: 6 of 6, 1 seed | not run |" in filled
+    assert "\n| Max-MIG is ahead of every baseline | partly, 6 of 6 (1): 90.0, aggnet 80.0 | not run |" in filled
     assert "\n\n| claim | data set | verdict | our numbers |" in filled
     assert filled.endswith("\n\n<!-- end -->\nmore\n") and "\nold\n" not in filled
     row = "| Max-MIG is ahead of every baseline | digits | partly | 6 of 6 cells; worst: case 1, high (90.0, aggnet 80.0)"
