@@ -24,8 +24,9 @@ def overview(found, pages):
         if judgement.comparisons:
             claim, worst = judgement.source.claim, min(judgement.comparisons, key=lambda comparison: comparison.gain)
             seeds = seeds_of([comparison.value for comparison in judgement.comparisons])
-            cell += (f", {judgement.ahead} of {len(judgement.comparisons)} ({seeds}): {_short(worst.value, claim)}, "
-                     f"{claim.beside or worst.rival} {_short(worst.rival_value, claim)}")
+            held = f", {judgement.ahead} of {len(judgement.comparisons)}" * (len(judgement.comparisons) > 1)
+            cell += (f"{held} ({seeds}): {_short(worst.value, claim)}, {claim.beside or worst.rival} "
+                     f"{_short(worst.rival_value, claim)}")
         rows[judgement.source.claim.text][1 + list(columns).index(judgement.source.data)] = cell
     return Grid("", ["claim", *(f"[{data}]({pages}{page})" for data, page in columns.items())], list(rows.values()))
 
