@@ -7,7 +7,7 @@ import torch
 
 from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import read_answers, read_labels
-from common.data.dataset import Dataset, Items, subset
+from common.data.dataset import Dataset, Items, cut
 from common.data.groups import read_groups
 from common.data.item_names import FILE_NAMES, SEVERAL
 from common.data.sources import Source, read_source
@@ -94,9 +94,7 @@ def load(options):
     test = unanswered.select(torch.nonzero(unanswered.truth >= 0)[:, 0])
     train = everything if len(train) == len(source) else everything.select(torch.from_numpy(train))
     # the truth has no say in what is trained on
-    train = subset(replace(train, crowd=crowd, gold=known), options.train_size, len(answers.classes), "--train-size",
-                   majority_vote(crowd))
-    test = subset(test, options.test_size, len(answers.classes), "--test-size")
+    train, test = cut(replace(train, crowd=crowd, gold=known), test, len(answers.classes), options, majority_vote(crowd))
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
     kind = "backbone" if made.choice.backbone else source.kind
     options.epochs = options.epochs or int(np.clip(round(ROWS[kind] / len(train)), *EPOCHS[kind]))

@@ -9,6 +9,10 @@ from common.crowd.confusion_counts import ConfusionCounts
 SUBTYPE = .1  # the Dirichlet prior of EBCC's subtypes of a class, all together
 
 
+def _triples(crowd):
+    return (a.cpu().numpy().astype(np.int64) for a in (crowd.item, crowd.annotator, crowd.label))
+
+
 def _shares(crowd):
     """float (N, C): the shares of the votes; the class shares for an item without labels."""
     votes = crowd.votes().cpu().double().numpy()
@@ -30,9 +34,8 @@ def glad(crowd):
 
     a_m ~ N(1, 1) is the annotator's ability, 1 / b_i the item's difficulty, log b_i ~ N(0, 1). The M-step is L-BFGS.
     """
-    count = ConfusionCounts(crowd)
-    item, annotator, label = count.item, count.annotator, count.label
-    items, people, classes = count.items, count.people, count.classes
+    item, annotator, label = _triples(crowd)
+    items, people, classes = len(crowd), crowd.annotators, crowd.classes
     values = np.concatenate([np.ones(people), np.zeros(items)])  # a, log b
 
     def step(posterior):
@@ -60,9 +63,8 @@ def mace(crowd):
 
     Variational Bayes, theta ~ Beta(1/2, 1/2), xi ~ Dir(10), from the shares of the votes.
     """
-    count = ConfusionCounts(crowd)
-    item, annotator, label = count.item, count.annotator, count.label
-    items, people, classes = count.items, count.people, count.classes
+    item, annotator, label = _triples(crowd)
+    items, people, classes = len(crowd), crowd.annotators, crowd.classes
     knows = np.full(len(label), .5)
 
     def step(posterior):

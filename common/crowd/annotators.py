@@ -108,8 +108,10 @@ def flags(model, kappa, known, copies, names):
             found.append("too few labels to tell")
         elif known.honest[m] < PRIOR_HONEST:
             found.append("spammer")
+        elif alike[m]:
+            found.append("too few labels to tell")
         else:
-            found.append("too few labels to tell" if alike[m] else "not above chance")
+            found.append("not above chance")
     return found
 
 

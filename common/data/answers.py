@@ -9,9 +9,9 @@ import pandas as pd
 
 from common.data.class_names import nearest, number_classes, plain, same_numbers, some, tidy_labels, warn_of_misspellings
 from common.data.exports import PEERANNOT, zooniverse_table
-from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, find_column
-from common.data.rows import concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, take
+from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
+from common.data.rows import answered, concatenate, open_answers, read_long, roles_in, whole
+from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename
 from common.data.wide import read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
@@ -182,12 +182,9 @@ def read_labels(file, classes, known_by):
     if task is None or label is None or task == label:
         raise UserError(f"{file}, line 1: columns {', '.join(header)}; expected task and label")
     columns, lines = read_columns(file, (task, label))
-    blank = is_empty(columns[label])
-    if blank.all():
+    if is_empty(columns[label]).all():
         raise UserError(f"{file}: nothing in column {label!r}; expected labels")
-    if blank.any():
-        echo(f"notice: {file}: rows without a label are left out: {blank.sum()} of {len(blank)}")
-        columns, lines = {name: take(column, ~blank) for name, column in columns.items()}, lines[~blank]
+    columns, lines = answered(file, Roles(task, None, label), columns, lines)
     task, label = whole(columns[task], "task", file, lines), columns[label]
     twice = np.flatnonzero(pd.Series(task.codes).duplicated())
     if len(twice):

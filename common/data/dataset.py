@@ -133,9 +133,9 @@ def subset(items, size, classes, flag, labels=None):
     return items.select(torch.from_numpy((chosen[:, None] * items.copies + np.arange(items.copies)).ravel()))
 
 
-def cut(train, test, classes, options):
-    """(train, test), cut to options.train_size and test_size."""
-    return (subset(train, options.train_size, classes, "--train-size"),
+def cut(train, test, classes, options, labels=None):
+    """(train, test), cut to options.train_size and test_size. labels: those of `train`, see subset."""
+    return (subset(train, options.train_size, classes, "--train-size", labels),
             subset(test, options.test_size, classes, "--test-size"))
 
 

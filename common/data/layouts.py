@@ -138,14 +138,18 @@ def _roles_of(layout, file, header):
     if len(labels) > 1 and "." in question:  # Answer.animal.cat, Answer.animal.dog
         labels, options = [question], tuple(labels)
     if len(labels) != 1:
-        found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
-        raise UserError(f"{file}: {layout.tool}'s table, where {found}; expected one, or the names in --columns {task} "
-                        f"{worker} LABEL")
+        raise unclear_label(file, layout.tool, labels, task, worker)
     left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
                      if find_column(header, (name,)))
     inputs = tuple(_matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
     return Roles(task, worker, labels[0], layout.tool, left_out, inputs,
                  find_column(header, layout.task[-1:]) if inputs else None, options)
+
+
+def unclear_label(file, tool, labels, task, worker):
+    """The UserError for a tool's table in which several columns, `labels`, or none may be the label."""
+    found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
+    return UserError(f"{file}: {tool}'s table, where {found}; expected one, or the names in --columns {task} {worker} LABEL")
 
 
 def _matching(header, patterns):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.exports import json_table, task_names
-from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key
+from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key, unclear_label
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
 from common.system.errors import UserError, echo
 
@@ -42,7 +42,7 @@ def read_long(file, roles, where, person):
     table[roles.task] = _named_items(file, roles, table)
     if roles.options:
         table[roles.label] = _chosen(file, roles, table, lines)
-    table, lines = _answered(file, roles, table, lines)
+    table, lines = answered(file, roles, table, lines)
     unit = file.unit if isinstance(file, Frame) else "line"
     item, label = whole(table[roles.task], roles.task, file, lines), table[roles.label]
     if roles.worker:
@@ -67,8 +67,7 @@ def _chosen(file, roles, table, lines):
     """The Column of the label, which is the option that is true. Raises UserError where several are, or other words."""
     odd = [name for name in roles.options if set(map(str.lower, table[name].values)) - {"true", "false", "1", "0", ""}]
     if odd:
-        raise UserError(f"{file}: {roles.tool}'s table, where columns {', '.join(roles.options)} may each be the label; "
-                        f"expected one, or the names in --columns {roles.task} {roles.worker} LABEL")
+        raise unclear_label(file, roles.tool, roles.options, roles.task, roles.worker)
     chosen = np.stack([_is_one_of(table[name], {"true", "1"}, fold=True) for name in roles.options], 1)
     several = np.flatnonzero(chosen.sum(1) > 1)
     if len(several):
@@ -77,7 +76,7 @@ def _chosen(file, roles, table, lines):
     return take(Column(np.where(chosen.any(1), chosen.argmax(1) + 1, 0), names), slice(None))
 
 
-def _answered(file, roles, table, lines):
+def answered(file, roles, table, lines):
     """The table and its lines without the rows that have no label, and without the header again, with notices."""
     out = {"without a label": is_empty(table[roles.label])}
     if roles.worker and not roles.options:
@@ -116,12 +115,14 @@ def _items_of(file, header, roles):
     if not others or key(roles.task) not in COUNTERS:
         return roles
     table, lines = read_columns(file, [roles.task, roles.worker, *others])
+    if len(table[roles.task].values) < len(lines):
+        return roles
 
     def is_task(name):
         pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
         return 1 < len(table[name].values) < len(lines) and pairs.duplicated().mean() < REPEATED
     found = next(filter(is_task, others), None)
-    if found is None or len(table[roles.task].values) < len(lines):
+    if found is None:
         return roles
     echo(f"notice: {file}: {found!r} names the items, as {roles.task!r} numbers the rows (--columns TASK WORKER LABEL)")
     return replace(roles, task=found)

@@ -121,14 +121,14 @@ def _refuse_long(file, table, names):
 
 def _check_annotators(file, table, names, codes, written):
     """Raises UserError for a column that seems to be no annotator's. codes: int (N, M) into `written`, the labels."""
-    odd = _unlike_the_others(codes, [name.lower() for name in written])
-    values = [{written[code].lower() for code in np.unique(column[column >= 0])} for column in codes.T]
-    occurring = Counter(value for column in values for value in column)
-    for k in np.flatnonzero([all(occurring[value] == 1 for value in column) for column in values]):
+    written = [name.lower() for name in written]
+    odd = _unlike_the_others(codes, written)
+    values, occurring = _values_of(codes, written)
+    for k in [k for k, column in enumerate(values) if len(names) > 2 and all(occurring[value] == 1 for value in column)]:
         count = (codes[:, k] >= 0).sum()
-        if len(names) > 2 and count >= SEVERAL and odd is None:
+        if count >= SEVERAL and odd is None:
             odd = k
-        elif len(names) > 2 and 0 < count < SEVERAL:
+        elif 0 < count < SEVERAL:
             warn(f"{file}: nothing in column {names[k]!r} is in another; is it an annotator's?")
     if odd is not None:
         raise UserError(f"{file}, line 1: columns {', '.join(table)[:120]}; expected task, worker and label, or their "
@@ -151,12 +151,17 @@ def _ascend(column):
     return all(re.fullmatch(r"\d+", cell) for cell in cells) and bool((np.diff(np.array(cells, float)) > 0).all())
 
 
+def _values_of(codes, names):
+    """([set], Counter): the values of each column, and in how many columns each occurs. codes: int (N, M) into names, -1 for
+    nothing."""
+    values = [{names[code] for code in np.unique(column[column >= 0])} for column in codes.T]
+    return values, Counter(value for column in values for value in column)
+
+
 def _unlike_the_others(codes, names):
     """The first column that has hardly a value in common with any other where another has one too, so that it is no
     annotator's; None where there is none. codes: int (N, M) into names, -1 for nothing."""
-    met = codes[(codes >= 0).sum(1) > 1]
-    values = [{names[code] for code in np.unique(column[column >= 0])} for column in met.T]
-    occurring = Counter(value for column in values for value in column)
+    values, occurring = _values_of(codes[(codes >= 0).sum(1) > 1], names)
     shared = [sum(occurring[value] > 1 for value in column) for column in values]
     if not any(shared) and len(occurring) > 2:
         return 0

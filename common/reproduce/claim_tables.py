@@ -18,17 +18,16 @@ def overview(found, pages):
     numbers of the worst one."""
     found = [judgement for judgement in found if judgement.source.claim.of_paper]
     columns = {judgement.source.data: judgement.source.page for judgement in found}
-    rows = {judgement.source.claim.text: [judgement.source.claim.text, *[""] * len(columns)] for judgement in found}
+    cells = {judgement.source.claim.text: {} for judgement in found}
     for judgement in found:
-        cell = judgement.verdict
-        if judgement.comparisons:
-            claim, worst = judgement.source.claim, min(judgement.comparisons, key=lambda comparison: comparison.gain)
-            seeds = seeds_of([comparison.value for comparison in judgement.comparisons])
-            held = f", {judgement.ahead} of {len(judgement.comparisons)}" * (len(judgement.comparisons) > 1)
-            cell += (f"{held} ({seeds}): {_short(worst.value, claim)}, {claim.beside or worst.rival} "
-                     f"{_short(worst.rival_value, claim)}")
-        rows[judgement.source.claim.text][1 + list(columns).index(judgement.source.data)] = cell
-    return Grid("", ["claim", *(f"[{data}]({pages}{page})" for data, page in columns.items())], list(rows.values()))
+        cell, compared = judgement.verdict, judgement.comparisons
+        if compared:
+            held = f", {judgement.ahead} of {len(compared)}" * (len(compared) > 1)
+            worst = _numbers(min(compared, key=lambda comparison: comparison.gain), judgement.source.claim)
+            cell += f"{held} ({seeds_of([comparison.value for comparison in compared])}): {worst}"
+        cells[judgement.source.claim.text][judgement.source.data] = cell
+    return Grid("", ["claim", *(f"[{data}]({pages}{page})" for data, page in columns.items())],
+                [[claim, *(of_claim.get(data, "") for data in columns)] for claim, of_claim in cells.items()])
 
 
 def summary(found, pages=None):
@@ -64,9 +63,14 @@ def our_numbers(judgement):
 def _beside(comparison, claim):
     """One comparison: where, our number, the rival's."""
     where = ": ".join(filter(None, [comparison.cell, comparison.way and f"{comparison.way} on {comparison.rival}"]))
-    rival = f"{claim.beside or comparison.rival} {_short(comparison.rival_value, claim)}"
-    numbers = f"{_short(comparison.value, claim)}, {rival}"
+    numbers = _numbers(comparison, claim)
     return f"{where} ({numbers})" if where else numbers
+
+
+def _numbers(comparison, claim):
+    """Our number and the rival's."""
+    rival = f"{claim.beside or comparison.rival} {_short(comparison.rival_value, claim)}"
+    return f"{_short(comparison.value, claim)}, {rival}"
 
 
 def _short(number, claim):
