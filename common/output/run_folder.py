@@ -17,7 +17,7 @@ import torch
 from common.data.opening import reason
 from common.data.tensors import load_tensors, save_tensors
 from common.output.files import CHECKPOINT, CONFIG, FILES, SUMMARY
-from common.output.records import Config, read_record, read_summary
+from common.output.records import Config, read_config, read_record, read_summary
 from common.output.run_state import can_be_of, is_state
 from common.system.errors import UserError, echo
 from common.system.files import claim, holder, remove_leftovers, replace_file
@@ -109,7 +109,7 @@ class RunFolder:
     def _refuse_to_lose_files(self):
         """Raises UserError for a file that would be replaced: of a folder that is no run's, or one that a flag names."""
         there = [self.path / name for name in FILES if (self.path / name).exists()]
-        is_run = (self.path / CHECKPOINT).exists() or self._has_config()
+        is_run = (self.path / CHECKPOINT).exists() or read_config(self.path) is not None
         flags = self.config["flags"].values()
         given = {Path(word).resolve() for value in flags for word in (value if isinstance(value, list) else [value])
                  if isinstance(word, str)}
@@ -117,13 +117,6 @@ class RunFolder:
         if lost:
             raise UserError(f"--out {self.path}: holds {lost.name}, which is no run's and would be lost; give another "
                             "folder")
-
-    def _has_config(self):
-        """Whether config.json is there and of a run."""
-        try:
-            return bool(_compared(read_record(self.path / CONFIG)))
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            return False
 
     def advice(self):
         """What is true after Control-C: how to go on."""
