@@ -42,7 +42,7 @@ def write_tables(cells, options, script):
     there = {cell.folder.name for cell in finished}
     missing = [cell.folder.name for cell in cells if cell.folder.name not in there]
     if missing:
-        print(f"{len(missing)} of {len(cells)} cells are missing: {', '.join(missing[:8])}" + " ..." * (len(missing) > 8))
+        print(f"{len(missing)} of {len(cells)} cells are missing: {shortened(missing)}")
     if not finished:
         return
     rows = {cell.row: [] for cell in cells}  # in the table's order
@@ -97,6 +97,11 @@ def write_claims():
     with reader_may_leave():
         say([claim_tables.summary(found), *claim_tables.comparisons(found)], legend="as the claim says")
         say_changed(changed)
+
+
+def shortened(names):
+    """The first eight of many names, as text."""
+    return ", ".join(names[:8]) + " ..." * (len(names) > 8)
 
 
 def list_cells(cells):
@@ -207,9 +212,12 @@ def launch_cells(cells, options, script, check):
         if options.rank:
             return 0
     write_tables(cells, options, script)
-    failed = [cell for cell in cells if cell.failed and not cell.done]
-    for cell in failed:
-        print(printable(f"{cell.folder.name} failed: {last_line(cell.folder / ERROR)}"), file=sys.stderr)
+    failed = {}  # the cells of each error: often all fail alike
+    for cell in cells:
+        if cell.failed and not cell.done:
+            failed.setdefault(last_line(cell.folder / ERROR), []).append(cell.folder.name)
+    for error, names in failed.items():
+        print(printable(f"{shortened(names)} failed: {error}"), file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -99,6 +99,15 @@ def test_a_script_that_outlives_its_launch_keeps_its_claim(tmp_path):
     assert cell.state() == "not begun"
 
 
+def test_one_error_of_several_cells_is_printed_once(tmp_path, capsys):
+    for case, error in ((1, "error: no --path"), (2, "error: disk full"), (3, "error: no --path")):
+        (tmp_path / f"case{case}-high-seed0").mkdir()
+        (tmp_path / f"case{case}-high-seed0" / "error.txt").write_text(error)
+    assert reproduce.main(["digits", "--seeds", "1", "--expertise", "1", "--tables-only", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines() == ["case1-high-seed0, case3-high-seed0 failed: error: no --path",
+                                                    "case2-high-seed0 failed: error: disk full"]
+
+
 def test_a_failing_cell_leaves_the_others_alone(command, tmp_path, forked_scripts):
     folder = tmp_path / "out" / "case1-high-seed0"
     folder.mkdir(parents=True)
