@@ -11,10 +11,10 @@ MEETINGS = 3e6  # pairs of labels of an item by which those pairs are found, at 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A coefficient and its 95 % interval, by a bootstrap over the items; no interval of a single item."""
+    """A coefficient and its 95 % interval, by a bootstrap over the items; None and None of a single item."""
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def votes_of(crowd):

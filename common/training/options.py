@@ -136,7 +136,7 @@ class Options:
             if value != default and f.name not in OF_ONE_RUN:
                 value = () if value is True else value if isinstance(value, list) else (value,)
                 words.append(shlex.join([f"--{f.name.replace('_', '-')}", *map(str, value)]))
-        if self.methods != _methods(("all",), protocol.methods):
+        if self.methods and self.methods != _methods(("all",), protocol.methods):
             words += ["--methods", *self.methods]
         return " ".join(words)
 

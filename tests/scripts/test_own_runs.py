@@ -144,6 +144,17 @@ def test_answers_alone(tmp_path, capsys):
         MAIN.main([*flags, "--fresh"])
 
 
+def test_one_item_with_two_labels(tmp_path):
+    """A coefficient of agreement has no interval then."""
+    labels = "".join(f"i{k},{'ab'[k % 2]},{k % 3}\n" for k in range(20))
+    (tmp_path / "answers.csv").write_text(f"task,worker,label\n{labels}i0,b,1\n")
+    assert MAIN.main(["--answers", "answers.csv", "--out", "run"]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.search(r"Krippendorff.*alpha 0\.00\. Cohen", page)
+    assert MAIN.read_options(["--answers", "answers.csv"]).reproduce(own_options.PROTOCOL) == (
+        "python3 reproduce.py own --answers answers.csv")
+
+
 def test_aggregate_is_the_run_on_a_table(tmp_path):
     """The same labels and annotators from a DataFrame, from a wide one, and from the command line."""
     crowd(tmp_path)
