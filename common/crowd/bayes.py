@@ -155,7 +155,11 @@ class LabelModel(ConfusionCounts):
         average = self.votes.sum(0) / max(len(self.label), 1)
         source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
         others = (self.votes + average)[self.item].astype(np.float32)
-        others[np.arange(len(others)), self.label] -= 1
+        if self.groups is None:
+            others[np.arange(len(others)), self.label] -= 1
+        else:
+            cells = np.bincount(self.group * self.classes + self.label, minlength=self.groups.shape[0] * self.classes)
+            others -= cells.reshape(-1, self.classes).astype(np.float32)[self.group]
         others = self._clamp_others(others / others.sum(1, keepdims=True))
         step, end = self.temper(source, self.settle(source)), self.temper(*self.em(source))
         return Alone(source, others, step, end if end.says_more(step) else step)
@@ -194,6 +198,12 @@ class LabelModel(ConfusionCounts):
         own *= honest.astype(np.float32)[:, None]
         own += ((1 - honest) * free).astype(np.float32)[:, None]
         return rows, np.maximum(own, FLOOR, out=own)
+
+    def without_own(self, posterior, known):
+        """float32 (L, C): the posterior (N, C) of each label's item without that label, by Bayes' rule. known: the
+        Annotators counted from it."""
+        others = np.maximum(posterior.astype(np.float32), FLOOR)[self.item] / self.likelihoods(posterior, known)[1]
+        return self._clamp_others(others / others.sum(1, keepdims=True))
 
     def temper(self, posterior, known, log_prior=None):
         """The Solution of a posterior (N, C) and the Annotators counted from it; T and b are fitted.

@@ -37,8 +37,9 @@ class Crowd:
 
     def by(self, posterior):
         """The same crowd where labels.csv follows another posterior (N, C)."""
-        part = 1., posterior, posterior[self.model.item].astype(np.float32)
-        return Crowd(self.model, Labels(posterior, [part], self.model.settle(posterior)), self.copies)
+        known = self.model.settle(posterior)
+        part = 1., posterior, self.model.without_own(posterior, known)
+        return Crowd(self.model, Labels(posterior, [part], known), self.copies)
 
     def confusion(self):
         """float (M, C, C): the annotators' confusion matrices, rows the true class."""

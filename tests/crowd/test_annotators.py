@@ -12,6 +12,7 @@ from common.crowd.copying import find_copies
 from common.crowd.dawid_skene import dawid_skene
 from common.crowd.dawid_skene import one_coin as one_coin_model
 from common.crowd.labels import CrowdLabels
+from common.output.crowd import Crowd
 from test_bayes import crowd_of, one_coin
 
 
@@ -84,6 +85,25 @@ def test_guessing_is_not_above_chance():
     single = np.where(np.arange(400)[:, None] % 2 == np.arange(2), random.integers(0, 2, (400, 1)), -1)
     model = LabelModel(CrowdLabels.from_dense(single, 2))
     assert flags_of(model, model.labels()) == ["too few labels to tell"] * 2
+
+
+@pytest.mark.parametrize("model", [dawid_skene, one_coin_model])
+def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow(model):
+    """Three labels an item by six annotators, of whom two guess."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 900)
+    _, dense = crowd_of(truth, one_coin([1 / 3, 1 / 3, .7, .7, .7, .7], 3), random)
+    absent = np.argsort(random.random(dense.shape), 1)[:, :3]
+    np.put_along_axis(dense, absent, -1, 1)
+    crowd = CrowdLabels.from_dense(dense, 3)
+    by_label_model = Crowd.of(crowd)
+    by_other = by_label_model.by(model(crowd).double().numpy())
+    for each in by_label_model, by_other:
+        assert flags_of(each.model, each.labels) == ["not above chance"] * 2 + [""] * 4
+    with_own = annotators.kappas(by_other.model, Labels(by_other.labels.posterior, [
+        (1., by_other.labels.posterior, by_other.labels.posterior[by_other.model.item])], by_other.labels.annotators))
+    kappas = annotators.kappas(by_other.model, by_other.labels).value
+    assert (kappas[2:] < with_own.value[2:] - .15).all()
 
 
 def test_intervals_hold_the_true_accuracy():

@@ -507,6 +507,25 @@ def test_copies_of_a_cluster_count_once():
     assert (once.posterior.argmax(1) == four.posterior.argmax(1)).mean() > .92
 
 
+def test_repeated_labels_are_no_evidence_of_one_another():
+    """Where each answer counts (--duplicates count), an annotator's others of the item are taken out with it."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 200)
+    _, dense = crowd_of(truth, one_coin([.8, .7, .7], 3), random)
+    item, annotator = np.divmod(np.arange(dense.size), 3)
+    times = np.where(annotator == 0, 3, 1)
+    model = LabelModel(CrowdLabels.from_triples(item.repeat(times), annotator.repeat(times), dense.ravel().repeat(times),
+                                                200, 3, 3))
+    alone, first = model.alone, model.annotator == 0
+    items, rows = model.item[first], model.row[first]
+    votes = model.votes + model.votes.sum(0) / len(model.label)
+    votes = votes[items] - 3 * np.eye(3)[model.label[first]]
+    np.testing.assert_allclose(alone.others[first], votes / votes.sum(1, keepdims=True), rtol=1e-5)
+    evidence = (model.bags @ alone.step.rows)[items] - 3 * alone.step.rows[rows]
+    expected = softmax(alone.step.exponent * evidence + np.log(alone.source.mean(0)))
+    np.testing.assert_allclose(alone.step.others[first], expected, atol=1e-5)
+
+
 def test_confusion_matrices():
     """Rows add up to one and are near the true ones; a spammer's are equal."""
     random = np.random.default_rng(0)
