@@ -70,7 +70,7 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     check_methods(methods)
     dataset = load_answers(tables, truth, gold, columns, classes, duplicates, [where] if isinstance(where, str) else where)
     estimates, seconds, crowd = estimate(dataset, methods)
-    items = dataset.train.unique_labels()[0]
+    items = dataset.train.unique_labels()
     described, summary = describe_crowd(items, dataset.annotator_names, dataset.class_names, estimates, LABEL_MODEL, crowd)
     frames = {name: pd.DataFrame(table) for name, table in described.items()}
     return Result(frames["labels"], frames["annotators"], frames["agreement"], frames["next"],
@@ -113,7 +113,7 @@ def estimate(dataset, methods):
     """({name: posterior (N, C)}, {name: seconds}, Crowd) of the classic label models, the label model and other
     `methods`."""
     train = dataset.train
-    items = train.unique_labels()[0]
+    items = train.unique_labels()
     clock = time.perf_counter()
     found, seconds = classic_posteriors(train.crowd), {}
     seconds |= dict.fromkeys(found, (time.perf_counter() - clock) / len(found))
@@ -135,7 +135,7 @@ def summarise(dataset, estimates, seconds, started):
     methods = {name: {"last": None, "best": None, "best_epoch": None,
                       "train_label_accuracy": metrics.accuracy(posterior.argmax(1), train.truth),
                       "seconds": round(seconds[name], 3)} for name, posterior in estimates.items()}
-    return asdict(Summary(methods, len(train), train.crowd.annotators, len(train.unique_labels()[0].crowd.label),
+    return asdict(Summary(methods, len(train), train.crowd.annotators, len(train.unique_labels().crowd.label),
                           round(time.perf_counter() - started, 3),
                           round(peak_memory_mb(torch.device("cpu")), 1)))
 
@@ -175,7 +175,7 @@ def run(dataset, options, methods):
         estimates, seconds, crowd = estimate(dataset, methods)
         if source != LABEL_MODEL:
             crowd = crowd.by(estimates[source].double().numpy())
-        items = train.unique_labels()[0]
+        items = train.unique_labels()
         folder.begin()
         found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
         summary = summarise(dataset, estimates, seconds, started) | found

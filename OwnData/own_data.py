@@ -219,7 +219,7 @@ def _texts_of(source, train):
 
 def say(dataset, options):
     """What --check says of data in which nothing is wrong."""
-    crowd = dataset.train.unique_labels()[0].crowd
+    crowd = dataset.train.unique_labels().crowd
     counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
     echo(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
          f"{len(crowd.label) / len(dataset.train):.1f} an item"

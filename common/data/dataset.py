@@ -51,13 +51,12 @@ class Items:
         return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
     def unique_labels(self):
-        """(Items, bool (L,)): with what the annotators have said, and which of the crowd's labels that is. Without those
-        that the last annotator, who is right about `gold`, gives an item again, so that no vote that a method learns from
-        overrules them."""
-        unique = torch.ones_like(self.crowd.label, dtype=torch.bool)
-        if self.gold is not None and (self.gold >= 0).any():
-            unique = ~(self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1))
-        return replace(self, crowd=self.crowd.keep(unique)), unique
+        """The Items without the repeated labels of the last annotator, who gives the `gold` labels. They are repeated for
+        training only: see own_data._with_gold."""
+        if self.gold is None or not (self.gold >= 0).any():
+            return self
+        repeated = self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1)
+        return replace(self, crowd=self.crowd.keep(~repeated))
 
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None

@@ -54,7 +54,7 @@ def estimate(succeeded, dataset, plan):
     posteriors = classic_posteriors(train.crowd)
     for name, models in succeeded.items():
         posteriors |= {} if name in AGGREGATE_THEN_TRAIN else label_training_items(models, dataset.train)
-    crowd = Crowd.of(train.unique_labels()[0].crowd, plan.gold)
+    crowd = Crowd.of(train.unique_labels().crowd, plan.gold)
     return Estimates(with_label_model(posteriors, crowd, train), crowd)
 
 
@@ -75,7 +75,7 @@ def estimate_held_out(succeeded, train, plan):
                    if models[0].method.forecasts and len(models) > 1}
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
     h, shares = combine(plan.model, competitors) if competitors else (None, {})
-    crowd = Crowd.of(images.unique_labels()[0].crowd, plan.gold, plan.held_out, h)
+    crowd = Crowd.of(images.unique_labels().crowd, plan.gold, plan.held_out, h)
     if h is not None:
         say_label_switching(h, crowd.labels.posterior, images.crowd.counts.cpu().numpy() > 0)
     for name, result in scores.items():

@@ -33,7 +33,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
                  if name in final and not any(learner.failure for learner in final[name])}
     estimates = estimate(succeeded, dataset, plan)
     train = dataset.train.without_copies()
-    items = train.unique_labels()[0]
+    items = train.unique_labels()
     competitors = [name for name in estimates.scores if name != UPPER_BOUND]
     best_method = max(competitors, key=estimates.scores.get) if competitors else None
     summary = asdict(Summary(

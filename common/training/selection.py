@@ -114,7 +114,7 @@ def _crowd_plan(train, seed, parts, held_out=None):
         held_out_items = everything[of_item == number]
         folds.append(Fold(number, everything[of_item != number], held_out_items if parts > 1 else everything))
     held_out_images, gold = (part >= 0).cpu().numpy(), _gold(train)
-    model = LabelModel(images.unique_labels()[0].crowd, gold, held_out_images)
+    model = LabelModel(images.unique_labels().crowd, gold, held_out_images)
     return Plan("crowd", folds, gold, held_out_images, model)
 
 

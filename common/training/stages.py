@@ -4,8 +4,9 @@ from functools import cache, partial
 
 import torch
 
-from common.crowd.labels import class_shares
-from common.crowd.start import start_posterior
+from common.crowd.bayes import LabelModel
+from common.crowd.dawid_skene import dawid_skene
+from common.crowd.labels import class_shares, vote_shares
 from common.kd_crowd.registry import ROBUST
 from common.methods.method import Constants, Distillation, Setting
 from common.methods.registry import METHODS
@@ -46,10 +47,27 @@ def fold_setting(fold, train, protocol, options, device, precision, start):
         crowd = crowd.without(torch.nonzero(held_out)[:, 0])
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
-    start = start_posterior(start, crowd)
+    start = start_posterior(start, replace(train, inputs=None, crowd=crowd))
     prior = torch.tensor(protocol.prior, device=device) if protocol.prior else class_shares(start)
     return Setting(lambda: protocol.classifier(precision), crowd, train.truth, prior, options.epochs,
                    train.inputs.batch(slice(0, 1)).numel(), constants, start=start, rate=protocol.classifier_rate)
+
+
+def start_posterior(start, train):
+    """float32 (N, C), zeros for items without labels: the posterior from which the models of the annotators start.
+
+    start: one of names.STARTS; train: Items, of which each image's copies count once.
+    """
+    if start == "votes":
+        return vote_shares(train.crowd)
+    images = train.without_copies()
+    if start == "dawid-skene":
+        posterior = dawid_skene(images.crowd)
+    else:
+        gold = None if images.gold is None else images.gold.cpu().numpy()
+        labels = LabelModel(images.unique_labels().crowd, gold).labels()
+        posterior = torch.from_numpy(labels.posterior).float().to(images.truth.device)
+    return (posterior * (images.crowd.counts > 0)[:, None]).repeat_interleave(train.copies, 0)
 
 
 def build_method(name, stage, before, setting, inputs, options):
