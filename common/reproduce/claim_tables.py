@@ -52,7 +52,7 @@ def our_numbers(judgement):
         worst, best = texts[0], _beside(found[-1], source.claim)
         texts = [f"{judgement.ahead} of {len(found)} {source.claim.unit}", f"worst: {worst}", f"best: {best}"]
     if found and judgement.missing:
-        texts.append(f"{judgement.missing} of {source.cells} cells not run")
+        texts.append(f"{judgement.missing} of {source.size} {source.claim.unit} not run")
     if judgement.stopped:
         texts.append(f"after {judgement.stopped}")
     if judgement.old:

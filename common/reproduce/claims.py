@@ -1,7 +1,7 @@
 """What the papers claim, and the verdict of the records in results/ on each claim and data set."""
 from dataclasses import dataclass
 
-from common.names import PAPER_METHODS, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.names import CROWD_MODELS, PAPER_METHODS, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.reproduce.comparisons import Comparison, compare
 from common.reproduce.recorded import of_corrected_kd_crowd, read_runs, series
 
@@ -116,33 +116,34 @@ MATRICES = Claim("KD-Crowd has better confusion matrices", better_matrices, "pai
 
 @dataclass(frozen=True)
 class Source:
-    """Which folders of results/ a claim's verdict on a data set comes from. cells: how many rows the paper has; page: of
-    docs/results/, has the full commands; command: the short one, where there is one."""
+    """Which folders of results/ a claim's verdict on a data set comes from. size: how many comparisons the claim is about;
+    page: of docs/results/, has the full commands; command: the short one, where there is one."""
     claim: Claim
     data: str
     folders: tuple
-    cells: int
+    size: int
     page: str
     command: str = ""
 
 
-SIX = 6
+SIX = 6  # cells: three cases, each with two expertises
+PAIRS = len(LEARNERS) * sum(name in CROWD_MODELS for name in PAPER_METHODS)  # KD-Crowd on each crowd model by each learner
 SYNTHESIZED = (("digits", ("digits",), SIX, "digits.md", "digits --seeds 5"),
                ("CIFAR-10", ("cifar10-h100",), SIX, "cifar10.md", "cifar10 --seeds 1 --cases 2,3 --expertise 1 --path DATA"),
                ("Dogs vs. Cats", ("dogs-vs-cats",), SIX, "dogs-vs-cats.md", "dogs-vs-cats --seeds 1 --path DATA"),
                ("LUNA16", ("luna16-high", "luna16-low"), SIX, "luna16.md", "luna16 --seeds 1 --path DATA"),
                ("LabelMe", ("labelme-field",), 1, "labelme.md"))
-DIGITS = "digits", ("digits-kd-elr", "digits-kd-dividemix"), SIX, "digits.md"
-LABELME = "LabelMe", ("labelme-kd-elr", "labelme-kd-dividemix"), 1, "labelme.md"
-CIFAR10H = "CIFAR-10H", ("cifar10h-kd-elr", "cifar10h-kd-dividemix"), 1, "cifar10h.md"
+DIGITS = "digits", ("digits-kd-elr", "digits-kd-dividemix"), SIX * PAIRS, "digits.md"
+LABELME = "LabelMe", ("labelme-kd-elr", "labelme-kd-dividemix"), PAIRS, "labelme.md"
+CIFAR10H = "CIFAR-10H", ("cifar10h-kd-elr", "cifar10h-kd-dividemix"), 2 * len(LEARNERS), "cifar10h.md"  # two models
 SOURCES = (
     *(Source(claim, *source) for claim in (AHEAD, NEAR_TRUTH) for source in SYNTHESIZED),
     *(Source(KD_AHEAD, *source) for source in (DIGITS, LABELME, CIFAR10H)),
-    Source(KD_AHEAD, "CIFAR-10", (), SIX, "cifar10.md"),
-    *(Source(KD_AS_LONG, data, (*folders, alone), cells, page) for (data, folders, cells, page), alone in (
+    Source(KD_AHEAD, "CIFAR-10", (), SIX * PAIRS, "cifar10.md"),
+    *(Source(KD_AS_LONG, data, (*folders, alone), size, page) for (data, folders, size, page), alone in (
         (DIGITS, "digits-alone"), (LABELME, "labelme-alone"), (CIFAR10H, "cifar10h-kd-alone"))),
     *(Source(KD_SELECTED, *source) for source in (LABELME, CIFAR10H)),
-    Source(KD_LOSS, "LabelMe", ("labelme-kd-elr", "labelme-kd-elr-kl"), 1, "labelme.md"),
+    Source(KD_LOSS, "LabelMe", ("labelme-kd-elr", "labelme-kd-elr-kl"), 2, "labelme.md"),
     *(Source(claim, *source) for claim in (MEMORIZED, MATRICES) for source in (DIGITS, LABELME)),
 )
 
@@ -162,8 +163,8 @@ class Judgement:
 
     @property
     def missing(self):
-        """How many of the paper's cells were not run."""
-        return self.source.cells - len({comparison.cell for comparison in self.comparisons})
+        """How many of the claim's comparisons were not run."""
+        return self.source.size - len(self.comparisons)
 
     @property
     def verdict(self):
