@@ -24,7 +24,7 @@ def load(options):
     answers = _read(folder, "answers.npy")
     train = _items(folder, "train", rows=_count(folder, answers))
     _check_labels(answers, folder / "answers.npy", least=-1)
-    copies = options.copies or _find_copies(answers, train.truth.numpy(), train.inputs.features.numpy())
+    copies = options.copies or _find_copies(answers, train.inputs.features.numpy())
     if len(train) % copies:
         raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it")
     crowd = CrowdLabels.from_dense(answers, len(CLASSES))
@@ -81,12 +81,11 @@ def _check_labels(labels, file, least):
         raise UserError(f"{file}: holds {labels[~valid][0]}; expected whole numbers from {least} to {len(CLASSES) - 1}")
 
 
-def _find_copies(answers, truth, features):
-    """The largest k such that each k rows in turn have equal answers and labels; 1 where all rows have, or where those of
-    some group have equal features too: they are no augmented copies of one image, and nobody knows what they are."""
-    rows = np.column_stack([answers, truth])
-    changes = np.flatnonzero((rows[1:] != rows[:-1]).any(1)) + 1  # where a row differs from the one before
-    copies = int(np.gcd.reduce([*changes, len(rows)]))
+def _find_copies(answers, features):
+    """The largest k such that each k rows in turn have equal answers; 1 where all rows have, or where those of some group
+    have equal features too: they are no augmented copies of one image, and nobody knows what they are."""
+    changes = np.flatnonzero((answers[1:] != answers[:-1]).any(1)) + 1  # where a row differs from the one before
+    copies = int(np.gcd.reduce([*changes, len(answers)]))
     groups = features.reshape(-1, copies, features.shape[1])
     differ = (groups != groups[:, :1]).any((1, 2)).all()
     return copies if differ and len(groups) > 1 else 1

@@ -91,6 +91,15 @@ def test_the_command(command, tmp_path):
         assert np.isnan(confusion["true"][4]).all() and np.isfinite(confusion["estimated"]).all()
 
 
+def test_copies_are_found_without_the_truth(tmp_path):
+    made = arrays(images=16)
+    tripled = {name: np.repeat(array, 3, 0) if name in ("answers", "data_train_vgg16") else array
+               for name, array in made.items()}
+    tripled["data_train_vgg16"] += np.random.default_rng(1).normal(0, .1, tripled["data_train_vgg16"].shape)
+    tripled["labels_train"] = np.arange(48) % CLASSES  # another one in each row
+    assert load(save(tmp_path / "a", tripled)).train.copies == 3
+
+
 @pytest.mark.parametrize("flag", [(), ("--copies", 3)])
 def test_copies_count_once(tmp_path, capsys, flag):
     made = arrays(images=16)
