@@ -1,5 +1,7 @@
 """DivideMix (Li, Socher & Hoi, ICLR 2020): two networks sort out each other's noisy labels and learn the rest from
 each other's guesses."""
+import math
+
 import torch
 from torch.nn import functional
 
@@ -89,8 +91,8 @@ class DivideMix(RobustLearner):
         other = torch.randperm(len(inputs)).to(inputs.device, non_blocking=True)
         log_p = torch.log_softmax(network(share * inputs + (1 - share) * inputs[other]), 1)
         mixed = share * target + (1 - share) * target[other]
-        mean = log_p.exp().mean(0)
-        balance = functional.kl_div(torch.log(mean), self.hard_log_prior, log_target=True, reduction="sum")
+        log_mean = torch.logsumexp(log_p, 0) - math.log(len(log_p))  # finite where a mean of float32 is zero
+        balance = functional.kl_div(log_mean, self.hard_log_prior, log_target=True, reduction="sum")
         loss = self.label_loss(log_p, mixed, used, log_prior) + balance
         weight = self.lambda_u * min(1., (self.epoch - self.warm_up) / RAMP_UP)
         return loss + weight * self.guess_loss(log_p.exp(), mixed, used) if weight else loss

@@ -323,6 +323,16 @@ def test_a_rare_class_of_the_teacher_is_no_frequent_one_of_the_student():
     torch.testing.assert_close(torch.softmax(logits, 0).detach(), shares, atol=.01, rtol=0)
 
 
+def test_a_class_that_no_item_is_predicted_to_be_has_a_finite_loss():
+    """DivideMix's balance of the classes, where a mean prediction is zero in float32."""
+    method, _ = student(DivideMix)
+    logits = torch.tensor([[200., -200., 0.]]).repeat(4, 1).requires_grad_()
+    loss = method.mix_match(lambda inputs: logits, torch.zeros(4, 2, dtype=torch.double), torch.eye(3)[[0, 0, 0, 0]],
+                            torch.ones(4, dtype=torch.bool), method.used_log_prior[0])
+    loss.backward()
+    assert loss.isfinite() and logits.grad.isfinite().all()
+
+
 def test_a_class_that_the_teacher_never_sees_has_a_finite_loss():
     targets = torch.eye(3)[[0, 1] * 20]
     assert class_shares(targets).tolist() == pytest.approx([21 / 43, 21 / 43, 1 / 43])
