@@ -7,7 +7,7 @@ import pandas as pd
 
 from common.data.class_names import NOTHING, plain
 from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
-from common.data.rows import Rows, not_annotators, select, spot, whole
+from common.data.rows import Rows, conditions, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo, warn
 
@@ -23,7 +23,7 @@ def read_wide(file, classes, where=()):
     what no other does, or running numbers, more than there are labels. Else they are the rows' numbers, from 0.
     """
     table, lines = select(file, None, where)
-    names = [name for name in table if name not in {word.partition("=")[0] for word in where or ()}
+    names = [name for name in table if name not in conditions(file, where)
              and (name or table[name].values != [""])]  # some programs write an empty one at the end
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
         names = names[1:]
