@@ -11,7 +11,7 @@ Several processes, launches and machines may work in one folder: each cell is cl
 which works on it. Flags that are not listed here go to the script as they are. `claims` runs nothing: it fills the tables of
 the papers' claims from results/.
 """
-from common.system.errors import UserError, launch, printable, reader_may_leave  # first, for Control-C in the imports
+from common.system.errors import UserError, first_few, launch, printable, reader_may_leave  # first, for Control-C
 
 # isort: split
 import argparse
@@ -42,7 +42,7 @@ def write_tables(cells, options, script):
     there = {cell.folder.name for cell in finished}
     missing = [cell.folder.name for cell in cells if cell.folder.name not in there]
     if missing:
-        print(f"{len(missing)} of {len(cells)} cells are missing: {shortened(missing)}")
+        print(f"{len(missing)} of {len(cells)} cells are missing: {first_few(missing)}")
     if not finished:
         return
     rows = {cell.row: [] for cell in cells}  # in the table's order
@@ -97,11 +97,6 @@ def write_claims():
     with reader_may_leave():
         say([claim_tables.summary(found), *claim_tables.comparisons(found)], legend="as the claim says")
         say_changed(changed)
-
-
-def shortened(names):
-    """The first eight of many names, as text."""
-    return ", ".join(names[:8]) + " ..." * (len(names) > 8)
 
 
 def list_cells(cells):
@@ -217,7 +212,7 @@ def launch_cells(cells, options, script, check):
         if cell.failed and not cell.done:
             failed.setdefault(last_line(cell.folder / ERROR), []).append(cell.folder.name)
     for error, names in failed.items():
-        print(printable(f"{shortened(names)} failed: {error}"), file=sys.stderr)
+        print(printable(f"{first_few(names)} failed: {error}"), file=sys.stderr)
     return 1 if failed else 0
 
 
