@@ -11,8 +11,8 @@ from common.data.class_names import nearest, number_classes, plain, same_numbers
 from common.data.exports import PEERANNOT, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
 from common.data.rows import answered, concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename
-from common.data.wide import read_wide
+from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, take
+from common.data.wide import LAYOUT, read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
@@ -83,6 +83,7 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
     classes = classes and [normal(name) for name in classes]
     parts = [_tidy(file, _read(file, columns, classes, where, len(files) > 1, person), classes)
              for file, person in zip(files, _people(files), strict=True)]
+    _refuse_questions(files, parts)
     rows, part = (parts[0], None) if len(parts) == 1 else concatenate(parts)
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
     if not len(rows.label.codes):
@@ -100,6 +101,20 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
     warn_of_misspellings(answers)
     _check_shape(answers, classes)
     return answers
+
+
+def _refuse_questions(files, parts):
+    """Raises UserError where a file has columns for the same annotators as another one, and the same items: it is rather a
+    file of each annotator, with an answer to several questions in each row."""
+    known = {}  # {the columns: (file, its items)}
+    for file, rows in zip(files, parts, strict=True):
+        if not rows.layout.startswith(LAYOUT):
+            continue
+        columns, items = tuple(rows.annotator.values), set(rows.item.values)
+        first, others = known.setdefault(columns, (file, items))
+        if first is not file and 2 * len(items & others) > min(len(items), len(others)):
+            raise UserError(f"{file}: answers the items of {first} in the same columns, {some(columns)}; expected, if each "
+                            f"file is one annotator's, the column of one question: --columns TASK {columns[0]}")
 
 
 def _people(files):
@@ -162,6 +177,11 @@ def _check_shape(answers, classes):
         for name in names if what == "annotators" else ():
             if folded.setdefault(name.casefold(), name) != name:
                 warn(f"{answers.file}: {folded[name.casefold()]!r} and {name!r} are two annotators; is one miswritten?")
+    alike = _alike(answers.items)
+    if alike:
+        one, other = alike[0]
+        more = f" {len(alike)} such pairs" * (len(alike) > 1)
+        warn(f"{answers.file}: {one!r} and {other!r} are two items; are they one?{more}")
     items, found = (np.count_nonzero(np.bincount(codes)) for codes in (answers.item, answers.label))
     if not classes and found > max(items, 20):
         raise UserError(f"{answers.file}: {answers.layout}: {found} classes of {items} items; expected fewer classes than "
@@ -170,6 +190,19 @@ def _check_shape(answers, classes):
         if count > items:
             warn(f"{answers.file}: {count} {what} of {items} items; are the columns the right ones? {answers.layout} "
                  "(--columns TASK WORKER LABEL)")
+
+
+def _alike(names):
+    """[(name, name)]: names that differ by capitals, by the kind of slashes, or by the file's ending alone."""
+    known, alike = {}, []
+    for name in names:
+        path = name.casefold().replace("\\", "/").removeprefix("./")
+        other = known.setdefault(path, name)
+        alike += [(other, name)] if other != name else []
+    for path, name in known.items():
+        stem = re.sub(r"\.[a-z]{3,4}$", "", path)
+        alike += [(known[stem], name)] if stem != path and stem in known else []
+    return alike
 
 
 def read_labels(file, classes, known_by):
@@ -185,11 +218,14 @@ def read_labels(file, classes, known_by):
     if is_empty(columns[label]).all():
         raise UserError(f"{file}: nothing in column {label!r}; expected labels")
     columns, lines = answered(file, Roles(task, None, label), columns, lines)
+    pairs = pd.DataFrame({"task": columns[task].codes, "label": columns[label].codes})
+    once = ~pairs.duplicated().to_numpy()
+    columns, lines = {name: take(column, once) for name, column in columns.items()}, lines[once]
     task, label = whole(columns[task], "task", file, lines), columns[label]
     twice = np.flatnonzero(pd.Series(task.codes).duplicated())
     if len(twice):
-        raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[task.codes[twice[0]]]!r} a second time; "
-                        "expected each task once")
+        raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[task.codes[twice[0]]]!r} a second time, with another "
+                        "label; expected one for each task")
     number = {name: c for c, name in enumerate(classes)}
     index = np.array([number.get(name, -1) for name in plain(label.values)], int)
     unknown = np.flatnonzero(index[label.codes] < 0)
@@ -217,5 +253,5 @@ def _once(answers, duplicates):
     kinds = pd.DataFrame({"pair": pair, "label": answers.label}).drop_duplicates()
     differ = int((kinds.groupby("pair").size() > 1).sum())
     echo(f"notice: {again.sum()} answers of a worker who had answered the item before; identical ones count once"
-         + (f"; {differ} times they differ, and the {duplicates} one counts (--duplicates)" if differ else ""))
+         + (f"; {differ} times they differ, and the {duplicates} one in the file counts (--duplicates)" if differ else ""))
     return answers.keep(~left_out)

@@ -30,6 +30,19 @@ def json_table(file, where=()):
             return document
     if not document or not all(isinstance(record, dict) for record in document):
         raise UserError(f"{file}: a list without records; {EXPECTED}")
+    return _of_records(file, document, lines, where)
+
+
+def nested_table(table, name, where=()):
+    """The Frame of a DataFrame with lists or objects in its cells, as json_table's; None of any other table."""
+    first = (table.iloc[:, place].dropna().iloc[:1].tolist() for place in range(table.shape[1]))
+    if not any(isinstance(value, list | dict | np.ndarray) for values in first for value in values):
+        return None
+    return _of_records(name, json.loads(table.to_json(orient="records", default_handler=str)), None, where)
+
+
+def _of_records(file, document, lines, where):
+    """The Frame of a list of objects; lines: the line of each, or None."""
     unit, numbers = ("record", np.arange(1, len(document) + 1)) if lines is None else ("line", np.array(lines))
     for tool, is_one, read, roles in EXPORTS:
         if all(map(is_one, document)):
@@ -162,18 +175,18 @@ def _answers_of(file, tool, roles, rows, unit, where):
         echo(f"notice: {file}: {why} are left out: {count} of {len(rows)}")
     rows = [row for row in rows if SKIP not in row]
     if not rows:
-        raise UserError(f"{file}: {tool}'s export, without answers; expected at least two annotators who answered")
+        raise UserError(f"{file}: {tool}, without answers; expected at least two annotators who answered")
     rows = _named_tasks(file, tool, rows)
     questions = list(dict.fromkeys(row["question"] for row in rows if row.get("question")))
     if len(questions) > 1 and not any(word.startswith("question=") for word in where or ()):
-        raise UserError(f"{file}: {tool}'s export, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
+        raise UserError(f"{file}: {tool}, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
                         f"expected one of them: --where question={questions[0]}")
     numbers = np.array([row.pop("") for row in rows])
     named = questions[0] if len(questions) == 1 else "label"
     if not all(row.get("worker") for row in rows):
         roles = roles.split(", worker=")[0] + ", worker=the file"
         rows = [{name: value for name, value in row.items() if name != "worker"} for row in rows]
-    return _frame(file, rows, numbers, unit, f"{tool}'s export: {roles}, label={named}")
+    return _frame(file, rows, numbers, unit, f"{tool}: {roles}, label={named}")
 
 
 def _named_tasks(file, tool, rows):
@@ -182,7 +195,7 @@ def _named_tasks(file, tool, rows):
     if None in ids:
         return rows
     tasks, workers = ([str(row.get(name, "")) for row in rows] for name in ("task", "worker"))
-    names = task_names(f"{file}: {tool}'s export", tasks, workers, inputs, list(map(str, ids)))
+    names = task_names(f"{file}: {tool}", tasks, workers, inputs, list(map(str, ids)))
     return rows if names is None else [row | {"task": name} for row, name in zip(rows, names, strict=True)]
 
 
@@ -210,7 +223,7 @@ def zooniverse_table(file, where=()):
     several = len(set(cells.get("workflow_id", ()))) > 1
     rows = chain.from_iterable(_placed(file, "line", number, _classifications, record, several)
                                for number, record in zip(lines.tolist(), records, strict=True))
-    return _answers_of(file, "Zooniverse", "task=subject, worker=user_name", rows, "line", where)
+    return _answers_of(file, "Zooniverse's export", "task=subject, worker=user_name", rows, "line", where)
 
 
 def _classifications(record, several):

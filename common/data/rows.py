@@ -1,12 +1,15 @@
 """Files of answers as rows: who gave which item which label, in any layout."""
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from common.data.exports import json_table, task_names
+from common.data.exports import json_table, nested_table, task_names
 from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key, unclear_label
+from common.data.opening import unpacked
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
+from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo
 
 COUNTERS = ("id", "index", "row")  # columns that may number the rows
@@ -26,10 +29,13 @@ class Rows:
 
 
 def open_answers(file, where=()):
-    """The file itself where it is a table with separators, else the Frame of what is in its JSON."""
+    """The file itself where it is a table of text, else the Frame of what is in its JSON or in its lists and objects."""
     if isinstance(file, Frame):
-        return file
+        return file if file.layout else nested_table(file.table, file.name, where) or file
     start = first_bytes(file)
+    if start[:4] == PARQUET:
+        with unpacked(file) as content:
+            return nested_table(read_book(content, start, file), str(file), where) or file
     start = start.decode(encoding_of(start), "ignore").lstrip("\ufeff").lstrip()[:1]
     return json_table(file, where) if start in ("{", "[") else file
 
@@ -97,14 +103,20 @@ def roles_in(file, columns, several):
         roles = find_roles(file, header, several)
         known = roles is None or roles.tool or not roles.worker or isinstance(file, Frame) and file.layout
         return roles if known else _items_of(file, header, roles)
-    missing = [name for name in columns if normal(name) not in header]
+    if len(columns) == 2 and several:  # a file of each annotator
+        columns = [columns[0], None, columns[1]]
+    elif len(columns) != 3:
+        raise UserError(f"--columns {' '.join(columns)}: expected TASK WORKER LABEL, or TASK LABEL with several files, "
+                        "one of each annotator")
+    missing = [name for name in columns if name and normal(name) not in header]
     if missing:
-        raise UserError(f"--columns {' '.join(columns)}: {file} has no column {missing[0]!r}; it has {', '.join(header)}")
+        raise UserError(f"--columns {' '.join(filter(None, columns))}: {file} has no column {missing[0]!r}; it has "
+                        f"{', '.join(header)}")
     try:
         left_out = find_roles(file, header).left_out
     except (UserError, AttributeError):  # a layout that is not known
         left_out = ()
-    return Roles(*map(normal, columns), left_out=left_out)
+    return Roles(*(name and normal(name) for name in columns), left_out=left_out)
 
 
 def _items_of(file, header, roles):
@@ -131,15 +143,18 @@ def _items_of(file, header, roles):
 def select(file, names, where=(), left_out=()):
     """({name: Column}, lines) of a table's columns `names` (None: all), of the rows that count.
 
-    where: words COLUMN=VALUE of --where; of one column's values any will do. left_out: as in Roles, with a notice.
+    where: words COLUMN=VALUE or COLUMN!=VALUE of --where; of one column's values any will do. left_out: as in Roles, with a
+    notice.
     """
     wanted = conditions(file, where)
     more = [*wanted, *(name for name, *_ in left_out)]
     names = header_of(file) if names is None else names
     table, lines = read_columns(file, list(dict.fromkeys([*names, *more])))
     keep = np.ones(len(lines), bool)
-    for name, values in wanted.items():
-        keep &= _is_one_of(table[name], values)
+    for name, (values, unwanted) in wanted.items():
+        keep &= ~_is_one_of(table[name], unwanted)
+        if values:
+            keep &= _is_one_of(table[name], values)
         if not keep.any():
             raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has {_some(table[name].values)}")
     for why in dict.fromkeys(why for _, why, _ in left_out):
@@ -156,15 +171,18 @@ def select(file, names, where=(), left_out=()):
 
 
 def conditions(file, where):
-    """{column: values} of the words COLUMN=VALUE. Raises UserError for a column that the table does not have."""
+    """{column: (values, values that are left out)} of the words COLUMN=VALUE and COLUMN!=VALUE. Raises UserError for
+    a column that the table does not have."""
     wanted, header = {}, header_of(file) if where else ()
     for word in where or ():
         name, equal, value = word.partition("=")
         if not equal:
-            raise UserError(f"--where {word}: expected COLUMN=VALUE")
+            raise UserError(f"--where {word}: expected COLUMN=VALUE or COLUMN!=VALUE")
+        unwanted = name.endswith("!") and normal(name) not in header
+        name = name.removesuffix("!") if unwanted else name
         if normal(name) not in header:
             raise UserError(f"--where {word}: {file} has no column {name!r}; it has {', '.join(header)}")
-        wanted.setdefault(normal(name), set()).add(normal(value))
+        wanted.setdefault(normal(name), (set(), set()))[unwanted].add(normal(value))
     return wanted
 
 
@@ -192,8 +210,11 @@ def whole(column, name, file, lines):
 
 
 def not_annotators(names):
-    """Those of a wide table's columns that are the truth or a vote, and no annotator's."""
-    return [name for name in names if key(name) in NOT_AN_ANNOTATOR]
+    """Those of a wide table's columns that are no annotator's: the truth, a vote, what is known of the item, and the
+    confidence or time that belongs to another column."""
+    keys = {key(name) for name in names}
+    return [name for name in names if key(name) in NOT_AN_ANNOTATOR
+            or re.sub(r"[_ .-](conf|confidence|certainty|time|seconds|comment)$", "", key(name)) in keys - {key(name)}]
 
 
 def concatenate(parts):

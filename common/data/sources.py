@@ -1,11 +1,13 @@
 """Users' items: a folder of images, a table or array of features, a table of texts."""
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from common.data.class_names import WHOLE, plain
 from common.data.item_names import FILE_NAMES, find_items
 from common.data.layouts import ROWS, TASK, TRUTH, find_column, key
 from common.data.opening import MB, folder_at, read_array, read_bytes
@@ -105,6 +107,7 @@ def _features(file, items):
         names, array, columns = read_numbers(file, task, without=[*rows, *labels])
         if not array.size:
             raise UserError(f"{file}: {len(array)} rows of {array.shape[1]} features; expected items with features")
+        names = plain(names) if all(re.fullmatch(WHOLE, name) for name in names) else names  # 1.0, of a table with gaps
         source = Source("features", file, names, array, columns)
     bad = np.argwhere(~np.isfinite(source.raw))
     if len(bad):

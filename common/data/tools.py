@@ -6,7 +6,7 @@ saw, and ID names it. EXPORTS, at the end, lists the readers.
 """
 import json
 
-from common.data.layouts import CONTENT
+from common.data.layouts import CONTENT, LABEL, MORE_LABELS, MORE_TASKS, MORE_WORKERS, TASK, WORKER, find_column
 
 SKIP = "left out"  # the key of a row that is none
 INPUT, ID = "all of the input", "id of the task"
@@ -70,7 +70,8 @@ def _label_studio(record, _):
             yield {SKIP: "annotations without a result"}
         else:
             for question, value in answers:
-                found = [value[name] for name in ("choices", "rating", "number", "taxonomy") if name in value]
+                found = [value[name] for name in ("choices", "rating", "number") if name in value]
+                found += [["/".join(map(str, path)) for path in value["taxonomy"]]] if "taxonomy" in value else []
                 yield same | {"worker": _person(annotation.get("completed_by")), "label": one(found[0]),
                               "question": question} if found else {SKIP: "regions and texts, which are no classes,"}
 
@@ -136,6 +137,39 @@ def _responses(record):
                 yield name.removesuffix(".responses"), {"value": value, "user_id": user, "status": state}
 
 
+# --- a list of answers for each item, of no tool ------------------------------------------------------------------------
+
+PEOPLE = tuple(f"{name}s" for name in (*WORKER, *MORE_WORKERS))
+GIVEN = tuple(f"{name}s" for name in (*LABEL, *MORE_LABELS))
+
+
+def _lists(record):
+    """[(worker, label)] of two lists of one length, as annotator_ids and annotations, or of a list of objects with both;
+    None where there is neither."""
+    lists = [name for name, value in record.items() if isinstance(value, list)]
+    people, given = find_column(lists, PEOPLE), find_column(lists, GIVEN)
+    if people and given:
+        return list(zip(record[people], record[given], strict=True)) if len(record[people]) == len(record[given]) else None
+    objects = record[given] if given else None
+    if not objects or _is_doccano(record) or not all(isinstance(each, dict) for each in objects):
+        return None
+    keys = [(find_column(list(each), (*WORKER, *MORE_WORKERS)), find_column(list(each), (*LABEL, *MORE_LABELS)))
+            for each in objects]
+    return [(each[who], each[what]) for each, (who, what) in zip(objects, keys, strict=True)] if all(
+        map(all, keys)) else None
+
+
+def _has_lists(record):
+    return _lists(record) is not None
+
+
+def _of_lists(record, _):
+    plain = {name: value for name, value in record.items() if isinstance(value, str | int | float)}
+    task = plain.get(find_column(list(plain), (*TASK, "uid", *MORE_TASKS))) or item_of(plain)
+    yield from ({"task": task, "worker": _person(worker), "label": one(label)} for worker, label in _lists(record)
+                if label not in (None, ""))
+
+
 # --- doccano --------------------------------------------------------------------------------------------------------
 
 def _is_doccano(record):
@@ -157,7 +191,8 @@ def _doccano(record, _):
 
 
 # (the tool, whether a record is its, the record's reader, what is taken for the task and the worker)
-EXPORTS = (("Label Studio", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
-           ("Prodigy", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
-           ("Argilla", _is_argilla, _argilla, "task=id, worker=user_id"),
-           ("doccano", _is_doccano, _doccano, "task=filename or id, worker=user"))
+EXPORTS = (("Label Studio's export", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
+           ("Prodigy's export", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
+           ("Argilla's export", _is_argilla, _argilla, "task=id, worker=user_id"),
+           ("a list of answers for each item", _has_lists, _of_lists, "task=item, worker=in the list"),
+           ("doccano's export", _is_doccano, _doccano, "task=filename or id, worker=user"))

@@ -1,19 +1,24 @@
 """Tables of answers with a column for each annotator, or a row for each."""
 import re
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from common.data.class_names import NOTHING, plain
-from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, TASK, TRUTH, WORKER, find_column, key
-from common.data.rows import Rows, conditions, not_annotators, select, spot, whole
+from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, STAMPS, TASK, TRUTH, WORKER, find_column, key
+from common.data.rows import COUNTERS, Rows, conditions, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo, warn
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
 SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
-LONG = 8  # rows from which three columns of pairs that never repeat are no accident
+LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
+FEW_TWICE = .9  # the share of different pairs from which they hardly repeat
+MANY = 6  # columns, of which not all are named in a line
+LAYOUT = "a column for each annotator"
+PERSONS = (*WORKER, *MORE_WORKERS, "name", "your_name", "id")  # of a form
 
 
 def read_wide(file, classes, where=()):
@@ -25,10 +30,13 @@ def read_wide(file, classes, where=()):
     table, lines = select(file, None, where)
     names = [name for name in table if name not in conditions(file, where)
              and (name or table[name].values != [""])]  # some programs write an empty one at the end
+    stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
         names = names[1:]
     _check_header(file, table, lines)
-    if _is_a_row_for_each_annotator(table, names):
+    if stamp:
+        _check_form(file, stamp, names)
+    if stamp and key(names[0]) in PERSONS or _is_a_row_for_each_annotator(table, names):
         return _read_transposed(file, table, names, lines)
     if names and key(names[0]) in WORKER:
         raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
@@ -45,8 +53,10 @@ def read_wide(file, classes, where=()):
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     unlike = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
     named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
-    if not named and len(names) == 3:
+    if not named and not (distinct and unlike):
         _refuse_long(file, table, names)
+    elif key(names[0]) in COUNTERS and _ascend(first):
+        _refuse_long(file, table, names[1:], crossed=True)
     if named or (distinct and unlike):
         item, task = whole(first, names[0], file, lines), names[0]
         if not distinct:
@@ -63,9 +73,13 @@ def read_wide(file, classes, where=()):
         _check_annotators(file, table, names, codes, plain(list(labels)))
     row, annotator = np.nonzero(codes >= 0)
     _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
-    layout = f"a column for each annotator: task={task or 'the first column'}, {names[0]} to {names[-1]}"
+    layout = f"{LAYOUT}: task={task or 'the first column'}, {_listed(names)}"
     return Rows(Column(item.codes[row], item.values), Column(annotator, names),
                 Column(codes[row, annotator], list(labels)), lines[row], _unit(file), layout)
+
+
+def _listed(names):
+    return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]}"
 
 
 def _unit(file):
@@ -75,7 +89,7 @@ def _unit(file):
 def _check_header(file, table, lines):
     """Raises UserError where the first line is an answer like those below."""
     again = [name for name in table if name and not name.isdigit() and name in table[name].values]
-    if len(again) > 1 or (again and len(table) == 3 and len(lines) > 2):
+    if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
         raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
                         "first line with the columns' names: task,worker,label")
 
@@ -91,6 +105,15 @@ def _is_a_row_for_each_annotator(table, names):
     return distinct and (key(names[0]) in (*WORKER, *MORE_WORKERS) or files and not _like_files(first.values))
 
 
+def _check_form(file, stamp, names):
+    """Says that a table's first column is left out, which has the time of each row. Raises UserError where the next one
+    names neither the persons of a form nor items."""
+    echo(f"notice: {file}: column {stamp!r} is left out")
+    if not names or key(names[0]) not in (*PERSONS, *TASK, *MORE_TASKS):
+        raise UserError(f"{file}, line 1: column {stamp!r} comes first, so each row seems to be a person's answers to a "
+                        "form; expected the persons in the next column, named worker")
+
+
 def _like_files(names):
     return all(re.search(r"\.[A-Za-z]\w{1,4}$", name) for name in names)
 
@@ -103,20 +126,26 @@ def _read_transposed(file, table, names, lines):
     labels = pd.Index(sorted(set().union(*(table[name].values for name in items)) - NOTHING))
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in items], 1)
     row, item = np.nonzero(codes >= 0)
-    layout = f"a row for each annotator: worker={names[0] or 'the first column'}, {items[0]} to {items[-1]}"
+    layout = f"a row for each annotator: worker={names[0] or 'the first column'}, {_listed(items)}"
     return Rows(Column(item, items), Column(people.codes[row], people.values), Column(codes[row, item], list(labels)),
                 lines[row], _unit(file), layout)
 
 
-def _refuse_long(file, table, names):
-    """Raises UserError for three columns that look like a task, a worker and a label under other names: no pair of the
-    first two comes twice, and each comes in several pairs."""
-    first, second = (table[name] for name in names[:2])
-    rows = len(first.codes)
-    pairs = len(np.unique(first.codes.astype(np.int64) * (len(second.values) + 1) + second.codes))
-    if rows >= LONG and pairs == rows and max(len(first.values), len(second.values)) < rows:
-        raise UserError(f"{file}, line 1: columns {', '.join(names)}, which look like a task, a worker and a label, as no "
-                        f"pair of the first two comes twice; expected them named: --columns {' '.join(names)}")
+def _refuse_long(file, table, names, crossed=False):
+    """Raises UserError for three columns or more of which two look like a task and a worker under other names: hardly a pair
+    of theirs comes twice, each value comes in several pairs, and the two are seldom equal, as answers to one item would be.
+    crossed: only if each value of the one comes with each of the other."""
+    for names_of_two in combinations(names[:MANY], 2) if len(names) > 2 else ():
+        one, other = (table[name] for name in names_of_two)
+        rows, values = len(one.codes), (len(one.values), len(other.values))
+        pairs = len(np.unique(one.codes.astype(np.int64) * (len(other.values) + 1) + other.codes))
+        equal = pd.Index(other.values).get_indexer(one.values)[one.codes] == other.codes
+        if (rows >= LONG and pairs >= FEW_TWICE * rows and max(values) < rows and equal.mean() < .5
+                and (not crossed or values[0] * values[1] == pairs == rows)):
+            label = (names[names.index(names_of_two[1]) + 1:] or ["LABEL"])[0]
+            raise UserError(f"{file}, line 1: columns {', '.join(names)}; {names_of_two[0]!r} and {names_of_two[1]!r} look "
+                            "like a task and a worker, as hardly a pair of theirs comes twice; expected them named: "
+                            f"--columns {' '.join(names_of_two)} {label}, or the items in a first column named task")
 
 
 def _check_annotators(file, table, names, codes, written):

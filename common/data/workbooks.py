@@ -1,10 +1,11 @@
 """Excel's workbooks and Parquet's tables, read by pandas where its reader is installed, as CSV text."""
 import io
+from functools import cache
 
 import pandas as pd
 
 from common.data.opening import MB, UNPACKED, ZIP, zip_total
-from common.system.errors import UserError
+from common.system.errors import UserError, echo
 
 OLD_EXCEL, PARQUET = b"\xd0\xcf\x11\xe0", b"PAR1"
 LARGEST = 256 * MB  # bytes of such a file
@@ -17,7 +18,12 @@ def is_one(start):
 
 
 def as_csv(content, start, name):
-    """BytesIO: the first sheet of a workbook, or a Parquet table, as CSV in UTF-8.
+    """BytesIO: what read_book returns, as CSV in UTF-8."""
+    return io.BytesIO(as_text(read_book(content, start, name)).to_csv(index=False).encode("utf-8", "replace"))
+
+
+def read_book(content, start, name):
+    """The DataFrame of a workbook's first sheet, with a notice of others, or of a Parquet table.
 
     content: the open file; start: its first bytes. Raises UserError where it cannot be read, or its reader is missing.
     """
@@ -28,7 +34,7 @@ def as_csv(content, start, name):
     if len(source) > LARGEST:
         raise UserError(f"{name}: {kind} of more than {LARGEST // MB} MB; expected it saved as CSV")
     try:
-        table = read(source)
+        return read(source, name)
     except ImportError:
         raise UserError(f"{name}: {kind}, and its reader is not installed; expected it saved as CSV, or the reader: "
                         f"pip install {package}") from None
@@ -37,18 +43,26 @@ def as_csv(content, start, name):
     except Exception as error:  # the readers raise many kinds
         why = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise UserError(f"{name}: {kind} that cannot be read ({why}); expected it saved as CSV") from None
-    text = as_text(table)
-    return io.BytesIO(text.to_csv(index=False).encode("utf-8", "replace"))
 
 
-def _read_sheet(source):
+def _read_sheet(source, name):
     """The DataFrame of a workbook's first sheet; its cells as they are."""
     if source[:4] == ZIP and zip_total(source) > UNPACKED:
         raise ValueError(f"more than {UNPACKED // MB} MB when unpacked")
-    return pd.read_excel(io.BytesIO(source), dtype=object, na_filter=False)
+    with pd.ExcelFile(io.BytesIO(source)) as book:
+        first, *others = book.sheet_names
+        if others:
+            _notice(f"{name}: only its first sheet, {first!r}, is read; others: {', '.join(map(str, others[:5]))}")
+        return book.parse(first, dtype=object, na_filter=False)
 
 
-def _read_parquet(source):
+@cache
+def _notice(text):
+    """Prints a notice, once: a file may be read more often."""
+    echo(f"notice: {text}")
+
+
+def _read_parquet(source, _):
     """The DataFrame of a Parquet table, with its index unless that only numbers the rows."""
     import pyarrow.parquet
     facts = pyarrow.parquet.read_metadata(io.BytesIO(source))

@@ -61,6 +61,20 @@ def test_other_columns_by_name(write):
         read_answers(write(content), columns=["what", "who", "sayd"])
 
 
+def test_columns_of_a_wide_table_that_are_no_annotators(write, capsys):
+    answers = read_answers(write("case,anna,anna_conf,ben,ben_conf,batch\na,1,2,1,3,1\nb,2,3,1,1,1\nc,1,1,2,2,2\n"))
+    assert answers.annotators == ["anna", "ben"] and "task=case, anna, ben" in answers.layout
+    assert "column 'anna_conf' is no annotator's and is left out" in capsys.readouterr().out
+
+
+def test_two_names_of_an_item_are_a_warning(write, capsys):
+    rows = "img0.png,a,x\nIMG0.PNG,b,y\n{},a,x\nd/e.png,b,x\nf.png,a,y\nf.jpg,b,y\n"
+    read_answers(write("task,worker,label\n" + rows.format("d\\e.png")))
+    assert "'img0.png' and 'IMG0.PNG' are two items; are they one? 2 such pairs" in capsys.readouterr().out
+    read_answers(write("task,worker,label\n" + rows.format("d/e").replace("IMG0.PNG", "img0.png")))
+    assert "'d/e' and 'd/e.png' are two items; are they one?\n" in capsys.readouterr().out
+
+
 def test_rows_are_items_where_none_is_named(write):
     assert triples(read_answers(write("ann,bob\n1.0,2.0\n,1.0\n2.0,2.0\n"))) == {
         ("0", "ann", "1"), ("0", "bob", "2"), ("1", "bob", "1"), ("2", "ann", "2"), ("2", "bob", "2")}
@@ -95,13 +109,20 @@ def test_names_that_are_numbers_stay_as_they_are_written(write):
     ("task,whom,label\na,b,c\n", "line 1: .*none for the worker"),
     ("a,b,c\nx1,w1,cat\nx1,w2,dog\n", "line 1: columns a, b, c; expected task, worker and label"),
     ("frame,observer,outcome\n" + "".join(f"{k // 3},{k % 3},{k % 2}\n" for k in range(60)),
-     "columns frame, observer, outcome, which look like a task, a worker and a label, .* --columns frame observer outcome"),
+     "'frame' and 'observer' look like a task and a worker, .* --columns frame observer outcome"),
     ("frame,observer,outcome,seen\n" + "".join(f"{k // 3},{k % 3},{k % 2},{k % 2}\n" for k in range(60)),
-     "hardly anything in 'frame' is in another"),
+     "'frame' and 'observer' look like a task and a worker, .* --columns frame observer outcome, or the items in a"),
+    ("essay,teacher,mark,semester\n" + "".join(f"{k % 5 + 1},{k // 5 + 1},{k % 3 + 1},{k % 2 + 1}\n" for k in range(20)),
+     "'essay' and 'teacher' look like a task and a worker"),
+    ("essay,teacher,mark\n" + "".join(f"{k % 5 + 1},{k // 5 + 1},{k % 3 + 1}\n" for k in range(20)) + "1,1,2\n",
+     "'essay' and 'teacher' look like a task and a worker"),
+    ("ID,slide,reader_of_it,grade\n" + "".join(f"{k + 1},{k % 5 + 1},{k // 5 + 1},{k % 3 + 1}\n" for k in range(20)),
+     "'slide' and 'reader_of_it' look like a task and a worker, .* --columns slide reader_of_it grade"),
     ("id,text,ann,bob\n1,this is,a,a\n2,that was,b,b\n3,it is,a,b\n", "hardly anything in 'text' is in another"),
     ("id,ann,bob,n_words\n1,0,1,17\n2,1,1,23\n3,0,0,1\n4,1,0,8\n5,0,0,9\n", "hardly anything in 'n_words' is in another"),
     ("task,worker,opinion,ground_truth\na,x,no,yes\n", "none for the label"),
     ("image,whom,opinion\na,x,yes\na,y,no\n", "line 3: 'a' a second time; .* in --columns TASK WORKER LABEL"),
+    ("img1.png,dog\nimg2.png,cat\nimg3.png,dog\nimg4.png,cat\n", "'dog' stands in the rows below too, so there is no"),
     ("sep=;\ntask;worker;label\na;b;c\n", "line 1: 'sep=;'; expected the header"),
     ("task,task,label\na,b,c\n", "line 1: two columns are named 'task'"),
     (TABLE + "\na.jpg,cas,cat,dog\n", "Expected 3 fields in line 8, saw 4"),
@@ -227,8 +248,10 @@ def test_a_table_of_labels(write):
     assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]
     names, labels, _ = read_labels(write("task,given_label,true_label\na,cat,dog\n"), ["cat", "dog"], "no answer has")
     assert names == ["a"] and labels.tolist() == [1]  # not what the crowd said
+    names, labels, _ = read_labels(write("task,worker,gold\na,x,cat\na,y,cat\nb,x,dog\n"), ["cat", "dog"], "no answer has")
+    assert names == ["a", "b"] and labels.tolist() == [0, 1]  # a long table with the truth in each row
     for content, message in (("task,label\na,cot\n", "line 2: 'cot', which no answer has, near 'cat'; expected one of cat"),
-                             ("task,label\na,cat\na,cat\n", "line 3: 'a' a second time"),
+                             ("task,label\na,cat\na,dog\n", "line 3: 'a' a second time, with another label"),
                              ("task,lable\na,cat\n", "line 1: columns task, lable; expected task and label")):
         with pytest.raises(UserError, match=message):
             read_labels(write(content), ["cat", "dog"], "no answer has")

@@ -9,6 +9,7 @@ import pytest
 from common.data import workbooks
 from common.data.answers import read_answers, read_labels
 from common.data.item_names import FILE_NAMES, SEVERAL, find_items
+from common.data.tables import Frame
 from common.system.errors import UserError
 
 CROWD = [("a.png", "ann", "cat"), ("a.png", "bob", "dog"), ("b.png", "ann", "dog"), ("c.png", "ann", "cat"),
@@ -132,10 +133,41 @@ def test_a_file_for_each_annotator(write):
         read_answers(files[:1])
 
 
-def test_some_rows_alone(write):
+def test_a_file_for_each_annotator_with_several_questions(write):
+    files = [write("".join(["image,animal,size\n", *(f"{t},{c},big\n" for t, w, c in CROWD if w == name)]), f"{name}.csv")
+             for name in ("ann", "bob")]
+    with pytest.raises(UserError, match="bob.csv: answers the items of .*ann.csv in the same columns, animal, size; .*"
+                                        "--columns TASK animal"):
+        read_answers(files, classes=["cat", "dog", "big"])
+    assert triples(read_answers(files, columns=["image", "animal"])) == sorted(CROWD)
+    with pytest.raises(UserError, match="--columns image animal: expected TASK WORKER LABEL, or TASK LABEL with several"):
+        read_answers(files[:1], columns=["image", "animal"])
+    halves = [write(f"task,ann,bob\n{rows}", f"{k}.csv") for k, rows in enumerate(
+        ("a.png,cat,dog\nb.png,dog,dog\n", "c.png,cat,cat\n"))]
+    assert triples(read_answers(halves)) == sorted(CROWD)  # the same people, other items
+
+
+def test_forms_have_a_row_for_each_annotator(write, capsys):
+    people = "".join(f"2026/11/{day} 9:00,{name}@e.org," + ",".join(f"{c}" for t, w, c in sorted(CROWD) if w == name) + "\n"
+                     for day, name in ((3, "ann"), (4, "bob")))
+    answers = read_answers(write("Timestamp,Email Address,a.png,b.png,c.png\n" + people))
+    assert triples(answers) == sorted((t, f"{w}@e.org", c) for t, w, c in CROWD)
+    assert "column 'Timestamp' is left out" in capsys.readouterr().out
+    named = read_answers(write("Timestamp,Name,a.png,b.png,c.png\n" + people))
+    assert triples(named) == triples(answers)
+    with pytest.raises(UserError, match="each row seems to be a person's answers .*in the next column, named worker"):
+        read_answers(write("Timestamp,Which animal?,And this?\n9:00,cat,dog\n9:01,cat,cat\n"))
+
+
+def test_some_rows_alone(write, capsys):
     content = table("task,worker,label,round", "{t},{w},{c},2", "a.png,cas,dog,1\nb.png,cas,dog,3\n")
     assert triples(read_answers(write(content), where=["round=2"])) == sorted(CROWD)
     assert len(read_answers(write(content), where=["round=2", "round=1", "worker=cas", "worker=ann"])) == 4
+    unsure = table("task,worker,label", "{t},{w},{c}", "a.png,cas,unsure\nb.png,cas,unsure\n")
+    assert triples(read_answers(write(unsure), where=["label!=unsure"])) == sorted(CROWD)
+    capsys.readouterr()
+    assert len(read_answers(write(unsure)).classes) == 3
+    assert "'unsure' is a class, of 2 answers; --where COLUMN!='unsure' leaves them out" in capsys.readouterr().out
     for words, message in ((["turn=2"], "--where turn=2: .* no column 'turn'; it has task, worker, label, round"),
                            (["round"], "--where round: expected COLUMN=VALUE"),
                            (["round=7"], "--where round=7: no row of .*; column 'round' has 1, 2, 3")):
@@ -202,6 +234,44 @@ def test_names_with_zeros_before_them_are_a_warning(write, capsys):
 def test_more_annotators_than_items_are_a_warning(write, capsys):
     read_answers(write("task,a,b,c\n1,x,y,x\n2,x,y,y\n"))
     assert "3 annotators of 2 items; are the columns the right ones?" in capsys.readouterr().out
+
+
+def nested(form):
+    """Records with the answers of each item in lists."""
+    for task, given in by_item().items():
+        people, labels = map(list, zip(*given, strict=True))
+        yield {"uid": task, "text": "words"} | {
+            "lists": {"annotations": labels, "annotator_ids": people},
+            "objects": {"annotations": [{"annotator": w, "label": c} for w, c in given]},
+            "Argilla": {"id": task, "animal.responses": labels, "animal.responses.users": people}}[form]
+
+
+@pytest.mark.parametrize("form", ["lists", "objects", "Argilla"])
+def test_lists_in_cells(write, form):
+    records = list(nested(form))
+    assert triples(read_answers(write(lines(records)))) == sorted(CROWD)
+    frame = pd.DataFrame(records)
+    assert triples(read_answers(Frame(frame, "answers"))) == sorted(CROWD)
+    pytest.importorskip("pyarrow")
+    content = io.BytesIO()
+    frame.to_parquet(content)
+    assert triples(read_answers(write(content.getvalue(), "answers.parquet"))) == sorted(CROWD)
+
+
+def test_a_taxonomy_s_path_is_one_label(write):
+    records = [{"id": k, "data": {"image": t}, "annotations": [{"completed_by": w, "result": [
+        {"from_name": "kind", "value": {"taxonomy": [["animal", c]]}}]}]} for k, (t, w, c) in enumerate(CROWD)]
+    assert triples(read_answers(write(json.dumps(records)))) == sorted((t, w, f"animal/{c}") for t, w, c in CROWD)
+
+
+def test_only_the_first_sheet_is_read(write, capsys):
+    pytest.importorskip("openpyxl")
+    content = io.BytesIO()
+    with pd.ExcelWriter(content) as book:
+        TABLE.to_excel(book, sheet_name="one", index=False)
+        TABLE.to_excel(book, sheet_name="two", index=False)
+    assert triples(read_answers(write(content.getvalue(), "answers.xlsx"))) == sorted(CROWD)
+    assert capsys.readouterr().out.count("only its first sheet, 'one', is read; others: two") == 1
 
 
 def test_excel_and_parquet(write, monkeypatch):
@@ -351,7 +421,7 @@ def test_each_file_is_its_annotator_s(tmp_path, paths, people):
     assert sorted(read_answers([str(tmp_path / path) for path in paths]).annotators) == people
 
 
-@pytest.mark.parametrize("more", [("source", "web"), ("fold", "5"), ("fold", "6.5")])
+@pytest.mark.parametrize("more", [("source", "web"), ("part", "5"), ("part", "6.5")])
 def test_a_column_of_other_values_is_no_annotator_s(write, more):
     rows = [(f"i{k}", "cat", "dog" if k % 2 else "cat", more[1]) for k in range(12)]
     with pytest.raises(UserError, match=f"hardly anything in '{more[0]}' is in another"):
