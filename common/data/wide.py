@@ -22,13 +22,10 @@ PERSONS = (*WORKER, *MORE_WORKERS, "name", "your_name", "id")  # of a form
 
 
 def read_wide(file, classes, where=()):
-    """The Rows of a table with a column for each annotator and nothing where there is no answer.
-
-    The items' names are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds
-    what no other does, or running numbers, more than there are labels. Else they are the rows' numbers, from 0.
-    """
+    """The Rows of a table with a column for each annotator and nothing where there is no answer, or with a row for each."""
     table, lines = select(file, None, where)
-    names = [name for name in table if name not in conditions(file, where)
+    conditional = conditions(file, where)
+    names = [name for name in table if name not in conditional
              and (name or table[name].values != [""])]  # some programs write an empty one at the end
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
@@ -40,7 +37,6 @@ def read_wide(file, classes, where=()):
         return _read_transposed(file, table, names, lines)
     if names and key(names[0]) in WORKER:
         raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
-    first = table[names[0]] if names else Column(np.zeros(0, int), [])
     for name in not_annotators(names[1:]):
         more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
         echo(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
@@ -48,34 +44,40 @@ def read_wide(file, classes, where=()):
     if len(names) < 2:
         raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
                         "annotator")
-    values = [set(table[name].values) - NOTHING for name in names]
-    others = set().union(*values[1:])
-    distinct = len(first.values) == len(first.codes) and "" not in first.values
-    unlike = not values[0] & others or _ascend(first) and len(values[0]) > len(others)
-    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
-    if not named and not (distinct and unlike):
-        _refuse_long(file, table, names)
-    elif key(names[0]) in COUNTERS and _ascend(first):
-        _refuse_long(file, table, names[1:], crossed=True)
-    if named or (distinct and unlike):
-        item, task = whole(first, names[0], file, lines), names[0]
-        if not distinct:
-            again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
-            raise UserError(f"{spot(file, lines, again)}: {item.values[item.codes[again]]!r} a second time; expected a row "
-                            f"for each item, or {COLUMNS}")
-        names, values = names[1:], values[1:]
-    else:
-        item, task = Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number"
+    item, task, names = _items(file, table, names, lines)
     # one column after another, then sorted by rows
-    labels = pd.Index(sorted(set().union(*values)))
+    labels = pd.Index(sorted(set().union(*(table[name].values for name in names)) - NOTHING))
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
     if not classes:
         _check_annotators(file, table, names, codes, plain(list(labels)))
     row, annotator = np.nonzero(codes >= 0)
     _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
-    layout = f"{LAYOUT}: task={task or 'the first column'}, {_listed(names)}"
-    return Rows(Column(item.codes[row], item.values), Column(annotator, names),
-                Column(codes[row, annotator], list(labels)), lines[row], _unit(file), layout)
+    return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], list(labels)),
+                lines[row], _unit(file), f"{LAYOUT}: task={task or 'the first column'}, {_listed(names)}")
+
+
+def _items(file, table, names, lines):
+    """(the Column of the items, what it is called, the names of the annotators' columns).
+
+    The items are in the first column if it is called so, or nothing, or if no value of it comes twice and it holds what no
+    other does, or running numbers, more than there are labels. Else they are the rows' numbers, from 0.
+    """
+    first, own = table[names[0]], set(table[names[0]].values) - NOTHING
+    others = set().union(*(table[name].values for name in names[1:])) - NOTHING
+    distinct = len(first.values) == len(first.codes) and "" not in first.values
+    unlike = not own & others or _ascend(first) and len(own) > len(others)
+    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
+    if not named and not (distinct and unlike):
+        _refuse_long(file, table, names)
+        return Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number", names
+    if key(names[0]) in COUNTERS and _ascend(first):
+        _refuse_long(file, table, names[1:], crossed=True)
+    item = whole(first, names[0], file, lines)
+    if not distinct:
+        again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
+        raise UserError(f"{spot(file, lines, again)}: {item.values[item.codes[again]]!r} a second time; expected a row "
+                        f"for each item, or {COLUMNS}")
+    return item, names[0], names[1:]
 
 
 def _listed(names):
