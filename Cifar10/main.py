@@ -68,7 +68,8 @@ def main(arguments=None):
 
     for name, crowds in (("hardest", ("cifar10h",)), ("crowd_path", ("cifar10h", "cifar10n"))):
         if getattr(options, name) and options.crowd not in crowds:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: goes with --crowd {' or '.join(crowds)}")
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs --crowd {' or '.join(crowds)}; "
+                            "add it, or leave this out")
     train, test, files = cifar10.load(options.path, options.download)
     if options.crowd == "synthesized":
         experts = cifar10.EXPERTS[options.expertise]

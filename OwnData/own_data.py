@@ -153,8 +153,8 @@ def _labels(file, source, classes, known_by):
 
 def _with_gold(answers, index, train, gold):
     """(CrowdLabels of the items `train`, annotators' names), with an annotator who is right about the items of `gold`,
-    int (N,) with -1 for the others. Each of its labels is given once more often than the item has others: no vote that
-    a method learns from overrules it, and every method sees an annotator whose labels agree with what comes out."""
+    int (N,) with -1 for the others. Each gold label is repeated, once more often than the item has other labels, so it
+    wins every vote that a method learns from; and every method sees an annotator whose labels agree with the result."""
     place = np.full(len(gold), -1)
     place[train] = np.arange(len(train))
     item, annotator, label = place[index[answers.item]], answers.annotator, answers.label

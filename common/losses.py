@@ -1,8 +1,8 @@
 """The f-mutual information of Max-MIG: six f-divergences and the MIG^f loss, as pure functions.
 
 Each divergence is given by df and by the conjugate at df, f*(df(K)), as functions of log K: h and g come from
-log-softmax, so K may be too small for float32 where its logarithm is not. Where df is a power of 1/K, K has a floor: a
-loss, and the square of its gradient that Adam keeps, stay within float32.
+log-softmax, and K can underflow in float32 where log K does not. Where df is a power of 1/K, K has a floor, so that neither
+the loss nor the squared gradient, which Adam keeps, overflows.
 """
 import math
 

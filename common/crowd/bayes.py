@@ -70,13 +70,12 @@ class Solution:
     """One tempered posterior.
 
     posterior: (N, C); others: float32 (L, C), the same for each label's item without that label and its copies;
-    temperature: T; exponent: b; information: (N,), what an item's labels say of one another, the sum over its labels of
+    exponent: b; information: (N,), what an item's labels say of one another, the sum over its labels of
     log P(label | the other labels) - log P(label), an estimate of their mutual information; rows: (U, C), r_m log
     pi^m[c, l]; annotators: what they rest on.
     """
     posterior: np.ndarray
     others: np.ndarray
-    temperature: float
     exponent: float
     information: np.ndarray
     rows: np.ndarray
@@ -228,7 +227,7 @@ class LabelModel(ConfusionCounts):
         more = (np.einsum("lc,lc->l", others - shares, own) / (own @ shares))[self.scored]
         information = np.bincount(self.item[self.scored], np.log1p(np.maximum(more, FLOOR - 1)), self.items)
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
-        return Solution(tempered, self._clamp_others(others), 1 / scale, exponent, information, rows, known)
+        return Solution(tempered, self._clamp_others(others), exponent, information, rows, known)
 
     def calibrate(self, posterior, known, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""

@@ -114,6 +114,12 @@ class CrowdLabels:
         """
         return functional.embedding_bag(self.rows, table, self.offsets.int(), mode="sum", include_last_offset=True)
 
+    def through(self, matrices, h):
+        """(L, C): for each label, h of its item times the matrix of its annotator. matrices: (M, C, C) or (M, C * C); h:
+        (N, C). The cost is that of the labels, however many annotators there are."""
+        own = functional.embedding(self.annotator, matrices.flatten(1)).view(-1, self.classes, self.classes)
+        return torch.bmm(h[self.item][:, None], own)[:, 0]
+
     @cached_property
     def _ordered(self):
         """(int32 (L,), the labels' rows m * C + l in order; int32 (L,), their items in that order)."""

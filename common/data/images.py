@@ -14,7 +14,7 @@ AHEAD = 4  # batches that are read from a map before they are asked for
 
 @dataclass(frozen=True)
 class Augmentation:
-    """flip: mirror every other image; rotation: turn it by up to so many degrees, either way (black fills in)."""
+    """flip: mirror each image with probability 1/2; rotation: turn it by up to so many degrees, either way."""
     flip: bool
     rotation: float
 

@@ -5,5 +5,3 @@ from common.kd_crowd.dividemix import DivideMix
 from common.kd_crowd.elr import ELR
 
 ROBUST = {"elr": ELR, "dividemix": DivideMix}
-
-__all__ = ["ROBUST"]

@@ -45,7 +45,7 @@ class EM(Method):
         """The new q, (N, C), of the classifier's probabilities h (N, C)."""
         raise NotImplementedError
 
-    def aggregate(self, h, crowd):
+    def aggregate(self, h):
         return self.posterior
 
 

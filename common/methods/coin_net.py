@@ -38,8 +38,7 @@ class COINNet(GeoCrowdNetF):
         place = torch.arange(len(item), device=item.device) + (self.offsets[batch.items] - crowd.offsets[:-1])[item]
         outliers = self.trained_outliers(place)
         outliers = outliers - outliers.mean(1, keepdim=True)
-        own = functional.embedding(crowd.annotator, matrices.flatten(1)).view(-1, crowd.classes, crowd.classes)
-        fitted = (torch.bmm(h[item][:, None], own)[:, 0] + outliers).clamp(EDGE, 1 - EDGE)
+        fitted = (crowd.through(matrices, h) + outliers).clamp(EDGE, 1 - EDGE)
         chosen = fitted.gather(1, crowd.label.long()[:, None])[:, 0] / fitted.sum(1)
         loss = -torch.log(chosen).sum() / max(len(item), 1)
         return loss + self.regularisation(h, matrices, crowd) + self.penalty(outliers, crowd)

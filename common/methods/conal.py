@@ -26,14 +26,12 @@ class CoNAL(Method):
         self.common, self.own = nn.Parameter(start), nn.Parameter(start.repeat(crowd.annotators, 1).clone())
 
     def loss_from(self, logits, batch):
-        crowd, classes = batch.crowd, logits.shape[1]
-        h = torch.softmax(logits, 1)
+        crowd, h = batch.crowd, torch.softmax(logits, 1)
         person = functional.normalize(self.people(crowd.annotator), dim=1)
         item = functional.normalize(self.difficulty(batch.inputs.to(self.common.dtype)), dim=1)[crowd.item]
         weight = torch.sigmoid((person * item).sum(1))[:, None]
-        own = functional.embedding(crowd.annotator, self.own.view(-1, classes * classes)).view(-1, classes, classes)
-        own_fit = torch.bmm(h[crowd.item][:, None], own)[:, 0]
-        fitted = weight * (h @ self.common)[crowd.item] + (1 - weight) * own_fit
+        own = crowd.through(self.own.view(crowd.annotators, -1), h)
+        fitted = weight * (h @ self.common)[crowd.item] + (1 - weight) * own
         loss = functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
         return loss - STRENGTH * self.distance() if len(crowd.label) else loss
 

@@ -34,7 +34,7 @@ class Coupled(Method):
         raise NotImplementedError
 
     def regularisation(self, h, matrices, crowd):
-        """A scalar. h: (B, C); matrices: (M, C, C); crowd: CrowdLabels of the batch. None without labels in the batch."""
+        """A scalar. h: (B, C); matrices: (M, C, C); crowd: CrowdLabels of the batch. Zero where it has no labels."""
         raise NotImplementedError
 
     def confusion(self, posterior, crowd):

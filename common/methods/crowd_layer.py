@@ -25,10 +25,7 @@ class CrowdLayer(Method):
 
     def loss_from(self, logits, batch):
         crowd = batch.crowd
-        h = torch.softmax(logits, 1)
-        # one matrix for each label there is: the cost is that of the labels, however many annotators stand behind them
-        matrices = nn.functional.embedding(crowd.annotator, self.matrices).view(-1, crowd.classes, crowd.classes)
-        fitted = torch.bmm(h[crowd.item][:, None], matrices)[:, 0]
+        fitted = crowd.through(self.matrices, torch.softmax(logits, 1))
         return nn.functional.cross_entropy(fitted, crowd.label.long(), reduction="sum") / max(len(crowd.label), 1)
 
     def confusion(self, posterior, crowd):

@@ -117,9 +117,9 @@ class Method(nn.Module):
         """(N, C): what `predict`'s probabilities (N, C) and the crowd's labels of the same items say together."""
         raise NotImplementedError
 
-    def aggregate(self, h, crowd):
+    def aggregate(self, h):
         """(N, C): the method's labels of the training items, as probabilities: its classifier's predictions h (N, C),
-        unless the method says more of them. `crowd` is theirs."""
+        unless the method says more of them."""
         return h
 
     def confusion(self, posterior, crowd):

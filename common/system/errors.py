@@ -118,7 +118,7 @@ def _drop_output():
 
 
 if sys.platform == "win32":  # files are locked, and memory is measured, as POSIX has it
-    sys.exit("error: Windows has not what this needs; expected Linux or macOS, or Windows' own Linux (WSL)")
+    sys.exit("error: Windows is not supported, as it cannot lock files like Linux; use Linux, macOS or WSL")
 
 
 def _stopped_early(kind, error, trace):

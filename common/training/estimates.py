@@ -35,7 +35,7 @@ def label_training_items(models, train):
     """{name: (images, C)}: the labels that a method, and its forecaster, gives the training items."""
     name, method = models[0].name, models[0].method
     h = predict_all(models, train.inputs)[0]
-    labels = {name: per_image(method.aggregate(h, train.crowd), train)}
+    labels = {name: per_image(method.aggregate(h), train)}
     if method.forecasts:
         labels[name + FORECASTER] = per_image(method.forecast(h, train.crowd), train)
     return labels

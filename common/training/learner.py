@@ -15,7 +15,7 @@ def random_seed(seed, *keys):
     """A 64-bit seed for one use of randomness, of the run's seed and the use's name and numbers.
 
     Every use has a seed of its own, so a resumed run needs no generator's state, and a method's numbers do not depend
-    on which others run beside it.
+    on which others run beside it. Zeros at the end of the keys do not count.
     """
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)
@@ -59,8 +59,8 @@ class Learner:
         return f"{self.stage}/{self.name}/{self.fold}"
 
     def step(self, batch, seed, take=None):
-        """One step of Adam on the batch, by `descend` or what repeats it (`take`, of a Batch). `seed` is for the method's
-        dropout. Returns the loss, still on the device."""
+        """Takes one Adam step on the batch. `seed` is for the method's dropout; take: the function of a Batch that does it,
+        `descend` or the launch of a CUDA graph. Returns the loss, still on the device."""
         with self.watch:
             if self.generator:
                 self.generator.manual_seed(seed)

@@ -46,11 +46,11 @@ def check(dataset, protocol, options):
             raise UserError("--methods true-label: no training item's true label is known")
         echo("true-label is left out: no training item's true label is known")
     if options.stage_end == "selected" and options.select == "none":
-        raise UserError("--stage-end selected: goes with a --select; expected last")
+        raise UserError("--stage-end selected: needs an epoch that is selected; add --select, or leave it out")
     if options.patience not in (None, protocol.patience) and options.select == "none":
-        raise UserError(f"--patience {options.patience}: goes with a --select")
+        raise UserError(f"--patience {options.patience}: needs an epoch that is selected; add --select, or leave it out")
     if options.start == AUTO and options.select != "crowd":
-        raise UserError("--start auto: goes with --select crowd, by which it chooses")
+        raise UserError("--start auto: needs --select crowd, by which it chooses; add it")
     check_label_source(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)

@@ -78,7 +78,7 @@ def make_plan(train, options):
     if options.select != "crowd":
         for name, value in (("folds", options.folds), ("held-out", options.held_out)):
             if value:
-                raise UserError(f"--{name} {value}: goes with --select crowd")
+                raise UserError(f"--{name} {value}: needs --select crowd; add it, or leave this out")
         return Plan(options.select, [Fold(0, everything, everything)], _gold(train))
     images = len(train) // train.copies
     if options.held_out:

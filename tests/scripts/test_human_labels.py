@@ -160,9 +160,9 @@ def test_bad_crowd_files(tmp_path, cifar_folder):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--hardest", "3"], "--hardest 3: goes with --crowd cifar10h"),
-    (["--hardest", "3", "--crowd", "cifar10n"], "--hardest 3: goes with --crowd cifar10h"),
-    (["--crowd-path", "a.csv"], "--crowd-path a.csv: goes with --crowd cifar10h or cifar10n"),
+    (["--hardest", "3"], "--hardest 3: needs --crowd cifar10h"),
+    (["--hardest", "3", "--crowd", "cifar10n"], "--hardest 3: needs --crowd cifar10h"),
+    (["--crowd-path", "a.csv"], "--crowd-path a.csv: needs --crowd cifar10h or cifar10n"),
 ])
 def test_flags_of_another_crowd(flags, message):
     from conftest import load_script

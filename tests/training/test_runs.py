@@ -323,10 +323,10 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     (("--out", "record"), "--out record: holds config.json, which is no run's and would be lost"),
     *(((f"--device={name}",), f"--device {name}: ") for name in ("meta", "²", "9" * 20, "hpu", "privateuseone", "-1", "")),
     (("--hurry",), "unrecognized arguments: --hurry"),
-    (("--folds", 2), "--folds 2: goes with --select crowd"),
-    (("--held-out", .3), "--held-out 0.3: goes with --select crowd"),
-    (("--stage-end", "selected"), "--stage-end selected: goes with a --select"),
-    (("--patience", 3), "--patience 3: goes with a --select"),
+    (("--folds", 2), "--folds 2: needs --select crowd"),
+    (("--held-out", .3), "--held-out 0.3: needs --select crowd"),
+    (("--stage-end", "selected"), "--stage-end selected: needs an epoch that is selected"),
+    (("--patience", 3), "--patience 3: needs an epoch that is selected"),
 ])
 def test_errors_are_one_sentence(run_in_process, tmp_path, monkeypatch, arguments, message, capsys):
     monkeypatch.chdir(tmp_path)

@@ -117,6 +117,6 @@ def test_what_is_no_choice(value):
 
 
 def test_auto_needs_held_out_labels(tmp_path):
-    with pytest.raises(UserError, match="--start auto: goes with --select crowd"):
+    with pytest.raises(UserError, match="--start auto: needs --select crowd"):
         digits_main.main(["--start", "auto", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
