@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from common.crowd.aggregators import AGGREGATORS
+from common.crowd.fitted import FittedCrowd
 from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
 from common.evaluation import metrics
@@ -14,7 +15,7 @@ from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
 from common.names import METHODS as TRAINED
 from common.output import console
 from common.output.console import say_crowd
-from common.output.crowd import Crowd, confusion_table, describe_crowd, write_crowd
+from common.output.crowd import confusion_table, describe_crowd, write_crowd
 from common.output.records import Summary
 from common.output.run_folder import RunFolder
 from common.system.device import peak_memory_mb
@@ -110,7 +111,7 @@ def check_methods(methods):
 
 
 def estimate(dataset, methods):
-    """({name: posterior (N, C)}, {name: seconds}, Crowd) of the classic label models, the label model and other
+    """({name: posterior (N, C)}, {name: seconds}, FittedCrowd) of the classic label models, the label model and other
     `methods`."""
     train = dataset.train
     items = train.unique_labels()
@@ -123,7 +124,7 @@ def estimate(dataset, methods):
             found[name] = torch.from_numpy(AGGREGATORS[name](train.crowd)).float()
             seconds[name] = time.perf_counter() - clock
     clock = time.perf_counter()
-    crowd = Crowd.of(items.crowd, None if train.gold is None else train.gold.numpy())
+    crowd = FittedCrowd.of(items.crowd, None if train.gold is None else train.gold.numpy())
     seconds[LABEL_MODEL] = time.perf_counter() - clock
     found = {name: clamp_to_gold(posterior, train.gold) for name, posterior in found.items()}
     return found | {LABEL_MODEL: torch.from_numpy(crowd.labels.posterior).float()}, seconds, crowd

@@ -29,10 +29,10 @@ from sklearn.linear_model import LogisticRegression
 
 from common.crowd.bayes import LabelModel
 from common.crowd.dawid_skene import dawid_skene, one_coin
+from common.crowd.fitted import FittedCrowd
 from common.crowd.held_out import score
 from common.crowd.labels import CrowdLabels, vote_shares
 from common.evaluation.metrics import calibration_error
-from common.output.crowd import Crowd
 
 FOLDS, FEATURES, MISSING = 5, 10, .03
 SMALL, SPARSE = 60, 400  # items of such a crowd
@@ -131,7 +131,7 @@ def main(first, last, copies=False):
     for seed in range(first, last):
         crowd, h, truth, rate, pairs = draw(seed, copies)
         seen = crowd.counts > 0
-        ours = Crowd.of(crowd, h=score(LabelModel(crowd), h).calibrated)
+        ours = FittedCrowd.of(crowd, h=score(LabelModel(crowd), h).calibrated)
         posteriors = (vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), torch.from_numpy(h),
                       torch.from_numpy(ours.labels.posterior))
         copiers += count_copiers(crowd, truth.numpy(), rate, pairs, ours.copies.representative)

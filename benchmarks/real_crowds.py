@@ -32,9 +32,9 @@ import torch
 
 from common.crowd.annotators import expected_gain, pooled_confusion
 from common.crowd.bayes import LabelModel
+from common.crowd.fitted import FittedCrowd
 from common.crowd.labels import CrowdLabels
 from common.evaluation.metrics import accuracy, calibration_error
-from common.output.crowd import Crowd
 from OwnData import aggregate, own_data
 
 SLOW, LARGE = ("GLAD", "MACE"), 20_000  # answers from which these take many minutes and are left out
@@ -135,7 +135,7 @@ def compare_drawn(crowds):
     [(CrowdLabels, truth)], and how many annotators are called copies in all."""
     found, copies = [], 0
     for crowd, truth in crowds:
-        ours = Crowd.of(crowd)
+        ours = FittedCrowd.of(crowd)
         copies += (ours.copies.representative != np.arange(crowd.annotators)).sum()
         found.append([measure(ours.labels.posterior, truth),
                       *(rate(model, crowd, truth) for model in rivals(slow=False).values())])

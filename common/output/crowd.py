@@ -1,6 +1,6 @@
 """What a run leaves of the crowd: labels.csv, annotators.csv, agreement.csv, next.csv and the confusion matrices."""
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -8,42 +8,10 @@ import torch
 from scipy.stats import spearmanr
 
 from common.crowd import agreement, annotators
-from common.crowd.bayes import LabelModel, Labels
-from common.crowd.copying import Copies, find_copies
 from common.crowd.labels import majority_vote
 from common.evaluation import metrics
 from common.output import plots
 from common.output.csv_files import notice_formulas, write_columns
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """What is known of a crowd at the end of a run.
-
-    model: its LabelModel; labels: the Labels that labels.csv follows; copies: the Copies among the annotators.
-    """
-    model: LabelModel
-    labels: Labels
-    copies: Copies
-
-    @classmethod
-    def of(cls, crowd, gold=None, held_out=None, h=None):
-        """The Crowd of CrowdLabels: copies are found, then counted once. h: (N, C), see LabelModel.labels."""
-        model = LabelModel(crowd, gold, held_out)
-        copies = find_copies(model, h)
-        if len(copies.first):
-            model = LabelModel(crowd, gold, held_out, copies.representative)
-        return cls(model, model.labels(h), copies)
-
-    def by(self, posterior):
-        """The same crowd where labels.csv follows another posterior (N, C)."""
-        known = self.model.settle(posterior)
-        part = 1., posterior, self.model.without_own(posterior, known)
-        return Crowd(self.model, Labels(posterior, [part], known), self.copies)
-
-    def confusion(self):
-        """float (M, C, C): the annotators' confusion matrices, rows the true class."""
-        return self.model.confusion(self.labels.parts[0][1], self.labels.annotators)
 
 
 def describe_crowd(items, names, class_names, estimates, source, crowd):
@@ -52,7 +20,7 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
 
     items: Items, with each label once; names: the annotators'; class_names: the classes' names where they shall replace
     numbers, else None; estimates: {name: float (N, C)}, all that is said of the items; source: which of them the
-    labels follow; crowd: its Crowd.
+    labels follow; crowd: its FittedCrowd.
     """
     posterior = estimates[source]
     pairs = agreement.cohen_kappas(items.crowd)
@@ -174,7 +142,7 @@ def annotator_columns(items, names, posterior, crowd, class_names=None):
     the bits that a label says of the true class; kappa with the other annotators' labels; the most common label and its
     share; what is odd (annotators.flags); the true accuracy. An annotator without labels has no numbers.
 
-    posterior: (N, C); crowd: Crowd.
+    posterior: (N, C); crowd: FittedCrowd.
     """
     model, labels = crowd.model, crowd.labels
     given, silent = model.given, model.number == 0

@@ -3,11 +3,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from common.crowd.fitted import FittedCrowd
 from common.crowd.held_out import combine
 from common.crowd.labels import clamp_to_gold
 from common.methods.registry import METHODS
 from common.names import AGGREGATE_THEN_TRAIN, FORECASTER, LABEL_MODEL, POSTERIOR, UPPER_BOUND
-from common.output.crowd import Crowd
 from common.system.errors import UserError, echo
 from common.training.predictions import mean, predict_all
 
@@ -17,10 +17,10 @@ class Estimates:
     """Label estimates of the training items (images).
 
     posteriors: {name: float (N, C)}; scores: {method: held-out log-likelihood}; shares: {method: its share in the ensemble};
-    crowd: the Crowd that `label-model` comes from.
+    crowd: the FittedCrowd that `label-model` comes from.
     """
     posteriors: dict
-    crowd: Crowd
+    crowd: FittedCrowd
     scores: dict = field(default_factory=dict)
     shares: dict = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ def estimate(succeeded, dataset, plan):
     posteriors = classic_posteriors(train.crowd)
     for name, models in succeeded.items():
         posteriors |= {} if name in AGGREGATE_THEN_TRAIN else label_training_items(models, dataset.train)
-    crowd = Crowd.of(train.unique_labels().crowd, plan.gold)
+    crowd = FittedCrowd.of(train.unique_labels().crowd, plan.gold)
     return Estimates(with_label_model(posteriors, crowd, train), crowd)
 
 
@@ -75,7 +75,7 @@ def estimate_held_out(succeeded, train, plan):
                    if models[0].method.forecasts and len(models) > 1}
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
     h, shares = combine(plan.model, competitors) if competitors else (None, {})
-    crowd = Crowd.of(images.unique_labels().crowd, plan.gold, plan.held_out, h)
+    crowd = FittedCrowd.of(images.unique_labels().crowd, plan.gold, plan.held_out, h)
     if h is not None:
         say_label_switching(h, crowd.labels.posterior, images.crowd.counts.cpu().numpy() > 0)
     for name, result in scores.items():
@@ -103,7 +103,7 @@ def forecast_held_out(models, train, plan):
 
 
 def with_label_model(posteriors, crowd, images):
-    """The posteriors, certain of the gold labels, with the Crowd's own as `label-model`."""
+    """The posteriors, certain of the gold labels, with the FittedCrowd's own as `label-model`."""
     posteriors = {name: clamp_to_gold(p, images.gold) for name, p in posteriors.items()}
     return posteriors | {LABEL_MODEL: to_tensor(crowd.labels.posterior, images)}
 

@@ -11,8 +11,8 @@ from common.crowd.bayes import LabelModel, Labels
 from common.crowd.copying import find_copies
 from common.crowd.dawid_skene import dawid_skene
 from common.crowd.dawid_skene import one_coin as one_coin_model
+from common.crowd.fitted import FittedCrowd
 from common.crowd.labels import CrowdLabels
-from common.output.crowd import Crowd
 from test_bayes import crowd_of, one_coin
 
 
@@ -96,7 +96,7 @@ def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow
     absent = np.argsort(random.random(dense.shape), 1)[:, :3]
     np.put_along_axis(dense, absent, -1, 1)
     crowd = CrowdLabels.from_dense(dense, 3)
-    by_label_model = Crowd.of(crowd)
+    by_label_model = FittedCrowd.of(crowd)
     by_other = by_label_model.by(model(crowd).double().numpy())
     for each in by_label_model, by_other:
         assert flags_of(each.model, each.labels) == ["not above chance"] * 2 + [""] * 4

@@ -224,7 +224,7 @@ def test_repeated_answers_count_once(tmp_path, capsys):
     assert MAIN.main(flags) == 0
     said = capsys.readouterr().out
     assert "2 answers of a worker who had answered the item before; identical ones count once" in said
-    assert "1 times they differ, and the last one counts" in said and "18 answers" in said
+    assert "1 times they differ, and the last one in the file counts" in said and "18 answers" in said
     assert MAIN.main([*flags, "--duplicates", "count"]) == 0 and "20 answers" in capsys.readouterr().out
     with pytest.raises(UserError, match="'a' answers '0' a second time, 2 such answers in all"):
         MAIN.main([*flags, "--duplicates", "error"])
@@ -451,7 +451,7 @@ def test_check_stops_before_the_run(tmp_path, capsys):
     (["--network", "resnet18"], "--network resnet18 is for images; features have a small one"),
     (["--columns", "task", "who", "label"], "no column 'who'"),
     (["--label-source", "true-label"], "--label-source true-label: there is no such estimate; choose from majority-vote"),
-    (["--columns", "task", "worker"], "--columns: expected 3 arguments, TASK WORKER LABEL"),
+    (["--columns", "task", "worker"], "--columns task worker: expected TASK WORKER LABEL, or TASK LABEL with several"),
     (["more.csv"], "unrecognized arguments: more.csv; did you mean --answers more.csv?"),
     (["--methods", "max-mgi"], "--methods max-mgi: there is no such method; choose from .*; did you mean max-mig?"),
     (["--gold", "nothing.csv"], "nothing.csv: no such file"),

@@ -1,0 +1,35 @@
+"""The label model of a crowd whose copies are found first, then counted once."""
+from dataclasses import dataclass
+
+from common.crowd.bayes import LabelModel, Labels
+from common.crowd.copying import Copies, find_copies
+
+
+@dataclass(frozen=True)
+class FittedCrowd:
+    """What is known of a crowd at the end of a run.
+
+    model: its LabelModel; labels: the Labels that labels.csv follows; copies: the Copies among the annotators.
+    """
+    model: LabelModel
+    labels: Labels
+    copies: Copies
+
+    @classmethod
+    def of(cls, crowd, gold=None, held_out=None, h=None):
+        """The FittedCrowd of CrowdLabels: copies are found, then counted once. h: (N, C), see LabelModel.labels."""
+        model = LabelModel(crowd, gold, held_out)
+        copies = find_copies(model, h)
+        if len(copies.first):
+            model = LabelModel(crowd, gold, held_out, copies.representative)
+        return cls(model, model.labels(h), copies)
+
+    def by(self, posterior):
+        """The same crowd where labels.csv follows another posterior (N, C)."""
+        known = self.model.settle(posterior)
+        part = 1., posterior, self.model.without_own(posterior, known)
+        return FittedCrowd(self.model, Labels(posterior, [part], known), self.copies)
+
+    def confusion(self):
+        """float (M, C, C): the annotators' confusion matrices, rows the true class."""
+        return self.model.confusion(self.labels.parts[0][1], self.labels.annotators)
