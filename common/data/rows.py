@@ -10,7 +10,7 @@ from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_
 from common.data.opening import unpacked
 from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
 from common.data.workbooks import PARQUET, read_book
-from common.system.errors import UserError, echo
+from common.system.errors import UserError, echo, first_few
 
 COUNTERS = ("id", "index", "row")  # columns that may number the rows
 REPEATED = .2  # the share of a worker's repeated answers from which a column is not the items'
@@ -156,7 +156,7 @@ def select(file, names, where=(), left_out=()):
         if values:
             keep &= _is_one_of(table[name], values)
         if not keep.any():
-            raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has {_some(table[name].values)}")
+            raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has {first_few(sorted(table[name].values))}")
     for why in dict.fromkeys(why for _, why, _ in left_out):
         out = np.zeros(len(lines), bool)
         for name, reason, values in left_out:
@@ -190,10 +190,6 @@ def _is_one_of(column, values, fold=False):
     """bool (N,): whether a cell holds one of the values."""
     held = np.array([(value.lower() if fold else value) in values for value in column.values], bool)
     return held[column.codes] if len(held) else np.zeros(len(column.codes), bool)
-
-
-def _some(names):
-    return ", ".join(sorted(names)[:10]) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")
 
 
 def spot(file, lines, row):
