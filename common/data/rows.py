@@ -156,7 +156,8 @@ def select(file, names, where=(), left_out=()):
         if values:
             keep &= _is_one_of(table[name], values)
         if not keep.any():
-            raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has {first_few(sorted(table[name].values))}")
+            raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has "
+                            f"{first_few(sorted(table[name].values))}")
     for why in dict.fromkeys(why for _, why, _ in left_out):
         out = np.zeros(len(lines), bool)
         for name, reason, values in left_out:
