@@ -3,6 +3,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.data.layouts import without_ending
 from common.names import AGGREGATE_THEN_TRAIN, AGGREGATORS, DUPLICATES, FIELD_METHODS, FITS, PAPER_METHODS
 from common.training.options import Options, flag, whole
 from common.training.protocol import Protocol
@@ -73,7 +74,7 @@ class OwnOptions(Options):
 def name_of(options):
     """What the run is called: the answers' file, or its folder where it is called answers itself or there are several."""
     path = Path(options.answers[0]).resolve()
-    stem = path.name.split(".")[0]
+    stem = without_ending(path.name)
     name = path.parent.name if stem in ("answers", "labels", "") or len(options.answers) > 1 else stem
     return re.sub(r"[^\w.-]+", "-", name) or "own"
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.data.class_names import nearest, number_classes, plain, same_numbers, some, tidy_labels, warn_of_misspellings
 from common.data.exports import PEERANNOT, zooniverse_table
-from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
+from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column, without_ending
 from common.data.rows import answered, concatenate, open_answers, read_long, roles_in, whole
 from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, take
 from common.data.wide import LAYOUT, read_wide
@@ -17,7 +17,6 @@ from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
 SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
-TABLES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".ods", ".parquet", ".gz", ".zip")
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
 
 
@@ -120,11 +119,7 @@ def _refuse_questions(files, parts):
 def _people(files):
     """The annotators' names where each has a file: its name, with as many of its folders as tell it from the others."""
     paths = [Path(str(file)).resolve() for file in files]
-    short = []
-    for path in paths:
-        while path.suffix.lower() in TABLES:
-            path = path.with_suffix("")
-        short.append(path)
+    short = [path.parent / without_ending(path.name) for path in paths]
     names = [normal(path.name) for path in short]
     for depth in range(2, max(len(path.parts) for path in paths)):
         several = Counter(names)

@@ -40,6 +40,9 @@ NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majorit
                     "comment", "comments", "note", "notes", "date", "time", "duration", *STAMPS)
 
 
+ENDINGS = r"(\.(csv|tsv|tab|txt|json|jsonl|ndjson|xlsx|xls|ods|parquet|gz|zip))+$"  # of files of answers
+
+
 @dataclass(frozen=True)
 class Layout:
     """The table of a tool. It is known by its columns `signs`; `*` in a column's name stands for anything. A label `*` is
@@ -87,6 +90,11 @@ class Roles:
     def describe(self):
         kind = f"{self.tool}'s table" if self.tool else "long table"
         return f"{kind}: task={self.task}, worker={self.worker or 'the file'}, label={self.label}"
+
+
+def without_ending(name):
+    """A file's name without the endings of tables and of compression."""
+    return re.sub(ENDINGS, "", name, flags=re.IGNORECASE) or name
 
 
 def key(column):

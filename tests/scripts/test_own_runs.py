@@ -144,6 +144,12 @@ def test_answers_alone(tmp_path, capsys):
         MAIN.main([*flags, "--fresh"])
 
 
+@pytest.mark.parametrize("files, name", [(["a/dr.mueller.csv.gz"], "dr.mueller"), (["a/answers.CSV"], "a"),
+                                         (["a/x.csv", "a/y.csv"], "a"), (["my answers.csv"], "my-answers")])
+def test_a_run_is_named_by_its_answers(files, name):
+    assert own_options.name_of(own_options.OwnOptions(answers=files)) == name
+
+
 def test_one_item_with_two_labels(tmp_path):
     """A coefficient of agreement has no interval then."""
     labels = "".join(f"i{k},{'ab'[k % 2]},{k % 3}\n" for k in range(20))
