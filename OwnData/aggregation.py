@@ -11,7 +11,7 @@ from common.crowd.fitted import FittedCrowd
 from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
 from common.evaluation import metrics
-from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
+from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL, MAJORITY_VOTE
 from common.names import METHODS as TRAINED
 from common.output import console
 from common.output.console import say_crowd
@@ -175,7 +175,7 @@ def run(dataset, options, methods):
              f"{len(train.crowd.label)} answers")
         estimates, seconds, crowd = estimate(dataset, methods)
         if source != LABEL_MODEL:
-            crowd = crowd.by(estimates[source].double().numpy())
+            crowd = crowd.by(estimates[source].double().numpy(), votes=source == MAJORITY_VOTE)
         items = train.unique_labels()
         folder.begin()
         found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)

@@ -2,7 +2,8 @@
 
 A new method is a file in common/methods/, a name here and its class in common/methods/registry.py.
 """
-AGGREGATE_THEN_TRAIN = ("majority-vote", "dawid-skene", "one-coin")  # their posterior needs no classifier
+MAJORITY_VOTE = "majority-vote"
+AGGREGATE_THEN_TRAIN = (MAJORITY_VOTE, "dawid-skene", "one-coin")  # their posterior needs no classifier
 # with a model of the annotators: KD-Crowd may start from any
 CROWD_MODELS = ("crowd-layer", "doctor-net", "aggnet", "mbem", "trace-reg", "conal", "union-net", "geo-crowd-net-f",
                 "geo-crowd-net-w", "coinnet", "annot-mix", "max-mig")

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 from scipy.special import digamma
 
 from common.crowd.confusion_counts import Annotators, ConfusionCounts, prior_rows
@@ -199,10 +199,13 @@ class LabelModel(ConfusionCounts):
         return rows, np.maximum(own, FLOOR, out=own)
 
     def without_own(self, posterior, known):
-        """float32 (L, C): the posterior (N, C) of each label's item without that label, by Bayes' rule. known: the
-        Annotators counted from it."""
-        others = np.maximum(posterior.astype(np.float32), FLOOR)[self.item] / self.likelihoods(posterior, known)[1]
-        return self._clamp_others(others / others.sum(1, keepdims=True))
+        """float32 (L, C): the posterior (N, C) of each label's item without that label and its copies, by Bayes' rule.
+        known: the Annotators counted from it."""
+        own = np.log(self.likelihoods(posterior, known)[1])
+        if self.groups is not None:
+            every = sparse.csr_matrix((self.weight, (self.group, np.arange(len(own)))))
+            own = (every @ own)[self.group]
+        return self._clamp_others(softmax(log(posterior).astype(np.float32)[self.item] - own.astype(np.float32)))
 
     def temper(self, posterior, known, log_prior=None):
         """The Solution of a posterior (N, C) and the Annotators counted from it; T and b are fitted.

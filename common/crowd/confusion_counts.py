@@ -107,15 +107,15 @@ class ConfusionCounts:
         self.row_annotator, self.row_label = rows // self.classes, rows % self.classes
         self.number = np.bincount(self.annotator, minlength=self.people)
         # the labels of an item by one annotator or cluster: none is evidence of another; those of copies count as one
-        self.groups, weight = None, np.ones(len(self.label))
+        self.groups, self.weight = None, np.ones(len(self.label))
         cluster = np.arange(self.people) if clusters is None else clusters
         groups, self.group, size = np.unique(self.item * self.people + cluster[self.annotator], return_inverse=True,
                                              return_counts=True)
         if len(groups) < len(self.label):
             copied = np.bincount(cluster, minlength=self.people) > 1
-            weight = np.where(copied[cluster[self.annotator]], 1 / size[self.group], 1.)
-            self.groups = sparse.csr_matrix((weight, (self.group, self.row)), (len(groups), len(rows)))
-        self.bags = sparse.csr_matrix((weight, (self.item, self.row)), (self.items, len(rows)))
+            self.weight = np.where(copied[cluster[self.annotator]], 1 / size[self.group], 1.)
+            self.groups = sparse.csr_matrix((self.weight, (self.group, self.row)), (len(groups), len(rows)))
+        self.bags = sparse.csr_matrix((self.weight, (self.item, self.row)), (self.items, len(rows)))
         self.counting = sparse.csr_matrix((np.ones(len(self.label)), (self.row, self.item)), (len(rows), self.items))
         every, ones = np.arange(len(rows)), np.ones(len(rows))
         self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.people, len(rows)))

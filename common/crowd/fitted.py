@@ -24,10 +24,11 @@ class FittedCrowd:
             model = LabelModel(crowd, gold, held_out, copies.representative)
         return cls(model, model.labels(h), copies)
 
-    def by(self, posterior):
-        """The same crowd where labels.csv follows another posterior (N, C)."""
+    def by(self, posterior, votes=False):
+        """The same crowd where labels.csv follows another posterior (N, C); votes: that of the majority vote."""
         known = self.model.settle(posterior)
-        part = 1., posterior, self.model.without_own(posterior, known)
+        others = self.model.alone.others if votes else self.model.without_own(posterior, known)
+        part = 1., posterior, others
         return FittedCrowd(self.model, Labels(posterior, [part], known), self.copies)
 
     def confusion(self):

@@ -7,12 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.data.class_names import nearest, number_classes, plain, same_numbers, some, tidy_labels, warn_of_misspellings
+from common.data.class_names import (
+    WIDE,
+    nearest,
+    number_classes,
+    plain,
+    same_numbers,
+    some,
+    tidy_labels,
+    warn_of_misspellings,
+)
 from common.data.exports import PEERANNOT, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column, without_ending
 from common.data.rows import answered, concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, take
-from common.data.wide import LAYOUT, read_wide
+from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename
+from common.data.wide import read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
@@ -103,17 +112,20 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
 
 
 def _refuse_questions(files, parts):
-    """Raises UserError where a file has columns for the same annotators as another one, and the same items: it is rather a
-    file of each annotator, with an answer to several questions in each row."""
-    known = {}  # {the columns: (file, its items)}
+    """Raises UserError where a file has columns for the same annotators as others, and most of its items are in these: it is
+    rather a file of each annotator, with an answer to several questions in each row. A small file may correct another."""
+    known = {}  # {the columns: [the items of each file]}
     for file, rows in zip(files, parts, strict=True):
-        if not rows.layout.startswith(LAYOUT):
+        if not rows.layout.startswith(WIDE):
             continue
-        columns, items = tuple(rows.annotator.values), set(rows.item.values)
-        first, others = known.setdefault(columns, (file, items))
-        if first is not file and 2 * len(items & others) > min(len(items), len(others)):
-            raise UserError(f"{file}: answers the items of {first} in the same columns, {some(columns)}; expected, if each "
-                            f"file is one annotator's, the column of one question: --columns TASK {columns[0]}")
+        columns, items = rows.annotator.values, set(rows.item.values)
+        earlier = known.setdefault(frozenset(columns), [])
+        again = len(items & set().union(*earlier))
+        if 2 * again > len(items) and 2 * len(items) > max(map(len, earlier)):
+            raise UserError(f"{file}: {again} of its {len(items)} items are in other files too, with the same columns, "
+                            f"{some(columns)}; if each file is one annotator's, expected one question: --columns TASK "
+                            f"{columns[0]}; if these annotators answered again, one table of task,worker,label")
+        earlier.append(items)
 
 
 def _people(files):
@@ -189,15 +201,13 @@ def _check_shape(answers, classes):
 
 def _alike(names):
     """[(name, name)]: names that differ by capitals, by the kind of slashes, or by the file's ending alone."""
-    known, alike = {}, []
-    for name in names:
-        path = name.casefold().replace("\\", "/").removeprefix("./")
-        other = known.setdefault(path, name)
-        alike += [(other, name)] if other != name else []
-    for path, name in known.items():
-        stem = re.sub(r"\.[a-z]{3,4}$", "", path)
-        alike += [(known[stem], name)] if stem != path and stem in known else []
-    return alike
+    paths = [path.removeprefix("./") for path in "\n".join(names).casefold().replace("\\", "/").split("\n")]
+    first = dict(zip(reversed(paths), reversed(names), strict=False))
+    alike = []
+    if len(first) < len(names) == len(paths):
+        alike = [(first[path], name) for path, name in zip(paths, names, strict=True) if first[path] != name]
+    stems = ((path, re.sub(r"\.[a-z]{3,4}$", "", path)) for path in first if path[-4:-3] == "." or path[-5:-4] == ".")
+    return alike + [(first[stem], first[path]) for path, stem in stems if stem != path and stem in first]
 
 
 def read_labels(file, classes, known_by):
@@ -213,14 +223,7 @@ def read_labels(file, classes, known_by):
     if is_empty(columns[label]).all():
         raise UserError(f"{file}: nothing in column {label!r}; expected labels")
     columns, lines = answered(file, Roles(task, None, label), columns, lines)
-    pairs = pd.DataFrame({"task": columns[task].codes, "label": columns[label].codes})
-    once = ~pairs.duplicated().to_numpy()
-    columns, lines = {name: take(column, once) for name, column in columns.items()}, lines[once]
     task, label = whole(columns[task], "task", file, lines), columns[label]
-    twice = np.flatnonzero(pd.Series(task.codes).duplicated())
-    if len(twice):
-        raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[task.codes[twice[0]]]!r} a second time, with another "
-                        "label; expected one for each task")
     number = {name: c for c, name in enumerate(classes)}
     index = np.array([number.get(name, -1) for name in plain(label.values)], int)
     unknown = np.flatnonzero(index[label.codes] < 0)
@@ -228,7 +231,14 @@ def read_labels(file, classes, known_by):
         name = label.values[label.codes[unknown[0]]]
         raise UserError(f"{file}, line {lines[unknown[0]]}: {name!r}, which {known_by}{nearest(name, classes)}; "
                         f"expected one of {some(classes)}, or other --classes")
-    return [task.values[code] for code in task.codes], index[label.codes], lines
+    rows = pd.DataFrame({"task": task.codes, "label": index[label.codes]})
+    once = ~rows.duplicated().to_numpy()
+    rows, lines = rows[once], lines[once]
+    twice = np.flatnonzero(rows["task"].duplicated())
+    if len(twice):
+        raise UserError(f"{file}, line {lines[twice[0]]}: {task.values[rows['task'].iloc[twice[0]]]!r} a second time, with "
+                        "another label; expected one for each task")
+    return [task.values[code] for code in rows["task"]], rows["label"].to_numpy(), lines
 
 
 def _once(answers, duplicates):

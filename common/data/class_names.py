@@ -14,6 +14,7 @@ from common.system.errors import UserError, echo, warn
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "#N/A", "null", "NULL"}  # in a column for each annotator: no answer
 NO_LABELS = NOTHING | {"none", "None", "?", "-", "."}  # what is rarely meant as a class
 UNSURE = {"unsure", "not sure", "don't know", "dont know", "i don't know", "idk", "skip", "skipped"}  # perhaps no class
+WIDE = "a column for each annotator"  # how the layout of such a table begins
 DECIMALS = 20  # more different ones are measurements, not classes
 WHOLE, DECIMAL = r"[+-]?\d+(\.0+)?", r"[+-]?\d+(\.\d+)?"
 
@@ -125,8 +126,8 @@ def warn_of_misspellings(answers):
             warn(f"{answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
                   "it means that there is none")
         if name.lower() in UNSURE:
-            echo(f"notice: {answers.file}: {name!r} is a class, of {counts[c]} answers; "
-                 f"--where COLUMN!='{name}' leaves them out")
+            how = "expected empty cells" if answers.layout.startswith(WIDE) else f"--where COLUMN!='{name}' leaves them out"
+            echo(f"notice: {answers.file}: {name!r} is a class, of {counts[c]} answers; {how} if it is no answer")
         letters = re.search(r"[^\W\d_]", name)
         alike = re.sub(r"[\W_]+", "", name).lower() if letters else re.sub(r"^0+(?=\d)", "", name)
         same = written.setdefault(alike, name)

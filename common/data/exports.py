@@ -3,6 +3,7 @@
 pandas' to_json(), lists of records, peerannot's answers.json and the exports of annotation tools. EXPORTS lists the tools.
 """
 import json
+import re
 from collections import Counter
 from itertools import chain
 
@@ -35,10 +36,20 @@ def json_table(file, where=()):
 
 def nested_table(table, name, where=()):
     """The Frame of a DataFrame with lists or objects in its cells, as json_table's; None of any other table."""
-    first = (table.iloc[:, place].dropna().iloc[:1].tolist() for place in range(table.shape[1]))
+    first = [table.iloc[:, place].dropna().iloc[:1].tolist() for place in range(table.shape[1])]
     if not any(isinstance(value, list | dict | np.ndarray) for values in first for value in values):
         return None
-    return _of_records(name, json.loads(table.to_json(orient="records", default_handler=str)), None, where)
+    table = table.set_axis(map(str, table.columns), axis=1).astype(object)
+    records = table.where(table.notna(), None).to_dict("records")
+    start = _as_json(dict(zip(table.columns, (values[0] if values else None for values in first), strict=True)))
+    if not any(is_one(start) for _, is_one, *_ in EXPORTS):
+        return None
+    return _of_records(name, list(map(_as_json, records)), None, where)
+
+
+def _as_json(record):
+    """A dictionary of Python's and numpy's objects as json reads it; others, as a picture's bytes, as text."""
+    return json.loads(json.dumps(record, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value)))
 
 
 def _of_records(file, document, lines, where):
@@ -178,12 +189,14 @@ def _answers_of(file, tool, roles, rows, unit, where):
         raise UserError(f"{file}: {tool}, without answers; expected at least two annotators who answered")
     rows = _named_tasks(file, tool, rows)
     questions = list(dict.fromkeys(row["question"] for row in rows if row.get("question")))
-    if len(questions) > 1 and not any(word.startswith("question=") for word in where or ()):
+    words = [re.fullmatch(r"\s*question\s*(!?)=\s*(.*?)\s*", word) for word in where or ()]
+    left_out = {word[2] for word in words if word and word[1]}
+    if len(set(questions) - left_out) > 1 and not any(word and not word[1] for word in words):
         raise UserError(f"{file}: {tool}, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
                         f"expected one of them: --where question={questions[0]}")
     numbers = np.array([row.pop("") for row in rows])
     named = questions[0] if len(questions) == 1 else "label"
-    if not all(row.get("worker") for row in rows):
+    if all(row.get("worker") in (None, "") for row in rows):
         roles = roles.split(", worker=")[0] + ", worker=the file"
         rows = [{name: value for name, value in row.items() if name != "worker"} for row in rows]
     return _frame(file, rows, numbers, unit, f"{tool}: {roles}, label={named}")

@@ -27,8 +27,7 @@ MORE_TASKS = ("unit", "unit_id", "unitid", "subject_id", "subject_ids", "object"
 MORE_WORKERS = ("coder", "coder_id", "rater_id", "user_name", "username", "judge", "judge_id", "reviewer", "reviewer_id",
                 "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "reader",
                 "reader_id", "expert", "expert_id", "labeler_id", "labeller_id", "annotator_name", "worker_name",
-                "completed_by", "person", "who", "email", "email_address", "response_id", "responseid", "prolific_id",
-                "prolific_pid")
+                "completed_by", "person", "who", "email", "email_address", "responseid", "prolific_id", "prolific_pid")
 MORE_LABELS = ("code", "rating", "score", "vote", "choice", "judgment", "judgement", "verdict", "diagnosis", "decision",
                "value", "result", "labels")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label", "gold", "gold_standard", "gt")
@@ -36,7 +35,7 @@ STAMPS = ("timestamp", "time_stamp", "submitdate", "startdate", "start_date")  #
 # in a table with a column for each annotator: what is no annotator's
 NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majority_label", "mv", "consensus",
                     "consensus_label", "adjudicated", "final", "final_label", "aggregated", "aggregated_label",
-                    "aggre_label", "batch", "fold", "split", "page", "sex", "gender", "age", "confidence", "difficulty",
+                    "aggre_label", "batch", "fold", "split", "sex", "gender", "age", "confidence", "difficulty",
                     "comment", "comments", "note", "notes", "date", "time", "duration", *STAMPS)
 
 

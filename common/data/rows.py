@@ -210,8 +210,13 @@ def not_annotators(names):
     """Those of a wide table's columns that are no annotator's: the truth, a vote, what is known of the item, and the
     confidence or time that belongs to another column."""
     keys = {key(name) for name in names}
+
+    def whose(name):
+        """The column that the confidence or the like belongs to: `ann` of ann_confidence, conf_ann and ann (confidence)."""
+        word = r"(conf|confidence|certainty|time|seconds|duration|comment)"
+        return re.sub(rf"^{word}[_ .-]|[_ .-]+\(?{word}\)?$", "", key(name))
     return [name for name in names if key(name) in NOT_AN_ANNOTATOR
-            or re.sub(r"[_ .-](conf|confidence|certainty|time|seconds|comment)$", "", key(name)) in keys - {key(name)}]
+            or whose(name) != key(name) and keys & {whose(name), f"label_{whose(name)}", f"{whose(name)}_label"}]
 
 
 def concatenate(parts):

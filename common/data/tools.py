@@ -139,35 +139,44 @@ def _responses(record):
 
 # --- a list of answers for each item, of no tool ------------------------------------------------------------------------
 
-PEOPLE = tuple(f"{name}s" for name in (*WORKER, *MORE_WORKERS))
-GIVEN = tuple(f"{name}s" for name in (*LABEL, *MORE_LABELS))
+PERSON, ANSWER = (*WORKER, *MORE_WORKERS), (*LABEL, *MORE_LABELS)
+PEOPLE, GIVEN = (tuple(f"{name}s" for name in names) for names in (PERSON, ANSWER))
 
 
-def _lists(record):
-    """[(worker, label)] of two lists of one length, as annotator_ids and annotations, or of a list of objects with both;
-    None where there is neither."""
-    lists = [name for name, value in record.items() if isinstance(value, list)]
-    people, given = find_column(lists, PEOPLE), find_column(lists, GIVEN)
-    if people and given:
-        return list(zip(record[people], record[given], strict=True)) if len(record[people]) == len(record[given]) else None
-    objects = record[given] if given else None
-    if not objects or _is_doccano(record) or not all(isinstance(each, dict) for each in objects):
+def _columns_of_lists(record):
+    """(people, labels): the names of two lists, as annotator_ids and annotations; None for the people where the labels'
+    list is of objects with both. None where there is neither, or the record has one annotator."""
+    if find_column([name for name, value in record.items() if not isinstance(value, list)], WORKER):
         return None
-    keys = [(find_column(list(each), (*WORKER, *MORE_WORKERS)), find_column(list(each), (*LABEL, *MORE_LABELS)))
-            for each in objects]
-    return [(each[who], each[what]) for each, (who, what) in zip(objects, keys, strict=True)] if all(
-        map(all, keys)) else None
+    lists = [name for name, value in record.items() if isinstance(value, list) or value is None]
+    people, labels = find_column(lists, PEOPLE), find_column(lists, GIVEN)
+    if people and labels:
+        return people, labels
+    objects = record[labels] if labels else None
+    of_doccano = objects and _is_doccano(record) and "user" in objects[0]
+    if not objects or of_doccano or not all(isinstance(each, dict) and find_column(list(each), PERSON) for each in objects):
+        return None
+    return (None, labels) if any(find_column(list(each), ANSWER) for each in objects) else None
 
 
 def _has_lists(record):
-    return _lists(record) is not None
+    return _columns_of_lists(record) is not None
 
 
 def _of_lists(record, _):
-    plain = {name: value for name, value in record.items() if isinstance(value, str | int | float)}
-    task = plain.get(find_column(list(plain), (*TASK, "uid", *MORE_TASKS))) or item_of(plain)
-    yield from ({"task": task, "worker": _person(worker), "label": one(label)} for worker, label in _lists(record)
-                if label not in (None, ""))
+    people, labels = _columns_of_lists(record)
+    if people:
+        workers, given = record[people] or [], record[labels] or []
+        if len(workers) != len(given):
+            raise ValueError(f"{len(workers)} in {people!r} and {len(given)} in {labels!r}")
+    else:
+        workers, given = ([each.get(find_column(list(each), names)) for each in record[labels]]
+                          for names in (PERSON, ANSWER))
+    plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
+    name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))
+    task = item_of(plain) if name is None else plain[name]
+    yield from ({"task": task, "worker": _person(worker), "label": one(label)}
+                for worker, label in zip(workers, given, strict=True) if label not in (None, ""))
 
 
 # --- doccano --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from common.data.class_names import NOTHING, plain
+from common.data.class_names import NOTHING, WIDE, plain
 from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, STAMPS, TASK, TRUTH, WORKER, find_column, key
-from common.data.rows import COUNTERS, Rows, conditions, not_annotators, select, spot, whole
+from common.data.rows import Rows, conditions, not_annotators, select, spot, whole
 from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo, warn
 
@@ -16,9 +16,8 @@ COLUMNS = "the names of the task's, worker's and label's column in --columns TAS
 SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
 LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
 FEW_TWICE = .9  # the share of different pairs from which they hardly repeat
+FIRST, MOST = 4, .7  # the columns among which these two are, and the share of all pairs of their values that there is
 MANY = 6  # columns, of which not all are named in a line
-LAYOUT = "a column for each annotator"
-PERSONS = (*WORKER, *MORE_WORKERS, "name", "your_name", "id")  # of a form
 
 
 def read_wide(file, classes, where=()):
@@ -33,14 +32,14 @@ def read_wide(file, classes, where=()):
     _check_header(file, table, lines)
     if stamp:
         _check_form(file, stamp, names)
-    if stamp and key(names[0]) in PERSONS or _is_a_row_for_each_annotator(table, names):
-        return _read_transposed(file, table, names, lines)
-    if names and key(names[0]) in WORKER:
-        raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
     for name in not_annotators(names[1:]):
         more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
         echo(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
         names.remove(name)
+    if _is_a_row_for_each_annotator(table, names):
+        return _read_transposed(file, table, names, lines)
+    if names and key(names[0]) in WORKER:
+        raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
     if len(names) < 2:
         raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
                         "annotator")
@@ -53,7 +52,7 @@ def read_wide(file, classes, where=()):
     row, annotator = np.nonzero(codes >= 0)
     _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
     return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], list(labels)),
-                lines[row], _unit(file), f"{LAYOUT}: task={task or 'the first column'}, {_listed(names)}")
+                lines[row], _unit(file), f"{WIDE}: task={task or 'the first column'}, {_listed(names)}")
 
 
 def _items(file, table, names, lines):
@@ -70,8 +69,8 @@ def _items(file, table, names, lines):
     if not named and not (distinct and unlike):
         _refuse_long(file, table, names)
         return Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number", names
-    if key(names[0]) in COUNTERS and _ascend(first):
-        _refuse_long(file, table, names[1:], crossed=True)
+    if _ascend(first):
+        _refuse_long(file, table, names[1:])
     item = whole(first, names[0], file, lines)
     if not distinct:
         again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
@@ -93,7 +92,7 @@ def _check_header(file, table, lines):
     again = [name for name in table if name and not name.isdigit() and name in table[name].values]
     if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
         raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
-                        "first line with the columns' names: task,worker,label")
+                        "first line with the columns' names: task,worker,label, or these names in --columns")
 
 
 def _is_a_row_for_each_annotator(table, names):
@@ -111,9 +110,9 @@ def _check_form(file, stamp, names):
     """Says that a table's first column is left out, which has the time of each row. Raises UserError where the next one
     names neither the persons of a form nor items."""
     echo(f"notice: {file}: column {stamp!r} is left out")
-    if not names or key(names[0]) not in (*PERSONS, *TASK, *MORE_TASKS):
+    if not names or key(names[0]) == "name" or not find_column(names[:1], (*WORKER, *MORE_WORKERS, *TASK, *MORE_TASKS)):
         raise UserError(f"{file}, line 1: column {stamp!r} comes first, so each row seems to be a person's answers to a "
-                        "form; expected the persons in the next column, named worker")
+                        "form; expected the persons in the next column, named worker, or the items, named task")
 
 
 def _like_files(names):
@@ -133,21 +132,22 @@ def _read_transposed(file, table, names, lines):
                 lines[row], _unit(file), layout)
 
 
-def _refuse_long(file, table, names, crossed=False):
-    """Raises UserError for three columns or more of which two look like a task and a worker under other names: hardly a pair
-    of theirs comes twice, each value comes in several pairs, and the two are seldom equal, as answers to one item would be.
-    crossed: only if each value of the one comes with each of the other."""
-    for names_of_two in combinations(names[:MANY], 2) if len(names) > 2 else ():
-        one, other = (table[name] for name in names_of_two)
+def _refuse_long(file, table, names):
+    """Raises UserError for three columns or more of which two look like a task and a worker under other names: most pairs of
+    their values are there, hardly one comes twice, and the two are seldom equal, as answers to one item would be."""
+    for pair in combinations(names[:FIRST], 2) if len(names) > 2 else ():
+        one, other = (table[name] for name in pair)
         rows, values = len(one.codes), (len(one.values), len(other.values))
         pairs = len(np.unique(one.codes.astype(np.int64) * (len(other.values) + 1) + other.codes))
         equal = pd.Index(other.values).get_indexer(one.values)[one.codes] == other.codes
-        if (rows >= LONG and pairs >= FEW_TWICE * rows and max(values) < rows and equal.mean() < .5
-                and (not crossed or values[0] * values[1] == pairs == rows)):
-            label = (names[names.index(names_of_two[1]) + 1:] or ["LABEL"])[0]
-            raise UserError(f"{file}, line 1: columns {', '.join(names)}; {names_of_two[0]!r} and {names_of_two[1]!r} look "
-                            "like a task and a worker, as hardly a pair of theirs comes twice; expected them named: "
-                            f"--columns {' '.join(names_of_two)} {label}, or the items in a first column named task")
+        crossed = pairs >= FEW_TWICE * rows and rows >= MOST * values[0] * values[1] and equal.mean() < .5
+        never_twice = len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
+        if rows >= LONG and max(values) < rows and (crossed or never_twice):
+            label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
+            raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
+                            "a worker, as hardly a pair of theirs comes twice; expected them named: --columns "
+                            f"{' '.join(pair)} {label}, or, if each column is an annotator's, a first column named task "
+                            "with the items")
 
 
 def _check_annotators(file, table, names, codes, written):

@@ -12,7 +12,7 @@ from common.crowd.copying import find_copies
 from common.crowd.dawid_skene import dawid_skene
 from common.crowd.dawid_skene import one_coin as one_coin_model
 from common.crowd.fitted import FittedCrowd
-from common.crowd.labels import CrowdLabels
+from common.crowd.labels import CrowdLabels, vote_shares
 from test_bayes import crowd_of, one_coin
 
 
@@ -87,7 +87,7 @@ def test_guessing_is_not_above_chance():
     assert flags_of(model, model.labels()) == ["too few labels to tell"] * 2
 
 
-@pytest.mark.parametrize("model", [dawid_skene, one_coin_model])
+@pytest.mark.parametrize("model", [dawid_skene, one_coin_model, vote_shares])
 def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow(model):
     """Three labels an item by six annotators, of whom two guess."""
     random = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow
     np.put_along_axis(dense, absent, -1, 1)
     crowd = CrowdLabels.from_dense(dense, 3)
     by_label_model = FittedCrowd.of(crowd)
-    by_other = by_label_model.by(model(crowd).double().numpy())
+    by_other = by_label_model.by(model(crowd).double().numpy(), votes=model is vote_shares)
     for each in by_label_model, by_other:
         assert flags_of(each.model, each.labels) == ["not above chance"] * 2 + [""] * 4
     with_own = annotators.kappas(by_other.model, Labels(by_other.labels.posterior, [

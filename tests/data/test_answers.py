@@ -2,6 +2,7 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from common.data.answers import read_answers, read_labels
@@ -67,6 +68,28 @@ def test_columns_of_a_wide_table_that_are_no_annotators(write, capsys):
     assert "column 'anna_conf' is no annotator's and is left out" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("header, kept", [
+    ("item,anna,confidence_anna,ben,confidence_ben", ["anna", "ben"]),
+    ("item,label_anna,conf_anna,label_ben,conf_ben", ["label_anna", "label_ben"]),
+    ("item,anna,anna (confidence),ben,anna_duration", ["anna", "ben"])])
+def test_confidences_are_no_labels(write, header, kept):
+    rows = [f"i{k},{k % 2},{k % 3},{k % 2},{k % 3}\n" for k in range(12)]
+    assert read_answers(write(header + "\n" + "".join(rows))).annotators == kept
+
+
+@pytest.mark.parametrize("classes, items", [(5, 10), (5, 15), (7, 12), (11, 20), (101, 100)])
+def test_ratings_without_names_of_the_items_are_a_wide_table(write, classes, items):
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        ratings = random.integers(classes, size=(items, 1)) + random.integers(-1, 2, size=(items, 5))
+        ratings = ratings.clip(0, classes - 1)
+        rows = "".join(",".join(map(str, row)) + "\n" for row in ratings)
+        try:
+            assert len(read_answers(write("anna,ben,carl,dora,emil\n" + rows)).annotators) == 5
+        except UserError as error:  # measurements
+            assert "classes of" in str(error) and classes == 101
+
+
 def test_two_names_of_an_item_are_a_warning(write, capsys):
     rows = "img0.png,a,x\nIMG0.PNG,b,y\n{},a,x\nd/e.png,b,x\nf.png,a,y\nf.jpg,b,y\n"
     read_answers(write("task,worker,label\n" + rows.format("d\\e.png")))
@@ -111,11 +134,13 @@ def test_names_that_are_numbers_stay_as_they_are_written(write):
     ("frame,observer,outcome\n" + "".join(f"{k // 3},{k % 3},{k % 2}\n" for k in range(60)),
      "'frame' and 'observer' look like a task and a worker, .* --columns frame observer outcome"),
     ("frame,observer,outcome,seen\n" + "".join(f"{k // 3},{k % 3},{k % 2},{k % 2}\n" for k in range(60)),
-     "'frame' and 'observer' look like a task and a worker, .* --columns frame observer outcome, or the items in a"),
+     "'frame' and 'observer' look like a task and a worker, .* --columns frame observer outcome, or, if each"),
     ("essay,teacher,mark,semester\n" + "".join(f"{k % 5 + 1},{k // 5 + 1},{k % 3 + 1},{k % 2 + 1}\n" for k in range(20)),
      "'essay' and 'teacher' look like a task and a worker"),
     ("essay,teacher,mark\n" + "".join(f"{k % 5 + 1},{k // 5 + 1},{k % 3 + 1}\n" for k in range(20)) + "1,1,2\n",
      "'essay' and 'teacher' look like a task and a worker"),
+    ("trial,slide,reader_of_it,grade\n" + "".join(f"{k + 1},{k % 5 + 1},{k // 5 + 1},{k % 3 + 1}\n" for k in range(17)),
+     "'slide' and 'reader_of_it' look like a task and a worker, .* --columns slide reader_of_it grade"),
     ("ID,slide,reader_of_it,grade\n" + "".join(f"{k + 1},{k % 5 + 1},{k // 5 + 1},{k % 3 + 1}\n" for k in range(20)),
      "'slide' and 'reader_of_it' look like a task and a worker, .* --columns slide reader_of_it grade"),
     ("id,text,ann,bob\n1,this is,a,a\n2,that was,b,b\n3,it is,a,b\n", "hardly anything in 'text' is in another"),
@@ -248,6 +273,8 @@ def test_a_table_of_labels(write):
     assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]
     names, labels, _ = read_labels(write("task,given_label,true_label\na,cat,dog\n"), ["cat", "dog"], "no answer has")
     assert names == ["a"] and labels.tolist() == [1]  # not what the crowd said
+    names, labels, lines = read_labels(write("item,class\nb,2.0\nb,2\na,1\n"), ["1", "2"], "no answer has")
+    assert names == ["b", "a"] and labels.tolist() == [1, 0] and lines.tolist() == [2, 4]
     names, labels, _ = read_labels(write("task,worker,gold\na,x,cat\na,y,cat\nb,x,dog\n"), ["cat", "dog"], "no answer has")
     assert names == ["a", "b"] and labels.tolist() == [0, 1]  # a long table with the truth in each row
     for content, message in (("task,label\na,cot\n", "line 2: 'cot', which no answer has, near 'cat'; expected one of cat"),

@@ -1,6 +1,7 @@
 """The layouts of answers that tools, spreadsheets and pandas write: each read as the same crowd, or refused."""
 import io
 import json
+import re
 import sys
 import zipfile
 
@@ -137,8 +138,8 @@ def test_a_file_for_each_annotator(write):
 def test_a_file_for_each_annotator_with_several_questions(write):
     files = [write("".join(["image,animal,size\n", *(f"{t},{c},big\n" for t, w, c in CROWD if w == name)]), f"{name}.csv")
              for name in ("ann", "bob")]
-    with pytest.raises(UserError, match="bob.csv: answers the items of .*ann.csv in the same columns, animal, size; .*"
-                                        "--columns TASK animal"):
+    with pytest.raises(UserError, match="bob.csv: 3 of its 3 items are in other files too, with the same columns, animal, "
+                                        "size; .*--columns TASK animal; "):
         read_answers(files, classes=["cat", "dog", "big"])
     assert triples(read_answers(files, columns=["image", "animal"])) == sorted(CROWD)
     with pytest.raises(UserError, match="--columns image animal: expected TASK WORKER LABEL, or TASK LABEL with several"):
@@ -146,6 +147,8 @@ def test_a_file_for_each_annotator_with_several_questions(write):
     halves = [write(f"task,ann,bob\n{rows}", f"{k}.csv") for k, rows in enumerate(
         ("a.png,cat,dog\nb.png,dog,dog\n", "c.png,cat,cat\n"))]
     assert triples(read_answers(halves)) == sorted(CROWD)  # the same people, other items
+    again = write("task,ann,bob\nb.png,dog,dog\n", "again.csv")
+    assert triples(read_answers([*halves, again])) == sorted(CROWD)  # one of them a second time
 
 
 def test_forms_have_a_row_for_each_annotator(write, capsys):
@@ -154,8 +157,12 @@ def test_forms_have_a_row_for_each_annotator(write, capsys):
     answers = read_answers(write("Timestamp,Email Address,a.png,b.png,c.png\n" + people))
     assert triples(answers) == sorted((t, f"{w}@e.org", c) for t, w, c in CROWD)
     assert "column 'Timestamp' is left out" in capsys.readouterr().out
-    named = read_answers(write("Timestamp,Name,a.png,b.png,c.png\n" + people))
-    assert triples(named) == triples(answers)
+    more = read_answers(write("Timestamp,Email,Age,a.png,b.png,c.png\n" + re.sub("(@e.org)", r"\1,33", people)))
+    assert triples(more) == triples(answers)
+    items = read_answers(write("timestamp,id,ann,bob\n1,a.png,cat,dog\n2,b.png,dog,dog\n3,c.png,cat,cat\n"))
+    assert triples(items) == sorted(CROWD)
+    with pytest.raises(UserError, match="expected the persons in the next column, named worker, or the items, named task"):
+        read_answers(write("Timestamp,Name,a.png,b.png,c.png\n" + people))
     with pytest.raises(UserError, match="each row seems to be a person's answers .*in the next column, named worker"):
         read_answers(write("Timestamp,Which animal?,And this?\n9:00,cat,dog\n9:01,cat,cat\n"))
 
@@ -179,7 +186,8 @@ def test_some_rows_alone(write, capsys):
     two = json.dumps([{"id": 1, "data": {"text": t}, "annotations": [{"completed_by": w, "result": [
         {"from_name": name, "value": {"choices": [c]}} for name, c in (("animal", c), ("size", "big"))]}]}
         for t, w, c in CROWD])
-    assert triples(read_answers(write(two), where=["question=animal"])) == sorted(CROWD)
+    for words in ("question=animal", "question = animal", "question!=size"):
+        assert triples(read_answers(write(two), where=[words])) == sorted(CROWD)
     with pytest.raises(UserError, match="answers to 2 questions, animal, size; .*: --where question=animal"):
         read_answers(write(two))
 
@@ -257,6 +265,23 @@ def test_lists_in_cells(write, form):
     content = io.BytesIO()
     frame.to_parquet(content)
     assert triples(read_answers(write(content.getvalue(), "answers.parquet"))) == sorted(CROWD)
+
+
+def test_lists_beside_an_answer_in_each_record(write):
+    records = [{"task": t, "worker": w, "label": c, "annotators": ["x", "y"], "labels": [c, "cow"]} for t, w, c in CROWD]
+    assert triples(read_answers(write(json.dumps(records)))) == sorted(CROWD)
+    frame = pd.DataFrame(records).assign(image=[{"bytes": b"\x89PNG\xff", "path": "0.png"}] * 6, seen=True)
+    assert triples(read_answers(Frame(frame, "answers"), where=["seen=True"])) == sorted(CROWD)
+
+
+def test_items_and_annotators_named_zero(write):
+    records = [{"uid": k, "text": "words", "annotators": [0, 1, 2], "labels": [k % 2, k % 2, 1]} for k in range(4)]
+    answers = read_answers(write(lines([*records, {"uid": 4, "text": "words", "annotators": [], "labels": None}])))
+    assert (answers.items, answers.annotators) == (["0", "1", "2", "3"], ["0", "1", "2"])
+    with pytest.raises(UserError, match="line 1: 3 in 'annotators' and 2 in 'labels'"):
+        read_answers(write(lines([records[0] | {"labels": [1, 2]}, *records])))
+    given = [{"id": k, "text": "w", "annotations": [{"annotator": w, "label": "ab"[k % 2]} for w in "xy"]} for k in range(3)]
+    assert read_answers(write(lines(given))).annotators == ["x", "y"]
 
 
 def test_a_taxonomy_s_path_is_one_label(write):
