@@ -202,9 +202,10 @@ def _check_shape(answers, classes):
 def _alike(names):
     """[(name, name)]: names that differ by capitals, by the kind of slashes, or by the file's ending alone."""
     paths = [path.removeprefix("./") for path in "\n".join(names).casefold().replace("\\", "/").split("\n")]
-    first = dict(zip(reversed(paths), reversed(names), strict=False))
-    alike = []
-    if len(first) < len(names) == len(paths):
+    if len(paths) != len(names):  # a name of several lines
+        return []
+    first, alike = dict(zip(reversed(paths), reversed(names), strict=True)), []
+    if len(first) < len(names):
         alike = [(first[path], name) for path, name in zip(paths, names, strict=True) if first[path] != name]
     stems = ((path, re.sub(r"\.[a-z]{3,4}$", "", path)) for path in first if path[-4:-3] == "." or path[-5:-4] == ".")
     return alike + [(first[stem], first[path]) for path, stem in stems if stem != path and stem in first]

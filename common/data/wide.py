@@ -70,7 +70,7 @@ def _items(file, table, names, lines):
         _refuse_long(file, table, names)
         return Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number", names
     if _ascend(first):
-        _refuse_long(file, table, names[1:])
+        _refuse_long(file, table, names[1:], numbered=True)
     item = whole(first, names[0], file, lines)
     if not distinct:
         again = np.flatnonzero(pd.Series(item.codes).duplicated())[0]
@@ -132,16 +132,17 @@ def _read_transposed(file, table, names, lines):
                 lines[row], _unit(file), layout)
 
 
-def _refuse_long(file, table, names):
+def _refuse_long(file, table, names, numbered=False):
     """Raises UserError for three columns or more of which two look like a task and a worker under other names: most pairs of
-    their values are there, hardly one comes twice, and the two are seldom equal, as answers to one item would be."""
+    their values are there, hardly one comes twice, and the two are seldom equal, as answers to one item would be. Of three
+    columns in rows that are not numbered it is enough that no pair of the first two comes twice."""
     for pair in combinations(names[:FIRST], 2) if len(names) > 2 else ():
         one, other = (table[name] for name in pair)
         rows, values = len(one.codes), (len(one.values), len(other.values))
         pairs = len(np.unique(one.codes.astype(np.int64) * (len(other.values) + 1) + other.codes))
         equal = pd.Index(other.values).get_indexer(one.values)[one.codes] == other.codes
         crossed = pairs >= FEW_TWICE * rows and rows >= MOST * values[0] * values[1] and equal.mean() < .5
-        never_twice = len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
+        never_twice = not numbered and len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
         if rows >= LONG and max(values) < rows and (crossed or never_twice):
             label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
             raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "

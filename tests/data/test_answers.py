@@ -79,6 +79,8 @@ def test_confidences_are_no_labels(write, header, kept):
 
 @pytest.mark.parametrize("classes, items", [(5, 10), (5, 15), (7, 12), (11, 20), (101, 100)])
 def test_ratings_without_names_of_the_items_are_a_wide_table(write, classes, items):
+    numbered = "".join(f"{k},{k % 9},{(k * 5) % 11},{(k * 3) % 10}\n" for k in range(40))  # no pair comes twice
+    assert len(read_answers(write("id,ann,bob,cas\n" + numbered)).items) == 40
     for seed in range(10):
         random = np.random.default_rng(seed)
         ratings = random.integers(classes, size=(items, 1)) + random.integers(-1, 2, size=(items, 5))
