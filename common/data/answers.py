@@ -201,14 +201,19 @@ def _check_shape(answers, classes):
 
 def _alike(names):
     """[(name, name)]: names that differ by capitals, by the kind of slashes, or by the file's ending alone."""
-    paths = [path.removeprefix("./") for path in "\n".join(names).casefold().replace("\\", "/").split("\n")]
+    paths = "\n".join(names).casefold().replace("\\", "/").replace("\n./", "\n").removeprefix("./").split("\n")
     if len(paths) != len(names):  # a name of several lines
         return []
-    first, alike = dict(zip(reversed(paths), reversed(names), strict=True)), []
-    if len(first) < len(names):
-        alike = [(first[path], name) for path, name in zip(paths, names, strict=True) if first[path] != name]
-    stems = ((path, re.sub(r"\.[a-z]{3,4}$", "", path)) for path in first if path[-4:-3] == "." or path[-5:-4] == ".")
-    return alike + [(first[stem], first[path]) for path, stem in stems if stem != path and stem in first]
+    first, alike = {}, []
+    if len(set(paths)) < len(names):
+        alike = [(other, name) for path, name in zip(paths, names, strict=True)
+                 if (other := first.setdefault(path, name)) != name]
+    bare = {path for path in paths if "." not in path[-5:]}
+    if len(bare) in (0, len(paths)):
+        return alike
+    first = dict(zip(reversed(paths), reversed(names), strict=True))
+    stems = ((path, re.sub(r"\.[a-z]{3,4}$", "", path)) for path in first if path not in bare)
+    return alike + [(first[stem], first[path]) for path, stem in stems if stem in bare]
 
 
 def read_labels(file, classes, known_by):
