@@ -8,7 +8,6 @@ import torch
 
 from common.crowd.aggregators import AGGREGATORS
 from common.crowd.fitted import FittedCrowd
-from common.crowd.labels import clamp_to_gold
 from common.data.tables import Frame
 from common.evaluation import metrics
 from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL, MAJORITY_VOTE
@@ -20,7 +19,7 @@ from common.output.records import Summary
 from common.output.run_folder import RunFolder
 from common.system.device import peak_memory_mb
 from common.system.errors import UserError, did_you_mean, echo
-from common.training.estimates import classic_posteriors
+from common.training.estimates import classic_posteriors, with_label_model
 from common.training.finish import write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
 from OwnData.own_data import load_answers
@@ -126,8 +125,7 @@ def estimate(dataset, methods):
     clock = time.perf_counter()
     crowd = FittedCrowd.of(items.crowd, None if train.gold is None else train.gold.numpy())
     seconds[LABEL_MODEL] = time.perf_counter() - clock
-    found = {name: clamp_to_gold(posterior, train.gold) for name, posterior in found.items()}
-    return found | {LABEL_MODEL: torch.from_numpy(crowd.labels.posterior).float()}, seconds, crowd
+    return with_label_model(found, crowd, train), seconds, crowd
 
 
 def summarise(dataset, estimates, seconds, started):
