@@ -112,7 +112,7 @@ def test_what_a_method_says_is_on_its_device(gpu, name):
         return function(inputs)
     method.end_epoch(predict)
     h = predict()
-    said = [h, method.log_probabilities(method.classifier(inputs)), method.aggregate(h, crowd)]
+    said = [h, method.log_probabilities(method.classifier(inputs)), method.aggregate(h)]
     said += [method.forecast(h, crowd)] if method.forecasts else []
     said += [method.revise(h)] if hasattr(method, "revise") else []
     assert all(p.device == GPU and p.shape[0] == 5 for p in said)
