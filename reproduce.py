@@ -26,8 +26,8 @@ from common.reproduce import claim_tables, claims, documents, files, numbers, ov
 from common.reproduce.cells import DATASETS, ERROR, ROOT, finished_in_parts, load_script, make_cells, refuse_others, seeds_in
 from common.reproduce.grids import BEST
 from common.reproduce.provenance import ROWS, command_of, provenance
-from common.reproduce.records import record
 from common.reproduce.workers import work_side_by_side
+from common.reproduce.write_records import record
 from common.system.files import replace_file
 from common.system.processes import number_of
 from common.training.options import Parser, whole

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from common.names import CROWD_MODELS, PAPER_METHODS, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.reproduce.comparisons import Comparison, compare
-from common.reproduce.recorded import of_corrected_kd_crowd, read_runs, series
+from common.reproduce.read_records import of_corrected_kd_crowd, read_runs, series
 
 NEAR = .02  # how far below the true labels' accuracy is near
 BASELINES = tuple(name for name in PAPER_METHODS if name not in ("max-mig", UPPER_BOUND))

@@ -8,7 +8,7 @@ import pytest
 
 import reproduce
 from common.reproduce.grids import Grid
-from common.reproduce.records import record
+from common.reproduce.write_records import record
 from conftest import ROOT, call, run_script
 
 WIDE = Grid("accuracy (%)", ["", "majority-vote", "crowd-layer", "max-mig", "seeds"],

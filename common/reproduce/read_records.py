@@ -6,7 +6,7 @@ from common.names import STAGES, TEACHERS
 from common.output.records import read_config, read_summary
 from common.reproduce.cells import parts, row_name
 from common.reproduce.files import read_rows
-from common.reproduce.records import MEMORIZED, last_memorized
+from common.reproduce.write_records import MEMORIZED, last_memorized
 from common.system.errors import UserError
 
 
