@@ -7,8 +7,8 @@ from common.methods.method import Method, soft_cross_entropy
 PI_FLOOR, PRIOR_FLOOR = 1e-6, 1e-12  # of a probability: nothing alone rules a class out
 
 
-def posterior(crowd, confusion, prior):
-    """E-step, (N, C): q_i(c) proportional to prior_i(c) prod_m pi^m[c, y_i^m].
+def e_step(crowd, confusion, prior):
+    """(N, C): the posterior q, q_i(c) proportional to prior_i(c) prod_m pi^m[c, y_i^m].
 
     confusion: pi, (M, C, C), rows the true class; prior: (N, C) or (C,).
     """
@@ -62,4 +62,4 @@ class AggNet(EM):
             self.posterior = self.revise(torch.full_like(self.posterior, .5))
 
     def revise(self, h):
-        return posterior(self.crowd, confusion_from(self.crowd, self.posterior), h)
+        return e_step(self.crowd, confusion_from(self.crowd, self.posterior), h)

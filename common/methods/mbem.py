@@ -1,6 +1,6 @@
 """MBEM (Khetan, Lipton & Anandkumar, ICLR 2018): confusion matrices by the classifier's hard predictions."""
 from common.crowd.labels import confusion_from
-from common.methods.aggnet import EM, posterior
+from common.methods.aggnet import EM, e_step
 from common.methods.method import one_hot
 
 
@@ -15,4 +15,4 @@ class MBEM(EM):
 
     def revise(self, h):
         hard = one_hot(h.argmax(1), self.crowd.classes)
-        return posterior(self.crowd, confusion_from(self.crowd, hard), hard.mean(0))
+        return e_step(self.crowd, confusion_from(self.crowd, hard), hard.mean(0))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from common.crowd.labels import CrowdLabels, confusion_from, vote_shares
-from common.methods.aggnet import posterior
+from common.methods.aggnet import e_step
 from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.names import FIELD_METHODS
@@ -115,7 +115,7 @@ def test_confusion_by_hand():
 def test_posterior_by_hand():
     pi = torch.tensor([[[.8, .2], [.4, .6]], [[.5, .5], [.1, .9]]])
     crowd = CrowdLabels.from_dense(np.array([[0, 1], [-1, 0], [-1, -1]]), 2)
-    q = posterior(crowd, pi, torch.tensor([[.3, .7], [.5, .5], [.2, .8]]))
+    q = e_step(crowd, pi, torch.tensor([[.3, .7], [.5, .5], [.2, .8]]))
     a, b = .3 * .8 * .5, .7 * .4 * .9
     np.testing.assert_allclose(q, [[a / (a + b), b / (a + b)], [.5 / .6, .1 / .6], [.2, .8]], rtol=1e-5)
 
@@ -128,7 +128,7 @@ def test_aggnet_starts_from_the_votes_and_takes_an_em_step():
     expected = -np.mean((votes * torch.log(h)).sum(1).numpy()[[0, 1, 3, 4]])
     assert method.loss(whole_batch(crowd)).item() == pytest.approx(expected, rel=1e-5)
     method.end_epoch(lambda: h)
-    torch.testing.assert_close(method.posterior, posterior(crowd, confusion_from(crowd, votes), h))
+    torch.testing.assert_close(method.posterior, e_step(crowd, confusion_from(crowd, votes), h))
     torch.testing.assert_close(method.posterior[2], h[2])
 
 
