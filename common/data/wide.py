@@ -141,9 +141,9 @@ def _refuse_long(file, table, names, numbered=False):
         rows, values = len(one.codes), (len(one.values), len(other.values))
         pairs = len(np.unique(one.codes.astype(np.int64) * (len(other.values) + 1) + other.codes))
         equal = pd.Index(other.values).get_indexer(one.values)[one.codes] == other.codes
-        crossed = pairs >= FEW_TWICE * rows and rows >= MOST * values[0] * values[1] and equal.mean() < .5
+        crossed = pairs >= FEW_TWICE * rows and rows >= MOST * values[0] * values[1]
         never_twice = not numbered and len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
-        if rows >= LONG and max(values) < rows and (crossed or never_twice):
+        if rows >= LONG and max(values) < rows and equal.mean() < .5 and (crossed or never_twice):
             label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
             raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
                             "a worker, as hardly a pair of theirs comes twice; expected them named: --columns "
