@@ -152,11 +152,14 @@ def _columns_of_lists(record):
     people, labels = find_column(lists, PEOPLE), find_column(lists, GIVEN)
     if people and labels:
         return people, labels
-    objects = record[labels] if labels else None
-    of_doccano = objects and _is_doccano(record) and "user" in objects[0]
-    if not objects or of_doccano or not all(isinstance(each, dict) and find_column(list(each), PERSON) for each in objects):
+    if not labels:
         return None
-    return (None, labels) if any(find_column(list(each), ANSWER) for each in objects) else None
+    objects = record[labels] or []
+    if not all(isinstance(each, dict) and find_column(list(each), PERSON) for each in objects):
+        return None
+    of_doccano = objects and _is_doccano(record) and "user" in objects[0]
+    answered = not objects or any(find_column(list(each), ANSWER) for each in objects)
+    return (None, labels) if answered and not of_doccano else None
 
 
 def _has_lists(record):
@@ -170,7 +173,7 @@ def _of_lists(record, _):
         if len(workers) != len(given):
             raise ValueError(f"{len(workers)} in {people!r} and {len(given)} in {labels!r}")
     else:
-        workers, given = ([each.get(find_column(list(each), names)) for each in record[labels]]
+        workers, given = ([each.get(find_column(list(each), names)) for each in record[labels] or []]
                           for names in (PERSON, ANSWER))
     plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
     name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))

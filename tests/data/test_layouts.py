@@ -281,7 +281,7 @@ def test_items_and_annotators_named_zero(write):
     with pytest.raises(UserError, match="line 1: 3 in 'annotators' and 2 in 'labels'"):
         read_answers(write(lines([records[0] | {"labels": [1, 2]}, *records])))
     given = [{"id": k, "text": "w", "annotations": [{"annotator": w, "label": "ab"[k % 2]} for w in "xy"]} for k in range(3)]
-    assert read_answers(write(lines(given))).annotators == ["x", "y"]
+    assert read_answers(write(lines([*given, {"id": 3, "text": "w", "annotations": []}]))).annotators == ["x", "y"]
 
 
 def test_a_taxonomy_s_path_is_one_label(write):
