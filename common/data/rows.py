@@ -108,8 +108,6 @@ def roles_in(file, columns, several):
     elif len(columns) != 3:
         raise UserError(f"--columns {' '.join(columns)}: expected TASK WORKER LABEL, or TASK LABEL with several files, "
                         "one of each annotator")
-    if len(set(columns)) < len(columns):
-        raise UserError(f"--columns {' '.join(filter(None, columns))}: one column twice; expected a column for each")
     missing = [name for name in columns if name and normal(name) not in header]
     if missing:
         raise UserError(f"--columns {' '.join(filter(None, columns))}: {file} has no column {missing[0]!r}; it has "
