@@ -10,7 +10,7 @@ from common.crowd.aggregators import AGGREGATORS
 from common.crowd.fitted import FittedCrowd
 from common.data.tables import Frame
 from common.evaluation import metrics
-from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL, MAJORITY_VOTE
+from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
 from common.names import METHODS as TRAINED
 from common.output import console
 from common.output.console import say_crowd
@@ -123,7 +123,7 @@ def estimate(dataset, methods):
             found[name] = torch.from_numpy(AGGREGATORS[name](train.crowd)).float()
             seconds[name] = time.perf_counter() - clock
     clock = time.perf_counter()
-    crowd = FittedCrowd.of(items.crowd, None if train.gold is None else train.gold.numpy())
+    crowd = FittedCrowd.of(items.crowd, train.gold_array())
     seconds[LABEL_MODEL] = time.perf_counter() - clock
     return with_label_model(found, crowd, train), seconds, crowd
 
@@ -172,8 +172,7 @@ def run(dataset, options, methods):
         echo(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "
              f"{len(train.crowd.label)} answers")
         estimates, seconds, crowd = estimate(dataset, methods)
-        if source != LABEL_MODEL:
-            crowd = crowd.by(estimates[source].double().numpy(), votes=source == MAJORITY_VOTE)
+        crowd = crowd.by(source, estimates[source].double().numpy())
         items = train.unique_labels()
         folder.begin()
         found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)

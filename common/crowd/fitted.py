@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 from common.crowd.bayes import LabelModel, Labels
 from common.crowd.copying import Copies, find_copies
+from common.names import LABEL_MODEL, MAJORITY_VOTE
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class FittedCrowd:
             model = LabelModel(crowd, gold, held_out, copies.representative)
         return cls(model, model.labels(h), copies)
 
-    def by(self, posterior, votes=False):
-        """The same crowd where labels.csv follows another posterior (N, C); votes: that of the majority vote."""
+    def by(self, source, posterior):
+        """The same crowd where labels.csv follows the label estimate `source`, a name, whose posterior (N, C) is given."""
+        if source == LABEL_MODEL:
+            return self
         known = self.model.settle(posterior)
-        others = self.model.alone.others if votes else self.model.without_own(posterior, known)
+        others = self.model.alone.others if source == MAJORITY_VOTE else self.model.without_own(posterior, known)
         part = 1., posterior, others
         return FittedCrowd(self.model, Labels(posterior, [part], known), self.copies)
 

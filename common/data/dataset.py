@@ -50,6 +50,10 @@ class Items:
             return self
         return replace(self.select(torch.arange(0, len(self), self.copies, device=self.truth.device)), copies=1)
 
+    def gold_array(self):
+        """int array (N,): the gold labels, -1 for the others; None where there are none."""
+        return None if self.gold is None else self.gold.cpu().numpy()
+
     def unique_labels(self):
         """The Items without the repeated labels of the last annotator, who gives the `gold` labels. They are repeated for
         training only: see own_data._with_gold."""

@@ -7,17 +7,7 @@ import torch
 from common.crowd.held_out import HELD_OUT
 from common.crowd.labels import confusion_from
 from common.evaluation import metrics
-from common.names import (
-    ENSEMBLE,
-    FORECASTER,
-    LABEL_MODEL,
-    MAJORITY_VOTE,
-    POSTERIOR,
-    STAGES,
-    TEACHERS,
-    UPPER_BOUND,
-    teacher_student_pairs,
-)
+from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, STAGES, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.output import console, csv_files, page, plots
 from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
@@ -53,8 +43,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     if succeeded:
         method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
         posterior = estimates.posteriors[source]
-        crowd = estimates.crowd if source == LABEL_MODEL else estimates.crowd.by(
-            to_array(posterior), votes=source == MAJORITY_VOTE)
+        crowd = estimates.crowd.by(source, to_array(posterior))
         confusion = model_confusion(succeeded[method], posterior, train.crowd)
         summary |= write_crowd(folder, items, dataset.annotator_names, dataset.class_names if dataset.named else None,
                                estimates.posteriors, source, crowd, confusion)

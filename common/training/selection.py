@@ -79,7 +79,7 @@ def make_plan(train, options):
         for name, value in (("folds", options.folds), ("held-out", options.held_out)):
             if value:
                 raise UserError(f"--{name} {value}: needs --select crowd; add it, or leave this out")
-        return Plan(options.select, [Fold(0, everything, everything)], _gold(train))
+        return Plan(options.select, [Fold(0, everything, everything)], train.without_copies().gold_array())
     images = len(train) // train.copies
     if options.held_out:
         if options.folds:
@@ -113,7 +113,7 @@ def _crowd_plan(train, seed, parts, held_out=None):
         _check_side(images.crowd, part != number, "trained on", share)
         held_out_items = everything[of_item == number]
         folds.append(Fold(number, everything[of_item != number], held_out_items if parts > 1 else everything))
-    held_out_images, gold = (part >= 0).cpu().numpy(), _gold(train)
+    held_out_images, gold = (part >= 0).cpu().numpy(), images.gold_array()
     model = LabelModel(images.unique_labels().crowd, gold, held_out_images)
     return Plan("crowd", folds, gold, held_out_images, model)
 
@@ -152,12 +152,6 @@ def _check_side(crowd, images, side, share):
         found = f"labels of {classes} class{'' if classes == 1 else 'es'}"
         raise UserError(f"{share}: leaves {int(images.sum())} items with {found} to be {side}; expected two classes at "
                         "least on either side, or --select none")
-
-
-def _gold(train):
-    """int array (images,): the known labels, -1 for the others; None where there are none."""
-    images = train.without_copies()
-    return None if images.gold is None else images.gold.cpu().numpy()
 
 
 def keep_best(models, epoch, score):

@@ -64,8 +64,7 @@ def start_posterior(start, train):
     if start == "dawid-skene":
         posterior = dawid_skene(images.crowd)
     else:
-        gold = None if images.gold is None else images.gold.cpu().numpy()
-        labels = LabelModel(images.unique_labels().crowd, gold).labels()
+        labels = LabelModel(images.unique_labels().crowd, images.gold_array()).labels()
         posterior = torch.from_numpy(labels.posterior).float().to(images.truth.device)
     return (posterior * (images.crowd.counts > 0)[:, None]).repeat_interleave(train.copies, 0)
 

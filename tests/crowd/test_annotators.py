@@ -97,7 +97,7 @@ def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow
     np.put_along_axis(dense, absent, -1, 1)
     crowd = CrowdLabels.from_dense(dense, 3)
     by_label_model = FittedCrowd.of(crowd)
-    by_other = by_label_model.by(model(crowd).double().numpy(), votes=model is vote_shares)
+    by_other = by_label_model.by("majority-vote" if model is vote_shares else "another", model(crowd).double().numpy())
     for each in by_label_model, by_other:
         assert flags_of(each.model, each.labels) == ["not above chance"] * 2 + [""] * 4
     with_own = annotators.kappas(by_other.model, Labels(by_other.labels.posterior, [
