@@ -23,10 +23,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -41,6 +43,7 @@ STAGES = {agreement: .08, repeat: .12, steps: .14, jobs: .2, graph: .16, predict
 def work_in_child(stage, arguments):
     """The stage's process: its rows to NAME.jsonl, what it prints to NAME.log."""
     os.setsid()
+    tqdm.set_lock(threading.RLock())  # ours is shared: a stage killed while it holds it would stop us
     log = os.open(arguments.out / f"{stage.__name__}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)  # what it starts writes there too

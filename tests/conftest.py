@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import jinja2  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 from common.system.errors import launch  # noqa: E402
 
@@ -113,6 +115,7 @@ def call(function, *arguments, anew=False, **how):
                 with contextlib.suppress(OSError):
                     os.close(number)  # Popen waits for one of them
         gc.freeze()  # nothing of the parent's closes a file that has one of these numbers now
+        tqdm.set_lock(threading.RLock())  # the parent's is shared: a child killed while it holds it would stop the parent
         os.environ.update(how.get("env") or {})
         for name in os.environ.keys() - (how.get("env") or os.environ).keys():
             del os.environ[name]
@@ -208,8 +211,8 @@ def shell(start):
     def run(script, *arguments, **how):
         process = start(script, *arguments, **how)
         try:
-            stdout, stderr = process.communicate(timeout=300)
-        except subprocess.TimeoutExpired:
+            stdout, stderr = process.communicate()
+        except BaseException:  # the test's time is up
             process.kill()
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

@@ -398,7 +398,7 @@ def test_killed_in_a_later_stage_and_resumed(start, command, tmp_path, robust):
     arguments = ("Digits", "--case", 1, "--epochs", 2, "--train-size", 150, "--test-size", 50, "--methods",
                  "kd-crowd-max-mig", "--robust", robust)
     killed = start(*arguments, "--out", "killed", each_epoch=True, killed_at=3)
-    said = killed.communicate(timeout=300)
+    said = killed.communicate()
     assert killed.returncode == -signal.SIGKILL, said
     stopped = torch.load(tmp_path / "killed" / "checkpoint.pt", weights_only=True)
     assert (stopped["stage"], stopped["epoch"]) == (1, 1)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import soak
 
 from common.output import run_folder
@@ -59,9 +60,10 @@ def kill():
     return soak.main(["--every-write", "--mutations", "0"])
 
 
+@pytest.mark.timeout(600)
 def test_killed_at_every_kind_of_write(tmp_path):
     process = call(kill, cwd=tmp_path, text=True, stdout=-1, stderr=-1)
-    said, errors = process.communicate(timeout=1800)
+    said, errors = process.communicate()
     assert process.returncode == 0, said + errors
     planned, kills = map(int, re.search(r"kills: planned (\d+), kills (\d+); ", said).groups())
     assert kills == planned == sum(len(moments) for *_, moments in DIGITS + ANSWERS)

@@ -83,7 +83,7 @@ def two(function, *arguments):
                                     "MASTER_ADDR": "localhost", "MASTER_PORT": port}
         started.append(call(function, *arguments, env=environment, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE))
-    ended = [process.communicate(timeout=300) for process in started]
+    ended = [process.communicate() for process in started]
     return [process.returncode for process in started], ended[0][0], ended[1][0], [err for _, err in ended]
 
 
