@@ -53,7 +53,7 @@ def _read_sheet(source, name):
         first, *others = book.sheet_names
         if others:
             _notice(f"{name}: only its first sheet, {first!r}, is read; others: {', '.join(map(str, others[:5]))}")
-        return book.parse(first, dtype=object, na_filter=False)
+        return pd.read_excel(book, sheet_name=first, dtype=object, na_filter=False)
 
 
 @cache
