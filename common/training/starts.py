@@ -33,13 +33,16 @@ def choose_starts(dataset, protocol, options, plan, device, precision, executor)
             if not learners:
                 break
             train_folds(learners, dataset.train, plan, epoch, trial, 0)
+            for learner in learners:
+                if learner.failure:  # as it would in the run
+                    selected.pop(learner.name, None)
             learners = [learner for learner in learners if not learner.failure]
             end_epoch(learners, dataset.train)
             for name, scores in plan.score_folds(learners, dataset.train).items():
                 if name not in selected or sum(scores) > sum(selected[name]["scores"]):
                     selected[name] = {"epoch": epoch, "scores": scores}
-        for name, found in selected.items():
-            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], found["scores"], strict=True)]
+        for name, epoch in selected.items():
+            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], epoch["scores"], strict=True)]
     chosen = {name: [start for _, start in pairs] for name, pairs in best.items()}
     for name, starts in chosen.items():
         counts = ", ".join(f"{start} in {count}" for start, count in Counter(starts).items())

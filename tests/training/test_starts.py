@@ -1,6 +1,7 @@
 """The start of each method and fold, chosen without the truth."""
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,3 +121,22 @@ def test_auto_needs_held_out_labels(tmp_path):
     with pytest.raises(UserError, match="--start auto: needs --select crowd"):
         digits_main.main(["--start", "auto", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_whose_training_fails_is_not_chosen(monkeypatch):
+    """Though its first epoch was the best of all: the run would fail as it does."""
+    def build_stage(stage, earlier, dataset, protocol, options, *_):
+        return [SimpleNamespace(name="max-mig", start=options.start, failure=None)]
+
+    def train_folds(learners, train, plan, epoch, *_):
+        if epoch == 2 and learners[0].start == "dawid-skene":
+            learners[0].failure = "loss not finite"
+    scores = {"votes": [0.], "dawid-skene": [2.], "label-model": [1.]}
+    plan = SimpleNamespace(folds=[None], score_folds=lambda learners, _: {each.name: scores[each.start] for each in learners})
+    for name, stub in (("build_stage", build_stage), ("train_folds", train_folds), ("end_epoch", lambda *_: None)):
+        monkeypatch.setattr(starts, name, stub)
+    options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
+        "--select", "crowd", "--epochs", "3", "--start", "auto", "--methods", "max-mig"])
+    dataset = SimpleNamespace(train=None)
+    assert starts.choose_starts(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL) == {
+        "max-mig": ["label-model"]}
