@@ -6,11 +6,8 @@ from scipy.special import digamma, expit, log_expit
 from common.crowd.bayes import FLOOR, ROUNDS, TOLERANCE, softmax
 from common.crowd.confusion_counts import ConfusionCounts
 
-SUBTYPE = .1  # the Dirichlet prior of EBCC's subtypes of a class, all together
-
-
-def _triples(crowd):
-    return (a.cpu().numpy().astype(np.int64) for a in (crowd.item, crowd.annotator, crowd.label))
+SUBTYPES = 10  # of a class, in EBCC
+SUBTYPE = .1  # their Dirichlet prior, all together
 
 
 def _shares(crowd):
@@ -32,11 +29,11 @@ def _em(posterior, step):
 def glad(crowd):
     """GLAD (Whitehill et al. 2009): P(y_i^m = z_i) = sigmoid(a_m b_i), errors are even.
 
-    a_m ~ N(1, 1) is the annotator's ability, 1 / b_i the item's difficulty, log b_i ~ N(0, 1). The M-step is L-BFGS.
+    a_m ~ N(1, 1) is the annotator's ability, 1 / b_i the item's difficulty, log b_i ~ N(1, 1). The M-step is L-BFGS.
     """
-    item, annotator, label = _triples(crowd)
+    item, annotator, label = crowd.triples()
     items, people, classes = len(crowd), crowd.annotators, crowd.classes
-    values = np.concatenate([np.ones(people), np.zeros(items)])  # a, log b
+    values = np.ones(people + items)  # a, log b
 
     def step(posterior):
         nonlocal values
@@ -47,7 +44,7 @@ def glad(crowd):
             fit = right @ log_expit(a * b) + (1 - right) @ (log_expit(-a * b) - np.log(max(classes - 1, 1)))
             slope = right - expit(a * b)
             gradient = np.concatenate([np.bincount(annotator, slope * b, people), np.bincount(item, slope * a * b, items)])
-            prior = values - np.repeat((1., 0.), (people, items))
+            prior = values - 1
             return prior @ prior / 2 - fit, prior - gradient
         values = optimize.minimize(loss, values, jac=True, method="L-BFGS-B", options={"maxiter": 10},
                                    bounds=[(None, None)] * people + [(-5, 5)] * items).x
@@ -63,7 +60,7 @@ def mace(crowd):
 
     Variational Bayes, theta ~ Beta(1/2, 1/2), xi ~ Dir(10), from the shares of the votes.
     """
-    item, annotator, label = _triples(crowd)
+    item, annotator, label = crowd.triples()
     items, people, classes = len(crowd), crowd.annotators, crowd.classes
     knows = np.full(len(label), .5)
 
@@ -81,21 +78,21 @@ def mace(crowd):
     return _em(_shares(crowd), step)
 
 
-def ebcc(crowd, subtypes=10):
+def ebcc(crowd):
     """EBCC (Li, Rubinstein & Cohn 2019): each class has subtypes of items, which correlate the annotators' errors.
 
     Variational Bayes from the shares of the votes and random subtypes (a fixed seed), with the priors of its authors' code.
     """
     count = ConfusionCounts(crowd)
-    shape = count.items, count.classes, subtypes
-    prior = (1 + 3 * np.eye(count.classes)[count.row_label]).repeat(subtypes, 1)
-    start = np.random.RandomState(0).dirichlet(np.ones(subtypes), shape[:2])
+    shape = count.items, count.classes, SUBTYPES
+    prior = (1 + 3 * np.eye(count.classes)[count.row_label]).repeat(SUBTYPES, 1)
+    start = np.random.RandomState(0).dirichlet(np.ones(SUBTYPES), shape[:2])
 
     def step(joint):
         counts = count.counting @ joint
         table = digamma(counts + prior) - digamma(count.by_annotator @ counts + count.classes + 3)[count.row_annotator]
         sizes = joint.sum(0).reshape(shape[1:])
-        share = digamma(sizes + SUBTYPE / subtypes) - digamma(sizes.sum(1, keepdims=True) + SUBTYPE)
+        share = digamma(sizes + SUBTYPE / SUBTYPES) - digamma(sizes.sum(1, keepdims=True) + SUBTYPE)
         share += digamma(sizes.sum(1, keepdims=True) + 1) - digamma(sizes.sum() + count.classes)
         return softmax(count.bags @ table + share.ravel())
     joint = _em((_shares(crowd)[:, :, None] * start).reshape(count.items, -1), step)
