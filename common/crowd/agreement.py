@@ -17,11 +17,6 @@ class Agreement:
     high: float | None
 
 
-def votes_of(crowd):
-    """float (N, C): how many labels of each item say each class."""
-    return crowd.votes().cpu().double().numpy()
-
-
 def _bootstrap(statistics, coefficient):
     """The Agreement of coefficient(sums), where sums (..., K) are those of the items' statistics (N, K)."""
     random = np.random.default_rng(0)
@@ -65,6 +60,22 @@ def fleiss_kappa(votes):
     return _bootstrap(np.column_stack([agreed, votes]), kappa)
 
 
+def some_items(item, count):
+    """bool (L,): the labels of all items or, where these have many pairs of labels, of some.
+
+    item: int (L,); count: (N,), how many labels of each item count.
+    """
+    return item % max(1, int(np.ceil((count ** 2).sum() / MEETINGS))) == 0
+
+
+def items_in_common(annotator, item, shape):
+    """(sparse float32 (M, N), first, second, items): who has labelled what, the pairs of annotators with items in common,
+    int (P,) each, and how many these are. annotator, item: int (L,); shape: (M, N)."""
+    met = sparse.csr_matrix((np.ones(len(item), np.float32), (annotator, item)), shape)
+    together = sparse.triu(met @ met.T, 1).tocoo()
+    return met, together.row.astype(np.int64), together.col.astype(np.int64), together.data
+
+
 def label_table(annotator, item, kept, people, items):
     """Sparse (M, N): one more than the number of each annotator's (last) label of an item. annotator, item: int (L,);
     kept: bool (L,), the labels that are in it."""
@@ -86,16 +97,12 @@ def common_labels(one, other):
 def cohen_kappas(crowd):
     """{"first", "second", "items", "agreement", "kappa"}: arrays (P,), Cohen's kappa (1960) of the pairs of annotators
     with most items in common, these first; NaN where both always give one and the same label."""
-    annotator, item, label = (a.cpu().numpy().astype(np.int64) for a in (crowd.annotator, crowd.item, crowd.label))
-    count = np.diff(crowd.offsets.cpu().numpy()).astype(float)
-    some = np.ones(len(item), bool)
-    if (count ** 2).sum() > MEETINGS:
-        some = item % int(np.ceil((count ** 2).sum() / MEETINGS)) == 0
+    item, annotator, label = crowd.triples()
     shape = crowd.annotators, len(crowd)
-    met = sparse.csr_matrix((np.ones(some.sum(), np.float32), (annotator[some], item[some])), shape)
-    together = sparse.triu(met @ met.T, 1).tocoo()
-    order = np.lexsort((together.col, together.row, -together.data))[:PAIRS]
-    first, second = together.row[order].astype(np.int64), together.col[order].astype(np.int64)
+    some = some_items(item, np.bincount(item, minlength=len(crowd)).astype(float))
+    _, first, second, items = items_in_common(annotator[some], item[some], shape)
+    order = np.lexsort((second, first, -items))[:PAIRS]
+    first, second = first[order], second[order]
     table = label_table(annotator, item, np.ones(len(item), bool), *shape)
     both, *sides = common_labels(table[first], table[second])
     items = np.diff(both.indptr)

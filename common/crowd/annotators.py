@@ -7,7 +7,7 @@ from scipy import special, stats
 from common.crowd.bayes import FLOOR
 from common.crowd.confusion_counts import SPAMMERS
 
-SURE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
+QUANTILE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
 ADVERSARY, SPAMMER = -3., 2.  # standard errors of kappa, below which somebody is flagged
 TELLING = .1  # standard error of kappa above which there are too few labels to tell
 PRIOR_HONEST = 1 - SPAMMERS[0] / sum(SPAMMERS)
@@ -62,7 +62,7 @@ def accuracies(model, labels):
     strength = np.maximum(mean * (1 - mean) / np.maximum(variance, FLOOR ** 2) - 1, FLOOR)
     a, b = np.maximum(mean * strength, FLOOR), np.maximum((1 - mean) * strength, FLOOR)
     certain = variance < FLOOR ** 2  # the labels are known
-    found = mean, *(np.where(certain, mean, special.betaincinv(a, b, q)) for q in (1 - SURE, SURE))
+    found = mean, *(np.where(certain, mean, special.betaincinv(a, b, q)) for q in (1 - QUANTILE, QUANTILE))
     return tuple(np.where(model.number > 0, values, np.nan) for values in found)
 
 
@@ -73,17 +73,17 @@ def information(confusion, prior):
     return special.rel_entr(joint, product).sum((1, 2)) / np.log(2)
 
 
-def flags(model, kappa, known, copies, names):
+def flags(model, kappa, annotators, copies, names):
     """A list (M,) of what is odd about each annotator, "" for nothing.
 
     no labels; copies NAME; adversary: kappa is significantly below zero; nothing: it is significantly above zero; one label
     only, where the average annotator would have given significantly more others on these items (Poisson); too few labels
     to tell; spammer: the label model finds a spammer no less likely than before it saw the labels; else not above chance.
 
-    kappa: Kappa; known: the label model's Annotators; copies: Copies; names: M.
+    kappa: Kappa; annotators: the label model's Annotators; copies: Copies; names: M.
     """
     most, common = model.given.max(1), model.given.argmax(1)
-    average = kappa.classes @ (known.alpha / known.alpha.sum(1, keepdims=True))
+    average = kappa.classes @ (annotators.alpha / annotators.alpha.sum(1, keepdims=True))
     others = model.number * (1 - average[np.arange(model.people), common])
     alike = most > ONE_LABEL * model.number
     one = alike & (stats.poisson.cdf(model.number - most, others) < LEVEL)
@@ -106,7 +106,7 @@ def flags(model, kappa, known, copies, names):
             found.append("one label only")
         elif max(error, balanced[m]) >= TELLING:
             found.append("too few labels to tell")
-        elif known.honest[m] < PRIOR_HONEST:
+        elif annotators.honest[m] < PRIOR_HONEST:
             found.append("spammer")
         elif alike[m]:
             found.append("too few labels to tell")

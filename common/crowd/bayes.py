@@ -151,7 +151,8 @@ class LabelModel(ConfusionCounts):
     @cached_property
     def alone(self):
         """Alone: what the labels say without a classifier."""
-        average = self.votes.sum(0) / max(len(self.label), 1)
+        average = self.votes.sum(0) if len(self.label) else np.ones(self.classes)
+        average = average / average.sum()
         source = self.clamp((self.votes + average) / (self.votes.sum(1, keepdims=True) + 1))
         others = (self.votes + average)[self.item].astype(np.float32)
         if self.groups is None:
@@ -160,59 +161,59 @@ class LabelModel(ConfusionCounts):
             cells = np.bincount(self.group * self.classes + self.label, minlength=self.groups.shape[0] * self.classes)
             others -= cells.reshape(-1, self.classes).astype(np.float32)[self.group]
         others = self._clamp_others(others / others.sum(1, keepdims=True))
-        step, end = self.temper(source, self.settle(source)), self.temper(*self.em(source))
+        step, end = self.temper(source, self.m_step(source)), self.temper(*self.em(source))
         return Alone(source, others, step, end if end.says_more(step) else step)
 
     def em(self, posterior, log_prior=None):
         """(posterior (N, C), Annotators) at the end of EM, from a posterior. log_prior: (N, C); None: class shares are
         estimated, with one more item in each class."""
-        known = self.start()
+        annotators = self.start()
         for k in range(ROUNDS):
-            known = self.count(posterior, known, k)
-            rows = digamma(known.counts + self.prior(known.alpha, known.ability))
-            rows -= digamma(known.total + known.alpha.sum(1))[self.row_annotator]
-            rows *= known.honest[self.row_annotator, None]
+            annotators = self.count(posterior, annotators, k)
+            rows = digamma(annotators.counts + self.prior(annotators.alpha, annotators.ability))
+            rows -= digamma(annotators.total + annotators.alpha.sum(1))[self.row_annotator]
+            rows *= annotators.honest[self.row_annotator, None]
             if log_prior is None:
                 shares = posterior.sum(0) + 1
                 prior = digamma(shares) - digamma(shares.sum())
             elif k % 5 == 0 or k < 10:
-                prior = self.calibrate(posterior, known, log_prior) * log_prior
+                prior = self.calibrate(posterior, annotators, log_prior) * log_prior
             before, posterior = posterior, self.clamp(softmax(self.bags @ rows + prior))
             if np.abs(posterior - before).sum() < TOLERANCE * 2 * self.items:
                 break
-        return posterior, known
+        return posterior, annotators
 
-    def likelihoods(self, posterior, known):
+    def likelihoods(self, posterior, annotators):
         """(rows (U, C): r_m log pi^m[c, l]; own float32 (L, C): P(label | class) of each label, its own count taken out)."""
-        sums = known.total + known.alpha.sum(1)
-        counts = known.counts + self.prior(known.alpha, known.ability)
-        rows = log(counts / sums[self.row_annotator]) * known.honest[self.row_annotator, None]
+        sums = annotators.total + annotators.alpha.sum(1)
+        counts = annotators.counts + self.prior(annotators.alpha, annotators.ability)
+        rows = log(counts / sums[self.row_annotator]) * annotators.honest[self.row_annotator, None]
         mine = posterior.astype(np.float32)[self.item]
         own = counts.astype(np.float32)[self.row]
         own -= mine
         np.subtract(sums.astype(np.float32)[self.annotator], mine, out=mine)
         own /= mine
-        free = (known.counts.sum(1)[self.row] - 1 + 1 / self.classes) / self.number[self.annotator]
-        honest = known.honest[self.annotator]
+        free = (annotators.counts.sum(1)[self.row] - 1 + 1 / self.classes) / self.number[self.annotator]
+        honest = annotators.honest[self.annotator]
         own *= honest.astype(np.float32)[:, None]
         own += ((1 - honest) * free).astype(np.float32)[:, None]
         return rows, np.maximum(own, FLOOR, out=own)
 
-    def without_own(self, posterior, known):
+    def without_own(self, posterior, annotators):
         """float32 (L, C): the posterior (N, C) of each label's item without that label and its copies, by Bayes' rule.
-        known: the Annotators counted from it."""
-        own = np.log(self.likelihoods(posterior, known)[1])
+        annotators: the Annotators counted from it."""
+        own = np.log(self.likelihoods(posterior, annotators)[1])
         if self.groups is not None:
             every = sparse.csr_matrix((self.weight, (self.group, np.arange(len(own)))))
             own = (every @ own)[self.group]
         return self._clamp_others(softmax(log(posterior).astype(np.float32)[self.item] - own.astype(np.float32)))
 
-    def temper(self, posterior, known, log_prior=None):
+    def temper(self, posterior, annotators, log_prior=None):
         """The Solution of a posterior (N, C) and the Annotators counted from it; T and b are fitted.
 
         log_prior: (N, C), log h; None: the class shares of the posterior, whose temperature stays 1.
         """
-        rows, own = self.likelihoods(posterior, known)
+        rows, own = self.likelihoods(posterior, annotators)
         evidence = self.bags @ rows
         others = evidence.astype(np.float32)[self.item]
         others -= (rows.astype(np.float32)[self.row] if self.groups is None
@@ -225,17 +226,18 @@ class LabelModel(ConfusionCounts):
         others *= np.float32(exponent)
         others += (scale * prior).astype(np.float32)[self.item]
         others = softmax(others)
-        # by a difference, which is zero where nothing else is known of an item: rounding would decide between two solutions
+        # subtracted before the logarithm, it is exactly 0 for an item with one label: rounding cannot decide in `says_more`
         shares = softmax(log(posterior.mean(0))[None].astype(np.float32))[0]
         more = (np.einsum("lc,lc->l", others - shares, own) / (own @ shares))[self.scored]
         information = np.bincount(self.item[self.scored], np.log1p(np.maximum(more, FLOOR - 1)), self.items)
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
-        return Solution(tempered, self._clamp_others(others), exponent, information, rows, known)
+        return Solution(tempered, self._clamp_others(others), exponent, information, rows, annotators)
 
-    def calibrate(self, posterior, known, log_h):
+    def calibrate(self, posterior, annotators, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
-        own, log_h = self.likelihoods(posterior, known)[1][self.fitted], log_h[self.item[self.fitted]]
-        return np.exp(minimise(lambda t: -log_likelihoods(np.exp(t) * log_h, own).mean(), *LOG_SCALES))
+        own, log_h = self.likelihoods(posterior, annotators)[1][self.fitted], log_h[self.item[self.fitted]]
+        return np.exp(optimize.minimize_scalar(lambda t: -log_likelihoods(np.exp(t) * log_h, own).mean(), bounds=LOG_SCALES,
+                                               method="bounded", options={"xatol": 1e-2}).x)
 
     def labels(self, h=None):
         """The Labels. h: (N, C), a classifier's calibrated predictions that have not seen the items' own labels, or None.
@@ -245,7 +247,7 @@ class LabelModel(ConfusionCounts):
         """
         source, others, step, end = self.alone.source, self.alone.others, self.alone.step, self.alone.end
         if h is not None:
-            classified = self.temper(h, self.settle(h), log(h))
+            classified = self.temper(h, self.m_step(h), log(h))
             if classified.information.sum() >= step.information.sum():
                 source, step = self.clamp(h.copy()), classified
                 others = source[self.item].astype(np.float32)
@@ -260,7 +262,7 @@ class LabelModel(ConfusionCounts):
         """(float (N, C), Solution) by which copies are found: log P(class) of each item before any label, and a single
         step from h, or the end of EM without one."""
         if h is not None:
-            step = self.temper(h, self.settle(h), log(h))
+            step = self.temper(h, self.m_step(h), log(h))
             return log(h), step
         end = self.alone.end
         return np.broadcast_to(log(end.posterior.mean(0)), (self.items, self.classes)), end
@@ -294,8 +296,3 @@ def fit_tempering(others, log_prior, own, fixed):
         return -(np.log(likelihood).sum() + np.log(values[0])) / len(own), slopes / len(own)
     scales = (1., 1.) if fixed else np.exp(LOG_SCALES)
     return optimize.minimize(loss, (.7, 1. if fixed else .7), jac=True, method="L-BFGS-B", bounds=((FLOOR, 1.), scales)).x
-
-
-def minimise(loss, low, high):
-    """Where a function of one number is least between two bounds."""
-    return optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-2}).x

@@ -101,8 +101,7 @@ class ConfusionCounts:
 
     def __init__(self, crowd, clusters=None):
         self.crowd, self.items, self.people, self.classes = crowd, len(crowd), crowd.annotators, crowd.classes
-        self.item, self.annotator, self.label = (a.cpu().numpy().astype(np.int64) for a in (
-            crowd.item, crowd.annotator, crowd.label))
+        self.item, self.annotator, self.label = crowd.triples()
         rows, self.row = np.unique(self.annotator * self.classes + self.label, return_inverse=True)
         self.row_annotator, self.row_label = rows // self.classes, rows % self.classes
         self.number = np.bincount(self.annotator, minlength=self.people)
@@ -133,75 +132,75 @@ class ConfusionCounts:
         return Annotators(None, None, tied_matrix(START, self.classes), START, np.zeros(self.people), SPREAD,
                           np.ones(self.people), SPAMMERS[0] / sum(SPAMMERS))
 
-    def count(self, posterior, known, k):
-        """The Annotators counted from a posterior (N, C) in round k; all else goes on from those `known`.
+    def count(self, posterior, annotators, k):
+        """The Annotators counted from a posterior (N, C) in round k; all else goes on from `annotators`.
 
         Round 0 only counts. The tied alpha is learnt first, then r with it, and then alpha: a prior that is far off takes
         annotators for spammers, and spammers make the prior of a rare class vague.
         """
         counts = self.counting @ posterior
-        return self._update(replace(known, counts=counts, total=self.by_annotator @ counts), k)
+        return self._update(replace(annotators, counts=counts, total=self.by_annotator @ counts), k)
 
-    def _update(self, known, k):
+    def _update(self, annotators, k):
         """The Annotators after the step of round k."""
         if not k or k > PRIOR_ROUNDS and k % 5:
-            return known
-        found = self.draws(known.alpha, known)
+            return annotators
+        drawn = self.draws(annotators.alpha, annotators)
 
         def draws(alpha):
-            return found if np.array_equal(alpha, known.alpha) else self.draws(alpha, known)
-        tied = self._update_tied(known, draws) if k <= FREE_ROUNDS or k % 5 == 0 else known.tied
-        ability, spread, evidence = self._update_ability(known, found)
-        alpha = self._update_alpha(known, draws, tied, ability) if k > FREE_ROUNDS else tied_matrix(tied, self.classes)
-        updated = replace(known, tied=tied, alpha=alpha, ability=ability, spread=spread)
+            return drawn if np.array_equal(alpha, annotators.alpha) else self.draws(alpha, annotators)
+        tied = self._update_tied(annotators, draws) if k <= FREE_ROUNDS or k % 5 == 0 else annotators.tied
+        ability, spread, evidence = self._update_ability(annotators, drawn)
+        alpha = self._update_alpha(annotators, draws, tied, ability) if k > FREE_ROUNDS else tied_matrix(tied, self.classes)
+        updated = replace(annotators, tied=tied, alpha=alpha, ability=ability, spread=spread)
         return self._update_honest(updated, evidence) if k > TIED_ROUNDS else updated
 
     def prior(self, alpha, ability):
         """(U, C): the prior_rows of the pairs that occur."""
         return prior_rows(alpha, ability, self.row_annotator, self.row_label)
 
-    def draws(self, alpha, known):
+    def draws(self, alpha, annotators):
         """(draws (U, C), their sums over the labels (M, C), spent (C,)), weighted by r_m.
 
         draws: how many of the counts are draws from the prior's mean, as the tables of a Chinese restaurant, alpha^m[c, l]
         (digamma(n + alpha^m) - digamma(alpha^m)); spent: the sums over annotators of digamma(n + sum) - digamma(sum) of the
         rows.
         """
-        weight = known.honest * (self.number > 0)
-        rows = self.prior(alpha, known.ability)
-        draws = weight[self.row_annotator, None] * rows * digamma_above(known.counts, rows)
-        return draws, self.by_annotator @ draws, weight @ digamma_above(known.total, alpha.sum(1))
+        weight = annotators.honest * (self.number > 0)
+        rows = self.prior(alpha, annotators.ability)
+        draws = weight[self.row_annotator, None] * rows * digamma_above(annotators.counts, rows)
+        return draws, self.by_annotator @ draws, weight @ digamma_above(annotators.total, alpha.sum(1))
 
-    def _update_tied(self, known, draws):
+    def _update_tied(self, annotators, draws):
         """One step for one value on alpha's diagonal and one beside it. draws: a function of alpha."""
         def tied_draws(tied):
             alpha = tied_matrix(tied[0], self.classes)
             drawn, total, spent = draws(alpha)
             right = drawn[np.arange(len(drawn)), self.row_label].sum()
-            exposure = (total * scale(alpha, known.ability)).sum(1)
+            exposure = (total * scale(alpha, annotators.ability)).sum(1)
             return (np.array([[right, drawn.sum() - right]]),
-                    np.array([[np.exp(known.ability) @ exposure, exposure.sum()]]), spent.sum(keepdims=True))
-        return tuple(dirichlet_step(np.array([known.tied]), tied_draws, np.array([1, max(self.classes - 1, 1)]))[0])
+                    np.array([[np.exp(annotators.ability) @ exposure, exposure.sum()]]), spent.sum(keepdims=True))
+        return tuple(dirichlet_step(np.array([annotators.tied]), tied_draws, np.array([1, max(self.classes - 1, 1)]))[0])
 
-    def _update_ability(self, known, found):
+    def _update_ability(self, annotators, drawn):
         """(a (M,), v, evidence (M,)) after one step of Newton's method and one of EM.
 
-        found: the draws at the known alpha; evidence: the logarithm of the factor by which the likelihood at a_m exceeds
+        drawn: the draws at their alpha; evidence: the logarithm of the factor by which the likelihood at a_m exceeds
         its mean over N(0, v), by Laplace's method, negative.
         """
-        draws, total, _ = found
+        draws, total, _ = drawn
         right = np.bincount(self.row_annotator, draws[np.arange(len(draws)), self.row_label], self.people)
-        mean = np.diag(known.alpha) / known.alpha.sum(1)
-        share = np.exp(known.ability)[:, None] * scale(known.alpha, known.ability) * mean
-        slope = right - (total * share).sum(1) - known.ability / known.spread
-        curve = (total * share * (1 - share)).sum(1) + 1 / known.spread
-        ability = known.ability + (slope / curve).clip(-1, 1)
-        weight = known.honest * (self.number > 0)
+        mean = np.diag(annotators.alpha) / annotators.alpha.sum(1)
+        share = np.exp(annotators.ability)[:, None] * scale(annotators.alpha, annotators.ability) * mean
+        slope = right - (total * share).sum(1) - annotators.ability / annotators.spread
+        curve = (total * share * (1 - share)).sum(1) + 1 / annotators.spread
+        ability = annotators.ability + (slope / curve).clip(-1, 1)
+        weight = annotators.honest * (self.number > 0)
         ability -= weight @ ability / max(weight.sum(), FLOOR)  # the mean of alpha has the average ability
         spread = (weight @ (ability ** 2 + 1 / curve) + SPREAD) / (weight.sum() + 1)
         return ability, spread, -(ability ** 2 / spread + np.log(spread * curve)) / 2
 
-    def _update_alpha(self, known, draws, tied, ability):
+    def _update_alpha(self, annotators, draws, tied, ability):
         """One step for alpha (C, C), the pseudo-annotators with it. draws: a function of alpha; tied, ability: updated."""
         more, own = pseudo_counts(tied, self.classes), np.eye(self.classes, dtype=bool)
 
@@ -212,22 +211,23 @@ class ConfusionCounts:
             on, beside = np.exp(ability) @ exposure + pseudo.sum(1), exposure.sum(0) + pseudo.sum(1)
             return ((self.by_label @ drawn).T + pseudo, np.where(own, on[:, None], beside[:, None]),
                     spent + PSEUDO_ANNOTATORS * digamma_above(PSEUDO_LABELS, alpha.sum(1)))
-        return dirichlet_step(known.alpha, all_draws, np.ones(self.classes))
+        return dirichlet_step(annotators.alpha, all_draws, np.ones(self.classes))
 
-    def _update_honest(self, known, evidence):
+    def _update_honest(self, annotators, evidence):
         """The Annotators after r and lambda, by the log-likelihoods of each annotator's counts."""
-        counts, sums, rows = known.counts, known.alpha.sum(1), self.prior(known.alpha, known.ability)
+        counts, sums, rows = annotators.counts, annotators.alpha.sum(1), self.prior(annotators.alpha, annotators.ability)
         honest = self.by_annotator @ (gammaln(counts + rows) - gammaln(rows)).sum(1)
-        honest += evidence + (gammaln(sums) - gammaln(known.total + sums)).sum(1)
+        honest += evidence + (gammaln(sums) - gammaln(annotators.total + sums)).sum(1)
         own, each = counts.sum(1), 1 / self.classes
-        ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(known.total.sum(1) + 1)
-        r = expit(honest - ignoring + np.log((1 - known.spammers) / known.spammers))
+        ignoring = self.by_annotator @ (gammaln(own + each) - gammaln(each)) - gammaln(annotators.total.sum(1) + 1)
+        r = expit(honest - ignoring + np.log((1 - annotators.spammers) / annotators.spammers))
         r[self.number == 0] = 1
-        return replace(known, honest=r, spammers=((1 - r).sum() + SPAMMERS[0]) / ((self.number > 0).sum() + sum(SPAMMERS)))
+        spammers = ((1 - r).sum() + SPAMMERS[0]) / ((self.number > 0).sum() + sum(SPAMMERS))
+        return replace(annotators, honest=r, spammers=spammers)
 
-    def settle(self, posterior):
+    def m_step(self, posterior):
         """The Annotators of a posterior (N, C) that stays as it is."""
-        known = self.count(posterior, self.start(), 0)
+        annotators = self.count(posterior, self.start(), 0)
         for k in range(PRIOR_ROUNDS):
-            known = self._update(known, k + 1)
-        return known
+            annotators = self._update(annotators, k + 1)
+        return annotators

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import norm
 
-from common.crowd.agreement import common_labels, label_table
+from common.crowd.agreement import common_labels, items_in_common, label_table, some_items
 from common.crowd.bayes import LabelModel, softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
@@ -27,8 +27,8 @@ WRONG = .8  # the probability from which a label counts as an error, by its prob
 MOST = .5  # the share of the other's errors beyond chance that one of a pair repeats
 ALIKE = .7  # the share of equal labels beyond chance that copies have
 TWINS = .85  # the same of annotators who do not decide on errors of one another
-LEVEL, SURE = .05, norm.ppf(.975)
-MEETINGS, EXAMINED = 3e6, 1e6  # pairs of labels of an item that are looked at, in all and for the candidates, at most
+LEVEL, Z = .05, norm.ppf(.975)
+EXAMINED = 1e6  # pairs of labels of an item that are looked at for the candidates, at most
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,9 @@ def find_copies(model, h=None):
     nobody = np.zeros(0, np.int64)
     alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(people))
 
-    third = count[model.item] >= 3  # somebody else has labelled the item
-    meetings = (count[count >= 3] ** 2).sum()
-    if meetings > MEETINGS:  # some of the items show copies as well
-        third &= model.item % int(np.ceil(meetings / MEETINGS)) == 0
-    first, second, rate, tests = _alike(model, votes, count, third)
+    witnessed = count[model.item] >= 3  # somebody else has labelled the item
+    witnessed &= some_items(model.item, np.where(count >= 3, count, 0))  # some of the items show copies as well
+    first, second, rate, tests = _alike(model, votes, count, witnessed)
     if not len(first):
         return alone
     link, near = _clusters(first[rate > TWINS], second[rate > TWINS], people)
@@ -64,7 +62,7 @@ def find_copies(model, h=None):
     once = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
     log_prior, solution = once.evidence_for(h)
 
-    table = label_table(model.annotator, model.item, third, people, model.items)
+    table = label_table(model.annotator, model.item, witnessed, people, model.items)
     both, one, other = common_labels(table[first], table[second])
     common = np.diff(both.indptr)
     kept = common.cumsum() <= max(EXAMINED, common[0])
@@ -97,7 +95,7 @@ def find_copies(model, h=None):
         errors, shared, expected, variance = repeated(label, by)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         significance.append((shared - expected) / deviation)
-        surely.append((shared - expected - SURE * deviation) / np.maximum(errors - expected, 1e-12))
+        surely.append((shared - expected - Z * deviation) / np.maximum(errors - expected, 1e-12))
         chances.append(expected)
     found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
     found &= np.maximum(*surely) > MOST
@@ -114,20 +112,18 @@ def _clusters(first, second, people):
     return link, representative[cluster]
 
 
-def _alike(model, votes, count, third):
+def _alike(model, votes, count, witnessed):
     """(first, second, rate, tests): the pairs who are ALIKE, the most alike first, (P,) each, and how many pairs have enough
-    items in common. Chance is what the other annotators say. third: bool (L,), which labels count."""
-    who, item, label = model.annotator[third], model.item[third], model.label[third]
-    ones = np.ones(len(who), np.float32)
-    met = sparse.csr_matrix((ones, (who, item)), (model.people, model.items))
-    together = sparse.triu(met @ met.T, 1).tocoo()
-    enough = together.data >= SHARED
-    first, second = together.row[enough].astype(np.int64), together.col[enough].astype(np.int64)
-    common = together.data[enough]
+    items in common. Chance is what the other annotators say. witnessed: bool (L,), which labels count."""
+    who, item, label = model.annotator[witnessed], model.item[witnessed], model.label[witnessed]
+    met, first, second, common = items_in_common(who, item, (model.people, model.items))
+    enough = common >= SHARED
+    first, second, common = first[enough], second[enough], common[enough]
     if not len(first):
         return first, second, np.zeros(0), 0
     others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
-    given = sparse.csr_matrix((ones, (who, item * model.classes + label)), (model.people, model.items * model.classes))
+    given = sparse.csr_matrix((np.ones(len(who), np.float32), (who, item * model.classes + label)),
+                              (model.people, model.items * model.classes))
 
     def of_pairs(product):
         return np.asarray(product.tocsr()[first, second]).ravel()

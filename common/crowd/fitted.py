@@ -29,10 +29,10 @@ class FittedCrowd:
         """The same crowd where labels.csv follows the label estimate `source`, a name, whose posterior (N, C) is given."""
         if source == LABEL_MODEL:
             return self
-        known = self.model.settle(posterior)
-        others = self.model.alone.others if source == MAJORITY_VOTE else self.model.without_own(posterior, known)
+        annotators = self.model.m_step(posterior)
+        others = self.model.alone.others if source == MAJORITY_VOTE else self.model.without_own(posterior, annotators)
         part = 1., posterior, others
-        return FittedCrowd(self.model, Labels(posterior, [part], known), self.copies)
+        return FittedCrowd(self.model, Labels(posterior, [part], annotators), self.copies)
 
     def confusion(self):
         """float (M, C, C): the annotators' confusion matrices, rows the true class."""

@@ -31,9 +31,9 @@ def score(model, h):
     log_h = log(np.asarray(h, float))
     q = softmax(log_h.copy())
     for step in range(STEPS):
-        known = model.settle(q)
-        scale = model.calibrate(q, known, log_h)
-        rows, own = model.likelihoods(q, known)
+        annotators = model.m_step(q)
+        scale = model.calibrate(q, annotators, log_h)
+        rows, own = model.likelihoods(q, annotators)
         if step < STEPS - 1:
             q = model.clamp(softmax(scale * log_h + model.bags @ rows))
     labels = log_likelihoods(scale * log_h[model.item[model.scored]], own[model.scored])

@@ -102,6 +102,10 @@ class CrowdLabels:
         repeated[order[1:]] = ordered[1:] == ordered[:-1]
         return repeated
 
+    def triples(self):
+        """(item, annotator, label): int64 NumPy arrays (L,)."""
+        return tuple(a.cpu().numpy().astype(np.int64) for a in (self.item, self.annotator, self.label))
+
     def votes(self):
         """float32 (N, C): how many of an item's labels say each class."""
         cells = len(self) * self.classes
@@ -138,11 +142,6 @@ class CrowdLabels:
         """(M, C, C): [m, c, l] = sum of posterior[i, c] over the items i that m labelled l. posterior: (N, C)."""
         table = functional.embedding_bag(self._ordered[1], posterior, self._bounds, mode="sum", include_last_offset=True)
         return table.view(-1, self.classes, self.classes).transpose(1, 2)
-
-    def without(self, items):
-        """The crowd labels of all items but these (int64 (K,)), which keep their places and have none."""
-        kept = torch.ones(len(self), dtype=torch.bool, device=self.label.device).index_fill(0, items, False)
-        return self.keep(kept[self.item])
 
 
 def vote_shares(crowd):

@@ -29,7 +29,7 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
               "annotators": annotator_columns(items, names, posterior, crowd, class_names),
               "agreement": pairs | {side: [names[m] for m in pairs[side]] for side in ("first", "second")},
               "next": next_items(items, posterior, gains, class_names)}
-    people, votes, voted = tables["annotators"], agreement.votes_of(items.crowd), majority_vote(items.crowd)
+    people, votes, voted = tables["annotators"], crowd.model.votes, majority_vote(items.crowd)
     whole = {"krippendorff_alpha": agreement.krippendorff_alpha(votes), "fleiss_kappa": agreement.fleiss_kappa(votes)}
     return tables, {
         "label_source": source, "label_accuracy": metrics.accuracy(posterior.argmax(1), items.truth),

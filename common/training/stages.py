@@ -43,8 +43,8 @@ def fold_setting(fold, train, protocol, options, device, precision, start):
     """The Setting of a fold's methods that start from `start`. The labels of held-out items are not in its crowd."""
     crowd = train.crowd
     if len(fold.train) < len(train):
-        held_out = torch.ones(len(train), dtype=torch.bool, device=device).index_fill(0, fold.train, False)
-        crowd = crowd.without(torch.nonzero(held_out)[:, 0])
+        trained = torch.zeros(len(train), dtype=torch.bool, device=device).index_fill(0, fold.train, True)
+        crowd = crowd.keep(trained[crowd.item])
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
     start = start_posterior(start, replace(train, inputs=None, crowd=crowd))

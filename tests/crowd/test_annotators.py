@@ -19,7 +19,7 @@ from test_bayes import crowd_of, one_coin
 def by_truth(model, truth, classes):
     """The Labels of a posterior that is the truth."""
     known = np.eye(classes)[truth]
-    return Labels(known, [(1., known, known[model.item].astype(np.float32))], model.settle(known))
+    return Labels(known, [(1., known, known[model.item].astype(np.float32))], model.m_step(known))
 
 
 def flags_of(model, labels):
@@ -175,7 +175,7 @@ def test_krippendorff_against_crowd_kit():
     crowd, dense = crowd_of(random.integers(0, 3, 60), one_coin([.8, .7, .6, .5], 3), random, .3)
     item, worker = np.nonzero(dense >= 0)
     table = pd.DataFrame({"task": item, "worker": worker, "label": dense[item, worker]})
-    found = agreement.krippendorff_alpha(agreement.votes_of(crowd))
+    found = agreement.krippendorff_alpha(crowd.votes().double().numpy())
     assert found.value == pytest.approx(alpha_krippendorff(table)) and found.low < found.value < found.high
     assert agreement.krippendorff_alpha(np.array([[1., 0], [2, 0]])) is None
 

@@ -169,7 +169,7 @@ def test_abilities_are_integrated_out():
     truth = random.integers(0, 3, 300)
     crowd, dense = crowd_of(truth, one_coin([.9, .8, .7, .6, .5, .4, .35], 3), random)
     model = LabelModel(crowd)
-    known = model.settle(np.eye(3)[truth])
+    known = model.m_step(np.eye(3)[truth])
     *_, evidence = model._update_ability(known, model.draws(known.alpha, known))
     counts, values = counts_by_loop(dense, np.eye(3)[truth]), np.linspace(-4, 4, 801)
     for m in range(7):
@@ -229,7 +229,7 @@ def test_annotators_who_are_alike_have_a_certain_prior():
     random = np.random.default_rng(3)
     truth = random.integers(0, 10, 1000)
     crowd, _ = crowd_of(truth, one_coin([.2] * 10, 10), random)
-    known = LabelModel(crowd).settle(np.eye(10)[truth])
+    known = LabelModel(crowd).m_step(np.eye(10)[truth])
     assert (known.alpha.sum(1) > 500).all() and (known.honest > .99).all()
     np.testing.assert_allclose(np.diag(known.alpha) / known.alpha.sum(1), .2, atol=.03)
 
@@ -237,7 +237,7 @@ def test_annotators_who_are_alike_have_a_certain_prior():
 def test_the_posterior_is_that_of_a_plain_loop(small):
     """The tempered posterior with and without each label, and what labels say of one another."""
     model, dense, posterior = small
-    known = model.settle(posterior)
+    known = model.m_step(posterior)
     solution = model.temper(posterior, known)
     counts = counts_by_loop(dense, posterior)
     prior = priors_by_loop(known.alpha, known.ability)
@@ -264,7 +264,7 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
 
 def test_the_exponent_is_the_likeliest(small):
     model, _, posterior = small
-    known = model.settle(posterior)
+    known = model.m_step(posterior)
     found = model.temper(posterior, known)
     rows, own = model.likelihoods(posterior, known)
     evidence = model.bags @ rows
@@ -420,7 +420,7 @@ def test_the_score_is_that_of_a_plain_loop(small):
     found = score(model, h)
     log_h, q = log(h), softmax(log(h))
     for step in range(2):
-        known = model.settle(q)
+        known = model.m_step(q)
         counts, prior = counts_by_loop(dense, q), priors_by_loop(known.alpha, known.ability)
         own = []
         for i, m, label in zip(model.item, model.annotator, model.label, strict=True):
@@ -539,3 +539,8 @@ def test_confusion_matrices():
     np.testing.assert_allclose(found, matrices, atol=.12)
     np.testing.assert_allclose(found[3], np.broadcast_to(found[3, :1], (3, 3)), atol=1e-6)
     assert isinstance(labels, Labels) and torch.is_tensor(crowd.label)
+
+
+def test_without_labels_each_class_is_as_likely():
+    empty = CrowdLabels.from_triples(*np.zeros((3, 0), int), 4, 2, 3)
+    np.testing.assert_allclose(LabelModel(empty).labels().posterior, 1 / 3)
