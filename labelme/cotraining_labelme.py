@@ -61,7 +61,7 @@ def main(arguments=None):
         options.epochs = max(1, round(PUBLISHED_EPOCHS * PUBLISHED_ROWS / len(train)))
         print(f"{options.epochs} epochs of {len(train)} rows, as many as the published 20 epochs of 10,000")
     protocol = replace(PROTOCOL, network=partial(feature_net, train.inputs.features.shape[1], len(labelme.CLASSES)),
-                       em_epochs=max(1, round(PUBLISHED_ROWS / len(train))))
+                       em_epochs=max(1, min(round(PUBLISHED_ROWS / len(train)), options.epochs // 2)))
     return run(dataset, protocol, options)
 
 
