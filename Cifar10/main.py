@@ -39,7 +39,7 @@ class Options(SynthesizedOptions):
     crowd: str = flag("synthesized", "who labels: --case and --expertise, or real people",
                       choices=("synthesized", "cifar10h", "cifar10n"))
     crowd_path: str = flag(None, "cifar10h-raw.csv or CIFAR-10_human.pt", same_run=False, metavar="FILE")
-    hardest: int = flag(None, "of CIFAR-10H, the annotators with the most errors alone, so many", type=whole(1))
+    hardest: int = flag(None, "CIFAR-10H: keep the N annotators with the most errors", type=whole(1), metavar="N")
     download: bool = flag(False, "fetch CIFAR-10 into --path if it is not there", same_run=False, action="store_true")
 
     def table_name(self, dataset):

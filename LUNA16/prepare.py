@@ -31,6 +31,7 @@ from common.system.files import replace_file
 from common.training.options import Parser, whole
 
 SIDE = 50  # pixels of a crop
+TEST_SHARE = .2  # of the nodules
 AIR, DENSE = -1000, 400  # Hounsfield units that become 0 and 255
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "class")
 BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_FLOAT": 4,
@@ -181,7 +182,7 @@ def crop(volume, point):
     return np.round((units.clip(AIR, DENSE) - AIR) * (255 / (DENSE - AIR))).astype(np.uint8)
 
 
-def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
+def prepare(ct, candidates, out, negatives=5, seed=0):
     """Writes the crops of `candidates` (Candidates) and the two lists; returns [(scan or image, what is wrong)]."""
     scans = {file.stem: file for file in sorted(ct.glob("subset*/*.mhd"))}
     if not scans:
@@ -191,7 +192,7 @@ def prepare(ct, candidates, out, negatives=5, test_share=.2, seed=0):
     if not candidates.truth.any():
         raise UserError(f"--ct {ct}: none of its {len(scans)} scans has a nodule among the candidates")
     candidates = sample(candidates, negatives, seed)
-    for_test = test_scans(candidates, test_share, seed)
+    for_test = test_scans(candidates, TEST_SHARE, seed)
     for split in ("train", "test"):
         (out / "LUNA16" / "data" / split).mkdir(parents=True, exist_ok=True)
     lists = {"train_file.csv": [], "val_file.csv": []}

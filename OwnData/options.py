@@ -51,7 +51,7 @@ class OwnOptions(Options):
                         metavar="FILE")
     pretrained: bool = flag(False, "start --network from torchvision's weights", "images", action="store_true")
 
-    select: str = flag("crowd", "epoch that is kept: best, or last",
+    select: str = flag("crowd", "crowd: keep the epoch that predicts held-out labels best; none: the last",
                        "choosing without the truth", choices=("crowd", "none"))
 
     def answers_alone(self):

@@ -9,7 +9,7 @@ import math
 import torch
 from torch.nn.functional import softplus
 
-LARGEST = 40.  # exponent of a power of 1/K
+LARGEST = 40.  # log(1 / K) that is exponentiated: e^40 and its square, in Adam, are finite in float32
 
 
 def _smooth_total_variation_conjugate(log_k):

@@ -150,19 +150,18 @@ def read_text(file, name=None):
             raise UserError(f"{name or file}: not UTF-8 text") from None
 
 
-def read_array(file, name=None):
+def read_array(file):
     """The numbers of an .npy file, in this machine's byte order. Raises UserError where it holds anything else, or is not
     as long as its header says."""
-    name = name or file
-    with opened(file, name) as source:
+    with opened(file) as source:
         try:
             version = np.lib.format.read_magic(source)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
             shape, fortran, dtype = read(source)
             if dtype.hasobject:
-                raise UserError(f"{name}: an array of objects, which is not unpickled; expected an array of numbers")
+                raise UserError(f"{file}: an array of objects, which is not unpickled; expected an array of numbers")
             if dtype.kind not in "biuf":
-                raise UserError(f"{name}: expected an array of numbers")
+                raise UserError(f"{file}: expected an array of numbers")
             there, count = os.fstat(source.fileno()).st_size - source.tell(), math.prod(shape)
             if min(shape, default=0) < 0 or count * dtype.itemsize != there:
                 raise ValueError("size")
@@ -170,7 +169,7 @@ def read_array(file, name=None):
         except UserError:
             raise
         except Exception:  # numpy parses a header with Python's own parser
-            raise UserError(f"{name}: not a whole .npy file; expected an array of numbers") from None
+            raise UserError(f"{file}: not a whole .npy file; expected an array of numbers") from None
     return np.ascontiguousarray(values, dtype.newbyteorder("=")).reshape(shape)
 
 

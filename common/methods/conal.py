@@ -12,8 +12,8 @@ START, STRENGTH = 2., 1e-5  # times I; of the distance between the matrices
 class CoNAL(Method):
     """p(y^m | x) = w h(x) K^0 + (1 - w) h(x) K^m, taken as logits of a cross-entropy; K^0 is common to all.
 
-    w = sigmoid(<u_m, v(x)>), u_m a unit vector of the annotator, v(x) of the input by two linear layers; the loss is less
-    1e-5 sum_m |K^m - K^0|.
+    w = sigmoid(<u_m, v(x)>), u_m a unit vector of the annotator, v(x) one of the input by two linear layers; the loss is
+    less 1e-5 sum_m |K^m - K^0|.
     """
     name = "conal"
 

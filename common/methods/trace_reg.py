@@ -1,4 +1,4 @@
-"""Trace regularisation (Tanno et al., CVPR 2019): the matrices that explain the labels with the least of them right."""
+"""Trace regularisation (Tanno et al., CVPR 2019): the confusion matrices, with a penalty on their traces."""
 from common.methods.coupled import Coupled
 
 STRENGTH = .01  # lambda

@@ -33,7 +33,7 @@ FILES = {  # name: what it holds
     "memorization.png": "the same, drawn",
     "annotator_error.csv": "KD-Crowd: the relative error of each annotator's confusion matrix, beside the crowd model's",
     "annotator_error.png": "the same, drawn",
-    "left_out.csv": "Dogs vs. Cats: images that could not be decoded",
+    "left_out.csv": "image data sets: images that could not be decoded",
     "split_train_file.csv": "Dogs vs. Cats: the training items, where the split was drawn",
     "split_val_file.csv": "Dogs vs. Cats: the test items, where the split was drawn",
     CHECKPOINT: "the state to resume from: written after the first epoch, then when a minute has passed, and at the end "

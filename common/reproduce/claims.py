@@ -13,22 +13,22 @@ CORRECTION = "29 November 2026"  # of KD-Crowd: earlier runs of it do not count
 
 def ahead_of_baselines(runs):
     """Max-MIG in each cell beside the best baseline that it is not ahead of, or else beside the best one."""
-    found = []
+    comparisons = []
     for cell, values, items in series(runs, "last_accuracy"):
         rivals = [compare(cell, values.get("max-mig", {}), values.get(name, {}), name, items=items) for name in BASELINES]
         rivals = [rival for rival in rivals if rival]
         if rivals:
             to_beat = [rival for rival in rivals if not rival.ahead] or rivals
-            found.append(max(to_beat, key=lambda rival: rival.rival_value.mean))
-    return found
+            comparisons.append(max(to_beat, key=lambda rival: rival.rival_value.mean))
+    return comparisons
 
 
 def near_the_truth(runs):
     """In each cell Max-MIG beside the classifier that is trained on the true labels."""
-    found = []
+    comparisons = []
     for cell, values, _ in series(runs, "last_accuracy"):
-        found.append(compare(cell, values.get("max-mig", {}), values.get(UPPER_BOUND, {}), UPPER_BOUND, margin=-NEAR))
-    return list(filter(None, found))
+        comparisons.append(compare(cell, values.get("max-mig", {}), values.get(UPPER_BOUND, {}), UPPER_BOUND, margin=-NEAR))
+    return list(filter(None, comparisons))
 
 
 def ahead_of_crowd_models(runs):
@@ -62,26 +62,26 @@ def _pairs(runs, measure, lower=False, teachers=None):
 
     teachers: {cell: {method: {seed: value}}} of the crowd models; by default they are those of the same runs.
     """
-    found = []
+    comparisons = []
     for learner, title in LEARNERS.items():
         mine = [run for run in runs if run.flags["robust"] == learner and run.flags.get("kd_loss", "mig") == "mig"]
         for cell, values, items in series(mine, measure):
             rivals = values if teachers is None else teachers.get(cell, {})
             for teacher, student in teacher_student_pairs(values):
-                found.append(compare(cell, values[student], rivals.get(teacher, {}), teacher, title, items, lower))
-    return list(filter(None, found))
+                comparisons.append(compare(cell, values[student], rivals.get(teacher, {}), teacher, title, items, lower))
+    return list(filter(None, comparisons))
 
 
 def ahead_of_kl(runs):
     """Each KD-Crowd with distillation by the MIG loss beside the same by KL."""
     by_loss = {loss: {cell: (values, items) for cell, values, items in series(
         [run for run in runs if run.flags.get("kd_loss") == loss], "last_accuracy")} for loss in ("mig", "kl")}
-    found = []
+    comparisons = []
     for cell, (values, items) in by_loss["mig"].items():
         kl, _ = by_loss["kl"].get(cell, ({}, None))
-        found += [compare(cell, values[name], kl[name], TEACHERS[name], "MIG loss", items)
+        comparisons += [compare(cell, values[name], kl[name], TEACHERS[name], "MIG loss", items)
                   for name in values if name in TEACHERS and name in kl]
-    return list(filter(None, found))
+    return list(filter(None, comparisons))
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,11 @@ standard error of two shares of the test items; of E_m and of repeated errors an
 
 def judge(results, sources=SOURCES):
     """[Judgement] of the records in the folder results/."""
-    found = []
+    judgements = []
     for source in sources:
         runs = [run for name in source.folders for run in read_runs(results / name)]
         counted = [run for run in runs if of_corrected_kd_crowd(run)] if source.claim.kd_crowd else runs
         stopped = sorted({run.stopped for run in counted if run.stopped})
-        found.append(Judgement(source, source.claim.comparisons(counted), len(runs) - len(counted), "".join(stopped[-1:])))
-    return found
+        judgements.append(Judgement(source, source.claim.comparisons(counted), len(runs) - len(counted),
+                                    "".join(stopped[-1:])))
+    return judgements

@@ -15,7 +15,7 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     """
     size, steps = options.batch_size, len(fold.train) // options.batch_size
     device = train.truth.device
-    place = [epoch, stage] if stage else [epoch]
+    place = [epoch, stage] if stage else [epoch]  # methods of one stage alone keep their numbers
     order = fold.train[torch.randperm(len(fold.train), generator=generator(options.seed, "batches", *place)).to(device)]
     maps = None
     if options.augment != "none":

@@ -15,7 +15,7 @@ def random_seed(seed, *keys):
     """A 64-bit seed for one use of randomness, of the run's seed and the use's name and numbers.
 
     Every use has a seed of its own, so a resumed run needs no generator's state, and a method's numbers do not depend
-    on which others run beside it. Zeros at the end of the keys do not count.
+    on which others run beside it.
     """
     words = [zlib.crc32(key.encode()) if isinstance(key, str) else key for key in keys]
     return int(np.random.SeedSequence([seed, *words]).generate_state(1, np.uint64)[0] >> 1)

@@ -97,14 +97,14 @@ class Options:
                       "choosing without the truth", type=whole(2), metavar="K")
     held_out: float = flag(None, "with --select crowd: hold out this share, instead of folds",
                            "choosing without the truth", type=share, metavar="SHARE")
-    patience: int = flag(None, "with a --select: a method ends so many epochs after its best one",
+    patience: int = flag(None, "early stopping with a --select: a method ends N epochs after its best one",
                          "choosing without the truth", type=whole(1), metavar="N")
 
     robust: str = flag("elr", "student of stage 1", "KD-Crowd", choices=STUDENTS)
     lambda_u: float = flag(0., "DivideMix's weight of unlabelled items", "KD-Crowd", type=not_negative, metavar="W")
-    kd_loss: str = flag("mig", "distillation", "KD-Crowd", choices=("mig", "kl"))
+    kd_loss: str = flag("mig", "loss of the distillation: MIG^f, or KL", "KD-Crowd", choices=("mig", "kl"))
     kd_weight: float = flag(3., "weight of the distillation in stage 2", "KD-Crowd", type=positive, metavar="W")
-    stage_end: str = flag("last", "weights that a stage hands over", "KD-Crowd", choices=("last", "selected"))
+    stage_end: str = flag("last", "epoch whose weights the next stage starts from", "KD-Crowd", choices=("last", "selected"))
     retrain: bool = flag(False, "stage 2 starts from new weights", "KD-Crowd", action="store_true")
 
     device: str = flag(None, "number of a GPU, or cpu; by default GPU 0 if there is one", "computation", same_run=False)
@@ -200,7 +200,8 @@ def parse(kind, protocol, description, arguments=None):
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
-        shown = "" if default in (None, False) else f" (default: {' '.join(default) if f.name == 'methods' else default})"
+        shown = ' '.join(default) if f.name == "methods" else default
+        shown = "" if shown is None or shown is False else f" (default: {shown})"
         brief = _is_brief(f, kind)
         groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default, help=(
             argparse.SUPPRESS if brief else f.metadata["help"] + shown), **f.metadata["argument"])
