@@ -8,6 +8,7 @@ import torch
 
 from common.crowd.aggregators import AGGREGATORS
 from common.crowd.fitted import FittedCrowd
+from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, MORE_WORKERS, TASK, WORKER, find_column
 from common.data.tables import Frame
 from common.evaluation import metrics
 from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
@@ -63,10 +64,10 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     started = time.perf_counter()
     several = answers if isinstance(answers, list | tuple) else [answers]
     tables, truth, gold = [table_of(table, "answers") for table in several], table_of(truth, "truth"), table_of(gold, "gold")
-    if not all(tables) or not tables:
-        raise UserError("answers: None; expected a DataFrame or the path of a table")
+    if not tables or not all(tables):
+        raise UserError(f"answers: {'None' if tables else 'an empty list'}; expected a DataFrame or the path of a table")
     columns, classes = names_of(columns, "columns"), names_of(classes, "classes")
-    methods = [methods] if isinstance(methods, str) else list(methods)
+    methods = [methods] if isinstance(methods, str) else list(methods or ())
     check_methods(methods)
     dataset = load_answers(tables, truth, gold, columns, classes, duplicates, [where] if isinstance(where, str) else where)
     estimates, seconds, crowd = estimate(dataset, methods)
@@ -84,12 +85,24 @@ def table_of(table, name):
         return table and str(table)
     if not isinstance(table, pd.DataFrame):
         raise UserError(f"{name}: a {type(table).__name__}; expected a DataFrame or the path of a table")
-    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):
-        table = table.reset_index()  # the items' names
+    if has_names(table):
+        table = table.reset_index()
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
         raise UserError(f"{name}: two columns are named {twice[0]!r}; expected a name for each")
     return Frame(table, name)
+
+
+def has_names(table):
+    """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
+    also one that does more than number the rows, or that of numbers alone."""
+    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):
+        return True
+    header, numbers = list(map(str, table.columns)), all(map(pd.api.types.is_float_dtype, table.dtypes))
+    if find_column(header, TASK if numbers else (*TASK, *MORE_TASKS)) or (
+            find_column(header, (*WORKER, *MORE_WORKERS)) and find_column(header, (*LABEL, *MORE_LABELS))):
+        return False
+    return numbers or not table.index.equals(pd.RangeIndex(len(table)))
 
 
 def names_of(names, argument):

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.data.layouts import TASK, find_column
 from common.output.crowd import class_columns
 from common.output.model import PREDICTED, Model, load_model
 from common.system.errors import UserError
-from OwnData.aggregation import Result
+from OwnData.aggregation import Result, has_names
 
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
@@ -60,7 +59,7 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         **flags):
     """Trains on a crowd's answers and items, as `python3 OwnData/main.py` does. Returns a Fit.
 
-    answers, truth, gold: DataFrames or paths, as in `aggregate`; groups: the same, of --groups; images: a folder; features:
+    answers, truth, gold: as in `aggregate`; groups: the same, of --groups; images: a folder; features:
     a DataFrame or a table's path, or an array (N, F) with `items`, the names of its rows; texts: a DataFrame (task, text)
     or a path; out: the run's folder, by default a temporary one; flags: those of main.py, as epochs=5, methods=["max-mig"],
     classes=["a", "b"].
@@ -72,9 +71,12 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         raise UserError("fit: no items; expected images, features or texts, or aggregate(answers) for the answers alone")
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
-        given = as_files(Path(tables), answers=answers, images=images, features=features, texts=texts, items=items,
-                         truth=truth, gold=gold, groups=groups)
-        arguments = [word for name, value in given.items() for word in (f"--{name}", value)]
+        several = answers if isinstance(answers, list | tuple) else [answers]
+        several = as_files(Path(tables), **{f"answers-{k}" if k else "answers": table for k, table in enumerate(several)})
+        given = as_files(Path(tables), images=images, features=features, texts=texts, items=items, truth=truth, gold=gold,
+                         groups=groups)
+        arguments = ["--answers", *several.values()] if several else []
+        arguments += [word for name, value in given.items() for word in (f"--{name}", value)]
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
             values = value if isinstance(value, list | tuple) else [value]
@@ -130,13 +132,3 @@ def as_files(folder, **given):
         else:
             raise UserError(f"{name}: a {type(value).__name__}; expected a DataFrame, an array or a path")
     return files
-
-
-def has_names(frame):
-    """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
-    also one that does more than number the rows, or that of numbers alone."""
-    if frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index):
-        return True
-    numbers = all(pd.api.types.is_float_dtype(kind) for kind in frame.dtypes)
-    return find_column(list(map(str, frame.columns)), TASK) is None and (
-        numbers or not frame.index.equals(pd.RangeIndex(len(frame))))

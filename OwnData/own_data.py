@@ -165,7 +165,10 @@ def _with_gold(answers, index, train, gold):
         item = np.concatenate([item, np.repeat(place[known], times)])
         label = np.concatenate([label, np.repeat(gold[known], times)])
         annotator = np.concatenate([annotator, np.full(times.sum(), len(names))])
-        names.append(GOLD if GOLD not in names else f"{GOLD} labels")
+        name = GOLD
+        while name in names:
+            name += " labels"
+        names.append(name)
     return CrowdLabels.from_triples(item, annotator, label, len(train), len(names), len(answers.classes)), names
 
 

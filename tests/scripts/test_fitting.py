@@ -38,6 +38,13 @@ def test_fit_gives_tables_and_a_classifier(tables, fitted):
     np.testing.assert_allclose(predicted[["cat", "dog"]].sum(axis=1), 1, atol=1e-5)
 
 
+def test_answers_in_several_tables(tables):
+    answers, features = tables
+    parts = answers[answers["worker"] != "worker0"], answers[answers["worker"] == "worker0"]
+    done = fit(list(parts), features=features, methods="majority-vote", epochs=1, folds=2, device="cpu")
+    assert set(done.annotators["annotator"]) == {f"worker{m}" for m in range(4)} and len(done.labels) == 50
+
+
 def test_a_saved_classifier_predicts_the_same(tables, fitted, tmp_path):
     fitted.save(tmp_path / "model.pt")
     features = tables[1]
@@ -98,7 +105,9 @@ def test_classes_that_are_called_like_columns(tables, classes):
 @pytest.mark.parametrize("frame, named", [
     (pd.DataFrame({"task": ["a"], "x": [1.]}), False), (pd.DataFrame({"photo": ["a"], "x": [1.]}), False),
     (pd.DataFrame({"x": [1.]}), True), (pd.DataFrame({"x": [1]}, index=["a"]), True),
-    (pd.DataFrame({"photo": ["a"], "x": [1.]}, index=[7]), True), (pd.DataFrame({"task": ["a"]}, index=[7]), False),
+    (pd.DataFrame({"photo": ["a"], "x": [1.]}, index=[7]), False), (pd.DataFrame({"task": ["a"]}, index=[7]), False),
+    (pd.DataFrame({"ann": ["a"], "bob": ["b"]}, index=[7]), True),
+    (pd.DataFrame({"picture": ["a"], "coder": ["b"], "code": ["c"]}, index=[7]), False),
 ])
 def test_which_index_holds_names(frame, named):
     assert fitting.has_names(frame) == named

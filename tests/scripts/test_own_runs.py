@@ -207,6 +207,9 @@ def test_arguments_that_aggregate_refuses():
                                ((pd.concat([table, table], axis=1),), "two columns are named 'task'")):
         with pytest.raises(UserError, match=message):
             aggregate(*arguments)
+    assert len(aggregate(table, methods=None).labels) == 20
+    with pytest.raises(UserError, match="answers: an empty list"):
+        aggregate([])
     for keywords, message in (({"methods": "none"}, "there is no such estimate of answers alone"),
                               ({"duplicates": "x"}, "expected one of last, first, count, error"),
                               ({"classes": "01"}, "classes: '01'; expected a list"),
