@@ -17,15 +17,16 @@ from common.data.class_names import (
     tidy_labels,
     warn_of_misspellings,
 )
-from common.data.exports import PEERANNOT, zooniverse_table
+from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column, without_ending
-from common.data.rows import answered, concatenate, open_answers, read_long, roles_in, whole
+from common.data.rows import REPEATED, answered, concatenate, open_answers, read_long, roles_in, whole
 from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename
 from common.data.wide import read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
 SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
+UNANIMOUS = 10  # items with several answers, all equal, from which a label is doubtful
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
 
 
@@ -108,6 +109,8 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
         raise UserError(f"{file}: one class alone, {answers.classes[0]!r}; expected two or more")
     warn_of_misspellings(answers)
     _check_shape(answers, classes)
+    if not columns:
+        _check_variety(answers)
     return answers
 
 
@@ -150,6 +153,8 @@ def _read(file, columns, classes, where, several, person):
     if not isinstance(table, Frame) and not columns:
         table = zooniverse_table(table, where) or table
     roles = roles_in(table, columns, several)
+    if roles is None:
+        refuse_objects(table)
     return read_long(table, roles, where, person) if roles else read_wide(table, classes, where)
 
 
@@ -197,6 +202,16 @@ def _check_shape(answers, classes):
         if count > items:
             warn(f"{answers.file}: {count} {what} of {items} items; are the columns the right ones? {answers.layout} "
                  "(--columns TASK WORKER LABEL)")
+
+
+def _check_variety(answers):
+    """Warns of a label on which all annotators agree, which may be a property of the items."""
+    pairs = pd.DataFrame({"item": answers.item, "label": answers.label})
+    count = np.bincount(answers.item)
+    if (count > 1).sum() >= UNANIMOUS and not answers.layout.startswith(WIDE) and (
+            len(pairs.drop_duplicates()) == (count > 0).sum()):
+        warn(f"{answers.file}: all answers to an item have one label; is it what the annotators say? {answers.layout} "
+             "(--columns TASK WORKER LABEL)")
 
 
 def _alike(names):
@@ -263,6 +278,11 @@ def _once(answers, duplicates):
     left_out = pair.duplicated(keep=duplicates).to_numpy()
     kinds = pd.DataFrame({"pair": pair, "label": answers.label}).drop_duplicates()
     differ = int((kinds.groupby("pair").size() > 1).sum())
-    echo(f"notice: {again.sum()} answers of a worker who had answered the item before; identical ones count once"
-         + (f"; {differ} times they differ, and the {duplicates} one in the file counts (--duplicates)" if differ else ""))
+    said = f"{again.sum()} answers of a worker who had answered the item before; identical ones count once" + (
+        f"; {differ} times they differ, and the {duplicates} one in the file counts (--duplicates)" if differ else "")
+    if again.mean() > REPEATED and differ:
+        warn(f"{answers.file}: {said}; if it takes several columns to name an item, or there are several questions, "
+             "expected one column for the items (--columns TASK WORKER LABEL) and one question (--where)")
+    else:
+        echo(f"notice: {said}")
     return answers.keep(~left_out)

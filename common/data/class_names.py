@@ -25,22 +25,18 @@ def sort_classes(names):
 
 
 def plain(names):
-    """Names that are all numbers, without zeros behind the point: whole numbers get `.0` in a table with gaps. Of other
-    names only `1.0` beside `1`."""
+    """Names that are all numbers, with `1` for `1.0`: whole numbers get `.0` in a table with gaps. Of other names only
+    where both occur."""
     if all(re.fullmatch(DECIMAL, name) for name in names if name):
-        return [_without_zeros(name) for name in names]
+        return [name.partition(".")[0] if re.fullmatch(WHOLE, name) else name for name in names]
     return same_numbers(names)
 
 
 def same_numbers(names):
     """The names, with `1` for `1.0` where both occur."""
     there = set(names)
-    return [_without_zeros(name) if "." in name and re.fullmatch(WHOLE, name) and _without_zeros(name) in there else name
+    return [name.partition(".")[0] if re.fullmatch(WHOLE, name) and name.partition(".")[0] in there else name
             for name in names]
-
-
-def _without_zeros(name):
-    return re.sub(r"\.$", "", re.sub(r"0+$", "", name)) if "." in name else name
 
 
 def tidy_labels(file, label, lines, classes):
@@ -50,7 +46,7 @@ def tidy_labels(file, label, lines, classes):
     known = set(classes or ())
     names = set(label.values)
     for code, name in enumerate(label.values):
-        parts = {part.strip() for part in re.split(r"[;|,]", name)}
+        parts = {part.strip() for part in re.split(r"[;|,/+\n]", name)}
         if name not in known and len(parts) > 1 and parts <= names:
             raise UserError(f"{_place(file, label, lines, code)}: {name!r}, which are {len(parts)} labels in one cell; "
                             "expected one for each answer, or the name among --classes")

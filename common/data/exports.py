@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from common.data.layouts import CONTENT, TASK, find_column, find_roles
+from common.data.layouts import CONTENT, LABEL, TASK, find_column, find_roles
 from common.data.opening import unpacked
 from common.data.tables import Frame, encoding_of, header_of, read_columns
 from common.data.tools import EXPORTS, ID, INPUT, SKIP, one
@@ -148,6 +148,9 @@ def _numbered(names):
 
 def _of_peerannot(file, document):
     """The Frame of {task: {worker: label}}; its answers have no lines."""
+    column = find_column(list(chain.from_iterable(document.values())), LABEL)
+    if column:
+        raise UserError(f"{file}: {column!r} for a worker; {EXPECTED}")
     triples = [(task.strip(), worker.strip(), label) for task, workers in document.items()
                for worker, label in workers.items() if label is not None]
     for task, worker, label in triples:
@@ -167,6 +170,15 @@ def _cell(value):
 def _frame(file, records, numbers, unit, layout=""):
     table = pd.DataFrame([{str(name): _cell(value) for name, value in record.items()} for record in records], dtype=object)
     return Frame(table.fillna(""), str(file), numbers, unit, layout)
+
+
+def refuse_objects(file):
+    """Raises UserError for a Frame with objects in its first row, which no known tool has written."""
+    first = file.table.iloc[0] if isinstance(file, Frame) and len(file.table) else {}
+    for name, cell in first.items():
+        if isinstance(cell, str) and re.match(r"\{|\[\s*\{", cell):
+            raise UserError(f"{file}: records with objects in {str(name)!r}, of no tool that is known here; expected a "
+                            "record for each answer, with task, worker and label")
 
 
 def _placed(file, unit, number, read, record, document):

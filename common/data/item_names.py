@@ -29,55 +29,54 @@ def find_items(there, names, keys=FILE_NAMES[:1]):
     and its encoding, folders with / or \\, a hash before the file's name, or capitals: without them it means one of the
     remaining items.
     """
-    found = np.full(len(names), -1)
+    meant = np.full(len(names), -1)
     composed, wanted = [_composed(name) for name in there], [_composed(name) for name in names]
     for key in keys:
-        _look_up(found, [key(name) for name in composed], wanted)
-    if (found == -1).any():
-        _find_exported(found, composed, wanted, files=len(keys) > 1)
-    return found
+        _look_up(meant, [key(name) for name in composed], wanted)
+    if (meant == -1).any():
+        _find_exported(meant, composed, wanted, files=len(keys) > 1)
+    return meant
 
 
 def _composed(name):
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
-def _look_up(found, there, wanted, taken=()):
-    """Fills in, where `found` is -1, which of `there` is equal to the name in `wanted`, except those that are taken."""
+def _look_up(meant, there, wanted, taken=()):
+    """Fills in, where `meant` is -1, which of `there` is equal to the name in `wanted`, except those that are taken."""
     index = {}
     for i, name in enumerate(there):
         index[name] = SEVERAL if name in index else i
-    for k in np.flatnonzero(found == -1):
+    for k in np.flatnonzero(meant == -1):
         item = index.get(wanted[k], -1) if wanted[k] else -1
-        found[k] = -1 if item in taken else item
+        meant[k] = -1 if item in taken else item
 
 
-def _find_exported(found, there, wanted, files):
+def _find_exported(meant, there, wanted, files):
     """As find_items, for the names that are left: by ever shorter ends of their paths, then without a hash, capitals, and
     for files without the ending; then the same with %20 as a space. Items that a name has met already are not met again,
     unless they are files. Where a name met a file with its folder, or with its hash, the others do not lose theirs."""
-    taken = set() if files else set(found[found >= 0].tolist())
+    taken = set() if files else set(meant[meant >= 0].tolist())
     item_paths, exported = [path_of(name) for name in there], [path_of(name) for name in wanted]
-    longest = max((path.count("/") for k, path in enumerate(exported) if found[k] == -1), default=0)
+    longest = max((path.count("/") for k, path in enumerate(exported) if meant[k] == -1), default=0)
     steps = [(str, partial(_end, parts=parts)) for parts in range(min(longest + 1, 8), 0, -1)] + [(_file, _file)]
     steps += [(partial(key, pattern=HASH_OF_FILE), key) for key in (_without_hash, _folded, *[_stem] * files)]
     decoded = [unquote(path) for path in exported]
     for paths in (exported, decoded) if decoded != exported else (exported,):
         for item_key, key in steps:
-            if (found != -1).all():
+            if (meant != -1).all():
                 return
-            before = found.copy()
-            _look_up(found, [item_key(path) for path in item_paths], _shortened(paths, key, found, item_paths), taken)
+            before = meant.copy()
+            _look_up(meant, [item_key(path) for path in item_paths], _shortened(paths, key, meant, item_paths), taken)
             if not files:  # several names of one item are rather other items
-                met, count = np.unique(found[found != before], return_counts=True)
-                found[np.isin(found, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1
-                taken |= set(found[found >= 0].tolist())
+                met, count = np.unique(meant[meant != before], return_counts=True)
+                meant[np.isin(meant, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1
+                taken |= set(meant[meant >= 0].tolist())
 
 
-def _shortened(paths, key, found, item_paths):
-    """The paths that are not `found` among the items' yet, by a key; "" where that loses a folder, or a hash, with which
-    others were found."""
-    met = [(path, item_paths[i]) for path, i in zip(paths, found, strict=True) if i >= 0]
+def _shortened(paths, key, meant, item_paths):
+    """The paths that mean no item yet, by a key; "" where that loses a folder, or a hash, with which others mean one."""
+    met = [(path, item_paths[i]) for path, i in zip(paths, meant, strict=True) if i >= 0]
     folders = any("/" in path and _end(path, 2) == _end(item, 2) for path, item in met)
     hashes = any(re.match(HASH, _file(path)) and _file(path) == _file(item) for path, item in met)
 
@@ -86,7 +85,7 @@ def _shortened(paths, key, found, item_paths):
         without_folder = folders and "/" in path and "/" not in name
         without_hash = hashes and re.match(HASH, _file(path)) and not re.match(HASH, _file(name))
         return "" if without_folder or without_hash else name
-    return [shorten(path) if i == -1 else "" for path, i in zip(paths, found, strict=True)]
+    return [shorten(path) if i == -1 else "" for path, i in zip(paths, meant, strict=True)]
 
 
 def path_of(name):

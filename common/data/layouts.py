@@ -13,21 +13,25 @@ ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes i
 # the items' names in any table
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "image_id", "example_id", "question_id", "sample_id", "instance_id", "document_id", "doc_id",
-        "text_id", "name", "id", "index")
+        "text_id", "stimulus", "stimulus_id", "name", "id", "index")
 # columns that hold the item itself, or say where it is
 CONTENT = ("image", "image_url", "img", "picture", "photo", "file", "filename", "file_name", "path", "url", "audio",
            "audio_url", "video", "video_url", "image_id", "id", "text", "sentence", "document", "content", "question",
            "tweet")
-WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
-          "rater", "labeler", "labeller")
+WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "rater", "labeler",
+          "labeller")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
 # less sure: they count where all three are found, as an annotator may be called so in a table with a column for each
 MORE_TASKS = ("unit", "unit_id", "unitid", "subject_id", "subject_ids", "object", "object_id", "case_id", "record",
-              "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "subject", "case", "page", "row")
+              "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "subject", "case", "patient", "patient_id",
+              "sample", "specimen", "slide", "scan", "study", "page", "row", "no", "no.", "nr", "nr.", "number", "#")
 MORE_WORKERS = ("coder", "coder_id", "rater_id", "user_name", "username", "judge", "judge_id", "reviewer", "reviewer_id",
-                "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "reader",
-                "reader_id", "expert", "expert_id", "labeler_id", "labeller_id", "annotator_name", "worker_name",
-                "completed_by", "person", "who", "email", "email_address", "responseid", "prolific_id", "prolific_pid")
+                "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "respondent_id",
+                "respondent_#", "reader", "reader_id", "expert", "expert_id", "labeler_id", "labeller_id",
+                "annotator_name", "worker_name", "completed_by", "annotated_by", "labeled_by", "labelled_by", "rated_by",
+                "coded_by", "observer", "observer_id", "radiologist", "pathologist", "physician", "student", "student_id",
+                "person", "who", "email", "email_address", "response_id", "responseid", "prolific_id", "prolific_pid",
+                "user", "user_id")
 MORE_LABELS = ("code", "rating", "score", "vote", "choice", "judgment", "judgement", "verdict", "diagnosis", "decision",
                "value", "result", "labels")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label", "gold", "gold_standard", "gt")
@@ -35,8 +39,10 @@ STAMPS = ("timestamp", "time_stamp", "submitdate", "startdate", "start_date")  #
 # in a table with a column for each annotator: what is no annotator's
 NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majority_label", "mv", "consensus",
                     "consensus_label", "adjudicated", "final", "final_label", "aggregated", "aggregated_label",
-                    "aggre_label", "batch", "fold", "split", "sex", "gender", "age", "confidence", "difficulty",
-                    "comment", "comments", "note", "notes", "date", "time", "duration", *STAMPS)
+                    "aggre_label", "mean", "average", "avg", "median", "mode", "std", "sd", "agreement", "adjudication",
+                    "expert_label", "expert_consensus", "correct", "correct_answer", "prediction", "predicted", "batch",
+                    "fold", "split", "sex", "gender", "age", "confidence", "difficulty", "comment", "comments", "note",
+                    "notes", "date", "time", "duration", *STAMPS)
 
 
 ENDINGS = r"(\.(csv|tsv|tab|txt|json|jsonl|ndjson|xlsx|xls|ods|parquet|gz|zip))+$"  # of files of answers
@@ -46,7 +52,8 @@ ENDINGS = r"(\.(csv|tsv|tab|txt|json|jsonl|ndjson|xlsx|xls|ods|parquet|gz|zip))+
 class Layout:
     """The table of a tool. It is known by its columns `signs`; `*` in a column's name stands for anything. A label `*` is
     each column that is not among `others`. left_out: (column, why, values) of the rows that do not count; no
-    values: every row with something in the column."""
+    values: every row with something in the column. units: whether what the worker saw is in columns of any name, with one
+    value for each id in the last column of `task`."""
     tool: str
     signs: tuple
     task: tuple
@@ -54,6 +61,7 @@ class Layout:
     label: tuple
     others: tuple = ()
     left_out: tuple = ()
+    units: bool = False
 
 
 LAYOUTS = (
@@ -64,7 +72,7 @@ LAYOUTS = (
            left_out=(("assignmentstatus", "rejected assignments", ("rejected",)), ("reject", "rejected assignments", ()))),
     Layout("Appen", ("_unit_id", "_worker_id"), (*CONTENT, "_unit_id"), ("_worker_id",), ("*",),
            ("_*", "*_gold", "*_gold_reason", "*:confidence", "*_reason", "orig__*"),
-           (("_tainted", "tainted judgments", ("true",)), ("_rejected", "rejected judgments", ()))),
+           (("_tainted", "tainted judgments", ("true",)), ("_rejected", "rejected judgments", ())), units=True),
     Layout("Label Studio", ("annotation_id", "annotator"), (*CONTENT, "id"), ("annotator",), ("*",),
            ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time", "file_upload", "agreement",
             "meta*")),
@@ -75,7 +83,8 @@ LAYOUTS = (
 class Roles:
     """The names of the task's, the worker's and the label's column; worker None where there is none. left_out: ((column,
     why, values), ...) of the rows that do not count; inputs: further columns of what the worker saw; ids: the column that
-    names the task where the task's does not, or None; options: the columns, each true or false, of which the label is one.
+    names the task where the task's does not, or None; units: as of the Layout; options: the columns, each true or false, of
+    which the label is one.
     """
     task: str
     worker: str | None
@@ -84,6 +93,7 @@ class Roles:
     left_out: tuple = ()
     inputs: tuple = ()
     ids: str | None = None
+    units: bool = False
     options: tuple = ()
 
     def describe(self):
@@ -152,8 +162,10 @@ def _roles_of(layout, file, header):
     left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
                      if find_column(header, (name,)))
     inputs = tuple(_matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
+    if layout.units:
+        inputs = tuple(name for name in header if name not in {*others, *labels})
     return Roles(task, worker, labels[0], layout.tool, left_out, inputs,
-                 find_column(header, layout.task[-1:]) if inputs else None, options)
+                 find_column(header, layout.task[-1:]) if inputs else None, layout.units, options)
 
 
 def unclear_label(file, tool, labels, task, worker):

@@ -13,6 +13,7 @@ from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
 
 COUNTERS = ("id", "index", "row")  # columns that may number the rows
+MIXED = 2  # items that a number stands for on average, from which it is none of an item
 REPEATED = .2  # the share of a worker's repeated answers from which a column is not the items'
 
 
@@ -45,7 +46,7 @@ def read_long(file, roles, where, person):
     labels = roles.options or (roles.label,)
     names = list(dict.fromkeys(name for name in (roles.task, roles.worker, *labels, *roles.inputs, roles.ids) if name))
     table, lines = select(file, names, where, roles.left_out)
-    table[roles.task] = _named_items(file, roles, table)
+    table, roles = _named_items(file, roles, table)
     if roles.options:
         table[roles.label] = _chosen(file, roles, table, lines)
     table, lines = answered(file, roles, table, lines)
@@ -60,13 +61,19 @@ def read_long(file, roles, where, person):
 
 
 def _named_items(file, roles, table):
-    """The Column of the items' names, see exports.task_names."""
+    """(table, Roles), in which the task's column names the items, see exports.task_names."""
     if not roles.ids:
-        return table[roles.task]
+        return table, roles
     shown = pd.DataFrame({name: table[name].codes for name in roles.inputs})
-    ids, tasks = table[roles.ids], table[roles.task]
-    names = task_names(file, tasks.codes, table[roles.worker].codes, shown.groupby(list(shown)).ngroup(), ids.codes)
-    return tasks if names is None else take(Column(names, ids.values), slice(None))
+    ids, tasks, workers = table[roles.ids], table[roles.task], table[roles.worker].codes
+    if roles.units:  # other columns are further answers; items that differ are told apart whoever has met them
+        shown = shown.loc[:, shown.groupby(ids.codes).nunique().max() == 1]
+        workers = np.zeros_like(workers)
+    inputs = shown.groupby(list(shown)).ngroup() if len(shown.columns) else workers
+    names = task_names(file, tasks.codes, workers, inputs, ids.codes)
+    if names is None:
+        return table, roles
+    return table | {roles.ids: take(Column(names, ids.values), slice(None))}, replace(roles, task=roles.ids)
 
 
 def _chosen(file, roles, table, lines):
@@ -84,15 +91,23 @@ def _chosen(file, roles, table, lines):
 
 def answered(file, roles, table, lines):
     """The table and its lines without the rows that have no label, and without the header again, with notices."""
-    out = {"without a label": is_empty(table[roles.label])}
     if roles.worker and not roles.options:
-        named = [_is_one_of(table[name], {name}) for name in (roles.task, roles.worker, roles.label)]
-        out["that repeat the header"] = np.logical_and.reduce(named)
-    for why, rows in out.items():
-        if rows.any():
-            echo(f"notice: {file}: rows {why} are left out: {rows.sum()} of {len(rows)}")
-    keep = ~np.logical_or.reduce(list(out.values()))
-    return (table, lines) if keep.all() else ({name: take(column, keep) for name, column in table.items()}, lines[keep])
+        table, lines = without_headers(file, table, lines, (roles.task, roles.worker, roles.label))
+    return _without_rows(file, table, lines, is_empty(table[roles.label]), "without a label")
+
+
+def without_headers(file, table, lines, names=None):
+    """The table and its lines without the rows that have the columns' names again, in all columns or in `names`."""
+    again = np.logical_and.reduce([_is_one_of(table[name], {name}) for name in names or table])
+    return _without_rows(file, table, lines, again, "that repeat the header")
+
+
+def _without_rows(file, table, lines, out, why):
+    """The table and its lines without the rows `out`, bool (N,), with a notice."""
+    if not out.any():
+        return table, lines
+    echo(f"notice: {file}: rows {why} are left out: {out.sum()} of {len(out)}")
+    return {name: take(column, ~out) for name, column in table.items()}, lines[~out]
 
 
 def roles_in(file, columns, several):
@@ -120,23 +135,25 @@ def roles_in(file, columns, several):
 
 
 def _items_of(file, header, roles):
-    """The Roles with another column for the task, where that of the task numbers the rows and another one's values come
-    several times, from different workers for the most part."""
+    """The Roles with another column for the task, where that of the task numbers the rows, or each worker's rows, and
+    another one's values come several times, from different workers for the most part."""
     others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
               and find_column([name], (*TASK, *MORE_TASKS))]
     if not others or key(roles.task) not in COUNTERS:
         return roles
     table, lines = read_columns(file, [roles.task, roles.worker, *others])
-    if len(table[roles.task].values) < len(lines):
-        return roles
+    numbers = table[roles.task]
 
     def is_task(name):
+        shown = len(np.unique(numbers.codes.astype(np.int64) * len(table[name].values) + table[name].codes))
+        if len(numbers.values) < len(lines) and shown < MIXED * len(numbers.values):
+            return False
         pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
         return 1 < len(table[name].values) < len(lines) and pairs.duplicated().mean() < REPEATED
     found = next(filter(is_task, others), None)
     if found is None:
         return roles
-    echo(f"notice: {file}: {found!r} names the items, as {roles.task!r} numbers the rows (--columns TASK WORKER LABEL)")
+    echo(f"notice: {file}: {found!r} names the items, as {roles.task!r} numbers rows (--columns TASK WORKER LABEL)")
     return replace(roles, task=found)
 
 

@@ -98,10 +98,10 @@ def _dialect(file):
     if line.startswith("sep="):
         raise UserError(f"{file}, line 1: {line[:9]!r}; expected the header: this line is for Excel alone")
     separator = _separator(lines)
-    try:
-        header = [normal(name) for name in next(csv.reader([line.strip() if separator == SPACES else line],
-                                                           delimiter=" " if separator == SPACES else separator,
-                                                           skipinitialspace=True))]
+    try:  # a name in quotes may have several lines
+        cells = next(csv.reader([line.strip()] if separator == SPACES else text.lstrip("\r\n").splitlines(keepends=True),
+                                delimiter=" " if separator == SPACES else separator, skipinitialspace=True))
+        header = [normal(" ".join(name.splitlines())) for name in cells]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
     named = max((k + 1 for k, name in enumerate(header) if name), default=0)
@@ -114,9 +114,9 @@ def _dialect(file):
 
 
 def _separator(lines):
-    """What separates the cells of the first lines of a table: the most frequent of SEPARATORS in the header; spaces where
-    there are none of these and the second line has as many words."""
-    separator = max(SEPARATORS, key=lines[0].count)
+    """What separates the cells of the first lines of a table: the most frequent of SEPARATORS in the header, of those that
+    the second line has as often if there are any; spaces where there are none and the second line has as many words."""
+    separator = max(SEPARATORS, key=lambda each: (lines[0].count(each) == lines[-1].count(each) > 0, lines[0].count(each)))
     words = [len(line.split()) for line in lines]
     return SPACES if separator not in lines[0] and words[0] > 1 and len(set(words)) == 1 else separator
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from common.data.class_names import NOTHING, WIDE, plain
 from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, STAMPS, TASK, TRUTH, WORKER, find_column, key
-from common.data.rows import Rows, conditions, not_annotators, select, spot, whole
+from common.data.rows import Rows, conditions, not_annotators, select, spot, whole, without_headers
 from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo, warn
 
@@ -29,6 +29,7 @@ def read_wide(file, classes, where=()):
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
         names = names[1:]
+    table, lines = without_headers(file, table, lines)
     _check_header(file, table, lines)
     if stamp:
         _check_form(file, stamp, names)
@@ -49,8 +50,11 @@ def read_wide(file, classes, where=()):
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
     if not classes:
         _check_annotators(file, table, names, codes, plain(list(labels)))
+        _refuse_counts(file, names, codes, plain(list(labels)))
+    _say_unanswered(file, item, codes)
     row, annotator = np.nonzero(codes >= 0)
-    _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
+    if "-1" not in (classes or ()):
+        _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
     return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], list(labels)),
                 lines[row], _unit(file), f"{WIDE}: task={task or 'the first column'}, {_listed(names)}")
 
@@ -88,7 +92,10 @@ def _unit(file):
 
 
 def _check_header(file, table, lines):
-    """Raises UserError where the first line is an answer like those below."""
+    """Raises UserError where the first line is an answer like those below, or one of three of a header."""
+    if any(value.startswith('{"ImportId"') for name in table for value in table[name].values[:3]):
+        raise UserError(f"{file}: Qualtrics' export, whose header has three lines; expected the first one alone, with the "
+                        "column ResponseId and those of the questions")
     again = [name for name in table if name and not name.isdigit() and name in table[name].values]
     if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
         raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
@@ -174,7 +181,26 @@ def _refuse_minus_one(file, names, labels, code, annotator, lines):
     if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
         cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[code]])[0]
         raise UserError(f"{spot(file, lines, cell)}: -1 in column {names[annotator[cell]]!r}; expected nothing "
-                        "where there is no answer, or -1 named in a table of task, worker and label")
+                        "where there is no answer, or -1 among --classes")
+
+
+def _refuse_counts(file, names, codes, written):
+    """Raises UserError for a table whose rows all add up to the same: it counts votes, and its columns are classes. codes:
+    int (N, M) into `written`."""
+    if len(codes) < LONG or len(names) < 3 or not all(name.isdigit() for name in written) or (codes < 0).any():
+        return
+    counts = np.array(written, float)[codes]
+    if (counts.sum(1) == counts[0].sum()).all() and len(np.unique(counts, axis=0)) > 1:
+        raise UserError(f"{file}: the cells of each row add up to {counts[0].sum():.0f}, so the columns {_listed(names)} "
+                        "seem to be classes with their votes; expected who gave which label, or all labels in --classes")
+
+
+def _say_unanswered(file, item, codes):
+    """A notice of items without an answer, which may be notes below the table."""
+    silent = np.flatnonzero((codes < 0).all(1))
+    if len(silent):
+        echo(f"notice: {file}: no answers to {len(silent)} of {len(codes)} items, as "
+             f"{item.values[item.codes[silent[-1]]][:60]!r}")
 
 
 def _ascend(column):
