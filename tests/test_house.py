@@ -1,4 +1,4 @@
-"""The layers of common/: imports run downwards only."""
+"""The layers of common/: imports run downwards only. No file is long."""
 import ast
 
 import pytest
@@ -25,6 +25,11 @@ def test_imports_run_downwards_only(file):
             f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             assert not name.startswith("common.") or layer(name) <= here, f"{name} is above"
+
+
+def test_no_file_is_long():
+    files = *ROOT.glob("common/**/*.py"), *ROOT.glob("OwnData/*.py")
+    assert not [str(file) for file in files if file.read_text().count("\n") > 300]
 
 
 def test_the_page_of_files_is_the_list_of_files():
