@@ -8,7 +8,16 @@ import torch
 
 from common.crowd.aggregators import AGGREGATORS
 from common.crowd.fitted import FittedCrowd
-from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, MORE_WORKERS, TASK, WORKER, find_column
+from common.data.layouts import (
+    FIRST_TASKS,
+    LABEL,
+    MORE_LABELS,
+    MORE_TASKS,
+    MORE_WORKERS,
+    TASK,
+    WORKER,
+    find_column,
+)
 from common.data.tables import Frame
 from common.evaluation import metrics
 from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
@@ -63,7 +72,8 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     """
     started = time.perf_counter()
     several = answers if isinstance(answers, list | tuple) else [answers]
-    tables, truth, gold = [table_of(table, "answers") for table in several], table_of(truth, "truth"), table_of(gold, "gold")
+    tables = [table_of(table, f"answers-{k}" if k else "answers") for k, table in enumerate(several)]
+    truth, gold = table_of(truth, "truth"), table_of(gold, "gold")
     if not tables or not all(tables):
         raise UserError(f"answers: {'None' if tables else 'an empty list'}; expected a DataFrame or the path of a table")
     columns, classes = names_of(columns, "columns"), names_of(classes, "classes")
@@ -85,7 +95,7 @@ def table_of(table, name):
         return table and str(table)
     if not isinstance(table, pd.DataFrame):
         raise UserError(f"{name}: a {type(table).__name__}; expected a DataFrame or the path of a table")
-    if has_names(table):
+    if has_items_in_index(table):
         table = table.reset_index()
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
@@ -93,16 +103,16 @@ def table_of(table, name):
     return Frame(table, name)
 
 
-def has_names(table):
-    """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
-    also one that does more than number the rows, or that of numbers alone."""
+def has_items_in_index(table):
+    """Whether the index of a DataFrame of answers holds the items' names: one that is named or no integers. In a table with
+    a column for each annotator, where no column can be the items, also one that does more than number the rows."""
     if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):
         return True
-    header, numbers = list(map(str, table.columns)), all(map(pd.api.types.is_float_dtype, table.dtypes))
-    if find_column(header, TASK if numbers else (*TASK, *MORE_TASKS)) or (
-            find_column(header, (*WORKER, *MORE_WORKERS)) and find_column(header, (*LABEL, *MORE_LABELS))):
+    header = list(map(str, table.columns))
+    long = find_column(header, (*WORKER, *MORE_WORKERS)) and find_column(header, (*LABEL, *MORE_LABELS))
+    if long or find_column(header, (*TASK, *MORE_TASKS, *FIRST_TASKS)) or table.index.equals(pd.RangeIndex(len(table))):
         return False
-    return numbers or not table.index.equals(pd.RangeIndex(len(table)))
+    return table.index.is_unique and not any(column.is_unique for _, column in table.items())
 
 
 def names_of(names, argument):

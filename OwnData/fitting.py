@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.layouts import TASK, find_column
 from common.output.crowd import class_columns
 from common.output.model import PREDICTED, Model, load_model
 from common.system.errors import UserError
-from OwnData.aggregation import Result, has_names
+from OwnData.aggregation import Result, has_items_in_index
 
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
@@ -127,8 +128,19 @@ def as_files(folder, **given):
         elif isinstance(value, pd.DataFrame | pd.Series):
             files[name] = str(folder / f"{name}.csv")
             frame = value.to_frame("text") if isinstance(value, pd.Series) else value
-            frame.to_csv(files[name], index=isinstance(value, pd.Series) or has_names(frame),
+            named = has_items_in_index if name.startswith("answers") else has_names
+            frame.to_csv(files[name], index=isinstance(value, pd.Series) or named(frame),
                          index_label=frame.index.name or "task")
         else:
             raise UserError(f"{name}: a {type(value).__name__}; expected a DataFrame, an array or a path")
     return files
+
+
+def has_names(frame):
+    """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
+    also one that does more than number the rows, or that of numbers alone."""
+    if frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index):
+        return True
+    numbers = all(pd.api.types.is_float_dtype(kind) for kind in frame.dtypes)
+    return find_column(list(map(str, frame.columns)), TASK) is None and (
+        numbers or not frame.index.equals(pd.RangeIndex(len(frame))))

@@ -26,7 +26,7 @@ from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
 SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
-UNANIMOUS = 10  # items with several answers, all equal, from which a label is doubtful
+UNANIMOUS = 20  # items with several answers, all equal, from which a label is doubtful
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
 
 
@@ -109,8 +109,6 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
         raise UserError(f"{file}: one class alone, {answers.classes[0]!r}; expected two or more")
     warn_of_misspellings(answers)
     _check_shape(answers, classes)
-    if not columns:
-        _check_variety(answers)
     return answers
 
 
@@ -154,8 +152,15 @@ def _read(file, columns, classes, where, several, person):
         table = zooniverse_table(table, where) or table
     roles = roles_in(table, columns, several)
     if roles is None:
-        refuse_objects(table)
-    return read_long(table, roles, where, person) if roles else read_wide(table, classes, where)
+        try:
+            return read_wide(table, classes, where)
+        except UserError:
+            refuse_objects(table)
+            raise
+    rows = read_long(table, roles, where, person)
+    if not columns and roles.worker and len(header_of(table)) > 3:  # another column could be the label
+        _warn_of_one_label(file, rows)
+    return rows
 
 
 def _tidy(file, rows, classes):
@@ -204,13 +209,12 @@ def _check_shape(answers, classes):
                  "(--columns TASK WORKER LABEL)")
 
 
-def _check_variety(answers):
+def _warn_of_one_label(file, rows):
     """Warns of a label on which all annotators agree, which may be a property of the items."""
-    pairs = pd.DataFrame({"item": answers.item, "label": answers.label})
-    count = np.bincount(answers.item)
-    if (count > 1).sum() >= UNANIMOUS and not answers.layout.startswith(WIDE) and (
-            len(pairs.drop_duplicates()) == (count > 0).sum()):
-        warn(f"{answers.file}: all answers to an item have one label; is it what the annotators say? {answers.layout} "
+    pairs = pd.DataFrame({"item": rows.item.codes, "label": rows.label.codes})
+    count = np.bincount(rows.item.codes)
+    if (count > 1).sum() >= UNANIMOUS and len(pairs.drop_duplicates()) == len(rows.item.values):
+        warn(f"{file}: all answers to an item have one label; is it what the annotators say? {rows.layout} "
              "(--columns TASK WORKER LABEL)")
 
 

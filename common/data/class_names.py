@@ -25,28 +25,32 @@ def sort_classes(names):
 
 
 def plain(names):
-    """Names that are all numbers, with `1` for `1.0`: whole numbers get `.0` in a table with gaps. Of other names only
-    where both occur."""
+    """Names that are all numbers, without zeros behind the point: whole numbers get `.0` in a table with gaps. Of other
+    names only `1.0` beside `1`."""
     if all(re.fullmatch(DECIMAL, name) for name in names if name):
-        return [name.partition(".")[0] if re.fullmatch(WHOLE, name) else name for name in names]
+        return [_without_zeros(name) for name in names]
     return same_numbers(names)
 
 
 def same_numbers(names):
     """The names, with `1` for `1.0` where both occur."""
     there = set(names)
-    return [name.partition(".")[0] if re.fullmatch(WHOLE, name) and name.partition(".")[0] in there else name
+    return [_without_zeros(name) if "." in name and re.fullmatch(WHOLE, name) and _without_zeros(name) in there else name
             for name in names]
+
+
+def _without_zeros(name):
+    return re.sub(r"\.$", "", re.sub(r"0+$", "", name)) if "." in name else name
 
 
 def tidy_labels(file, label, lines, classes):
     """The Column of labels under plain names. Raises UserError for cells that hold several labels, and for measurements."""
     label = Column(label.codes, [_unpacked(file, label, lines, code) for code in range(len(label.values))])
-    label = rename(label, plain(label.values))
+    label = _with_plain_names(file, label)
     known = set(classes or ())
     names = set(label.values)
     for code, name in enumerate(label.values):
-        parts = {part.strip() for part in re.split(r"[;|,/+\n]", name)}
+        parts = {part.strip() for part in re.split(r"[;|,\n]", name)}
         if name not in known and len(parts) > 1 and parts <= names:
             raise UserError(f"{_place(file, label, lines, code)}: {name!r}, which are {len(parts)} labels in one cell; "
                             "expected one for each answer, or the name among --classes")
@@ -55,6 +59,18 @@ def tidy_labels(file, label, lines, classes):
         raise UserError(f"{file}: the labels are {len(decimals)} different numbers with decimals, as {decimals[0]}: "
                         "measurements, not classes; expected classes, or --columns with another label")
     return label
+
+
+def _with_plain_names(file, label):
+    """The Column of labels under their plain names, with a warning where `1.10`, which may be a code, became `1.1`."""
+    names = plain(label.values)
+    written = {}
+    for name, short in zip(label.values, names, strict=True):
+        other = written.setdefault(short, name)
+        if other != name and not re.fullmatch(WHOLE, name):
+            warn(f"{file}: {other!r} and {name!r} are one class, the number {short}; if they are two codes, write them "
+                 "otherwise, as 1-10")
+    return rename(label, names)
 
 
 def _unpacked(file, label, lines, code):

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from common.data.layouts import CONTENT, LABEL, TASK, find_column, find_roles
+from common.data.layouts import CONTENT, TASK, find_column, find_roles
 from common.data.opening import unpacked
 from common.data.tables import Frame, encoding_of, header_of, read_columns
 from common.data.tools import EXPORTS, ID, INPUT, SKIP, one
@@ -148,7 +148,7 @@ def _numbered(names):
 
 def _of_peerannot(file, document):
     """The Frame of {task: {worker: label}}; its answers have no lines."""
-    column = find_column(list(chain.from_iterable(document.values())), LABEL)
+    column = find_column(list(chain.from_iterable(document.values())), ("label", "labels"))
     if column:
         raise UserError(f"{file}: {column!r} for a worker; {EXPECTED}")
     triples = [(task.strip(), worker.strip(), label) for task, workers in document.items()

@@ -13,25 +13,29 @@ ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes i
 # the items' names in any table
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "image_id", "example_id", "question_id", "sample_id", "instance_id", "document_id", "doc_id",
-        "text_id", "stimulus", "stimulus_id", "name", "id", "index")
+        "text_id", "name", "id", "index")
 # columns that hold the item itself, or say where it is
 CONTENT = ("image", "image_url", "img", "picture", "photo", "file", "filename", "file_name", "path", "url", "audio",
            "audio_url", "video", "video_url", "image_id", "id", "text", "sentence", "document", "content", "question",
            "tweet")
-WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "rater", "labeler",
-          "labeller")
+WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
+          "rater", "labeler", "labeller")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
 # less sure: they count where all three are found, as an annotator may be called so in a table with a column for each
 MORE_TASKS = ("unit", "unit_id", "unitid", "subject_id", "subject_ids", "object", "object_id", "case_id", "record",
-              "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "subject", "case", "patient", "patient_id",
-              "sample", "specimen", "slide", "scan", "study", "page", "row", "no", "no.", "nr", "nr.", "number", "#")
+              "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "stimulus", "stimulus_id", "subject",
+              "case", "patient", "patient_id", "specimen", "page", "row")
+# also, as the first column of a table with a column for each annotator
+FIRST_TASKS = ("sample", "slide", "scan", "study", "no", "no.", "nr", "nr.", "number", "#")
 MORE_WORKERS = ("coder", "coder_id", "rater_id", "user_name", "username", "judge", "judge_id", "reviewer", "reviewer_id",
-                "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "respondent_id",
-                "respondent_#", "reader", "reader_id", "expert", "expert_id", "labeler_id", "labeller_id",
-                "annotator_name", "worker_name", "completed_by", "annotated_by", "labeled_by", "labelled_by", "rated_by",
-                "coded_by", "observer", "observer_id", "radiologist", "pathologist", "physician", "student", "student_id",
-                "person", "who", "email", "email_address", "response_id", "responseid", "prolific_id", "prolific_pid",
-                "user", "user_id")
+                "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "reader",
+                "reader_id", "expert", "expert_id", "labeler_id", "labeller_id", "annotator_name", "worker_name",
+                "completed_by", "annotated_by", "labeled_by", "labelled_by", "rated_by", "coded_by", "person", "who",
+                "email", "email_address", "responseid", "prolific_id", "prolific_pid")
+# the annotators where a column user may hold the authors
+CODED = ("coder", "coder_id", "annotator_name", "annotated_by", "labeled_by", "labelled_by", "rated_by", "coded_by")
+# the first column of a survey, whose other columns are questions
+PERSONS = ("respondent_id", "respondent_#", "response_id", "student", "student_id")
 MORE_LABELS = ("code", "rating", "score", "vote", "choice", "judgment", "judgement", "verdict", "diagnosis", "decision",
                "value", "result", "labels")
 TRUTH = ("truth", "true_label", "ground_truth", "gold_label", "gold", "gold_standard", "gt")
@@ -39,10 +43,9 @@ STAMPS = ("timestamp", "time_stamp", "submitdate", "startdate", "start_date")  #
 # in a table with a column for each annotator: what is no annotator's
 NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majority_label", "mv", "consensus",
                     "consensus_label", "adjudicated", "final", "final_label", "aggregated", "aggregated_label",
-                    "aggre_label", "mean", "average", "avg", "median", "mode", "std", "sd", "agreement", "adjudication",
-                    "expert_label", "expert_consensus", "correct", "correct_answer", "prediction", "predicted", "batch",
-                    "fold", "split", "sex", "gender", "age", "confidence", "difficulty", "comment", "comments", "note",
-                    "notes", "date", "time", "duration", *STAMPS)
+                    "aggre_label", "mean", "average", "median", "agreement", "adjudication", "expert_consensus", "correct",
+                    "correct_answer", "batch", "fold", "split", "sex", "gender", "age", "confidence", "difficulty",
+                    "comment", "comments", "note", "notes", "date", "time", "duration", *STAMPS)
 
 
 ENDINGS = r"(\.(csv|tsv|tab|txt|json|jsonl|ndjson|xlsx|xls|ods|parquet|gz|zip))+$"  # of files of answers
@@ -128,6 +131,8 @@ def find_roles(file, header, several=False):
         if names.issuperset(layout.signs):
             return _roles_of(layout, file, header)
     sure = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
+    if sure[1] and key(sure[1]) in ("user", "user_id"):  # perhaps the author of a text
+        sure[1] = find_column(header, CODED) or sure[1]
     label = sure[2] or find_column(header, MORE_LABELS)
     worker = sure[1] or find_column([name for name in header if name != label], MORE_WORKERS)
     task = sure[0] or find_column([name for name in header if name not in (label, worker)], MORE_TASKS)

@@ -13,6 +13,7 @@ from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
 
 COUNTERS = ("id", "index", "row")  # columns that may number the rows
+ORDERS = ("index", "row")  # that may number each person's trials
 MIXED = 2  # items that a number stands for on average, from which it is none of an item
 REPEATED = .2  # the share of a worker's repeated answers from which a column is not the items'
 
@@ -73,6 +74,10 @@ def _named_items(file, roles, table):
     names = task_names(file, tasks.codes, workers, inputs, ids.codes)
     if names is None:
         return table, roles
+    if roles.units:  # those alone whose name stands for several
+        several = pd.Series(names).groupby(tasks.codes).transform("nunique").to_numpy() > 1
+        mixed = np.where(several, names, len(ids.values) + tasks.codes)
+        return table | {roles.task: take(Column(mixed, [*ids.values, *tasks.values]), slice(None))}, roles
     return table | {roles.ids: take(Column(names, ids.values), slice(None))}, replace(roles, task=roles.ids)
 
 
@@ -98,6 +103,8 @@ def answered(file, roles, table, lines):
 
 def without_headers(file, table, lines, names=None):
     """The table and its lines without the rows that have the columns' names again, in all columns or in `names`."""
+    if all(name.isdigit() for name in table):
+        return table, lines
     again = np.logical_and.reduce([_is_one_of(table[name], {name}) for name in names or table])
     return _without_rows(file, table, lines, again, "that repeat the header")
 
@@ -138,7 +145,7 @@ def _items_of(file, header, roles):
     """The Roles with another column for the task, where that of the task numbers the rows, or each worker's rows, and
     another one's values come several times, from different workers for the most part."""
     others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
-              and find_column([name], (*TASK, *MORE_TASKS))]
+              and key(name) not in (*COUNTERS, "page") and find_column([name], (*TASK, *MORE_TASKS))]
     if not others or key(roles.task) not in COUNTERS:
         return roles
     table, lines = read_columns(file, [roles.task, roles.worker, *others])
@@ -146,7 +153,7 @@ def _items_of(file, header, roles):
 
     def is_task(name):
         shown = len(np.unique(numbers.codes.astype(np.int64) * len(table[name].values) + table[name].codes))
-        if len(numbers.values) < len(lines) and shown < MIXED * len(numbers.values):
+        if len(numbers.values) < len(lines) and (key(roles.task) not in ORDERS or shown < MIXED * len(numbers.values)):
             return False
         pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
         return 1 < len(table[name].values) < len(lines) and pairs.duplicated().mean() < REPEATED

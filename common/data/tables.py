@@ -116,7 +116,8 @@ def _dialect(file):
 def _separator(lines):
     """What separates the cells of the first lines of a table: the most frequent of SEPARATORS in the header, of those that
     the second line has as often if there are any; spaces where there are none and the second line has as many words."""
-    separator = max(SEPARATORS, key=lambda each: (lines[0].count(each) == lines[-1].count(each) > 0, lines[0].count(each)))
+    bare = [re.sub(r'"[^"]*("|$)', "", line) for line in lines]  # without what is in quotes
+    separator = max(SEPARATORS, key=lambda each: (bare[0].count(each) == bare[-1].count(each) > 0, bare[0].count(each)))
     words = [len(line.split()) for line in lines]
     return SPACES if separator not in lines[0] and words[0] > 1 and len(set(words)) == 1 else separator
 

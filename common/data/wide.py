@@ -7,7 +7,19 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import NOTHING, WIDE, plain
-from common.data.layouts import MORE_TASKS, MORE_WORKERS, ROWS, STAMPS, TASK, TRUTH, WORKER, find_column, key
+from common.data.layouts import (
+    FIRST_TASKS,
+    MORE_TASKS,
+    MORE_WORKERS,
+    PERSONS,
+    ROWS,
+    STAMPS,
+    TASK,
+    TRUTH,
+    WORKER,
+    find_column,
+    key,
+)
 from common.data.rows import Rows, conditions, not_annotators, select, spot, whole, without_headers
 from common.data.tables import Column, Frame
 from common.system.errors import UserError, echo, warn
@@ -17,6 +29,7 @@ SEVERAL = 10  # answers of labels that nobody else gives: then a column is no an
 LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
 FEW_TWICE = .9  # the share of different pairs from which they hardly repeat
 FIRST, MOST = 4, .7  # the columns among which these two are, and the share of all pairs of their values that there is
+ANNOTATORS = "rater|coder|annotator|judge|grader|reviewer|label|reader|expert|worker"  # in names that are no questions
 MANY = 6  # columns, of which not all are named in a line
 
 
@@ -69,7 +82,7 @@ def _items(file, table, names, lines):
     others = set().union(*(table[name].values for name in names[1:])) - NOTHING
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     unlike = not own & others or _ascend(first) and len(own) > len(others)
-    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS))
+    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS, *FIRST_TASKS))
     if not named and not (distinct and unlike):
         _refuse_long(file, table, names)
         return Column(np.arange(len(lines)), [str(row) for row in range(len(lines))]), "the row's number", names
@@ -104,13 +117,15 @@ def _check_header(file, table, lines):
 
 def _is_a_row_for_each_annotator(table, names):
     """Whether the first column is named as the annotators' and no other as the items', or the other columns are all named
-    like files of one kind."""
+    like files of one kind, or as a survey's questions."""
     if len(names) < 3 or find_column(names[1:], TASK):
         return False
     first, ends = table[names[0]], {re.search(r"\.[A-Za-z]\w{1,4}$|$", name).group().lower() for name in names[1:]}
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     files = len(ends) == 1 and ends != {""}
-    return distinct and (key(names[0]) in (*WORKER, *MORE_WORKERS) or files and not _like_files(first.values))
+    questions = all(re.search(r"[ ?]|^q\d", name.lower()) for name in names[1:])
+    survey = key(names[0]) in PERSONS and questions and not re.search(ANNOTATORS, " ".join(names[1:]).lower())
+    return distinct and (key(names[0]) in (*WORKER, *MORE_WORKERS) or survey or files and not _like_files(first.values))
 
 
 def _check_form(file, stamp, names):
@@ -185,12 +200,12 @@ def _refuse_minus_one(file, names, labels, code, annotator, lines):
 
 
 def _refuse_counts(file, names, codes, written):
-    """Raises UserError for a table whose rows all add up to the same: it counts votes, and its columns are classes. codes:
-    int (N, M) into `written`."""
+    """Raises UserError for a table whose rows all add up to the same, in one cell alone for some: it counts votes, and its
+    columns are classes. codes: int (N, M) into `written`."""
     if len(codes) < LONG or len(names) < 3 or not all(name.isdigit() for name in written) or (codes < 0).any():
         return
     counts = np.array(written, float)[codes]
-    if (counts.sum(1) == counts[0].sum()).all() and len(np.unique(counts, axis=0)) > 1:
+    if (counts.sum(1) == counts[0].sum()).all() and (counts == counts[0].sum()).any() and counts[0].sum() > 2:
         raise UserError(f"{file}: the cells of each row add up to {counts[0].sum():.0f}, so the columns {_listed(names)} "
                         "seem to be classes with their votes; expected who gave which label, or all labels in --classes")
 

@@ -132,7 +132,8 @@ def test_a_start_whose_training_fails_is_not_chosen(monkeypatch):
         if epoch == 2 and learners[0].start == "dawid-skene":
             learners[0].failure = "loss not finite"
     scores = {"votes": [0.], "dawid-skene": [2.], "label-model": [1.]}
-    plan = SimpleNamespace(folds=[None], score_folds=lambda learners, _: {each.name: scores[each.start] for each in learners})
+    plan = SimpleNamespace(folds=[None],
+                           score_folds=lambda learners, _: {each.name: scores[each.start] for each in learners})
     for name, stub in (("build_stage", build_stage), ("train_folds", train_folds), ("end_epoch", lambda *_: None)):
         monkeypatch.setattr(starts, name, stub)
     options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
