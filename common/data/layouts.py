@@ -43,7 +43,7 @@ STAMPS = ("timestamp", "time_stamp", "submitdate", "startdate", "start_date")  #
 # in a table with a column for each annotator: what is no annotator's
 NOT_AN_ANNOTATOR = (*TRUTH, "clean_label", "majority", "majority_vote", "majority_label", "mv", "consensus",
                     "consensus_label", "adjudicated", "final", "final_label", "aggregated", "aggregated_label",
-                    "aggre_label", "mean", "average", "median", "agreement", "adjudication", "expert_consensus", "correct",
+                    "aggre_label", "mean", "average", "median", "agreement", "adjudication", "expert_consensus",
                     "correct_answer", "batch", "fold", "split", "sex", "gender", "age", "confidence", "difficulty",
                     "comment", "comments", "note", "notes", "date", "time", "duration", *STAMPS)
 

@@ -67,7 +67,7 @@ def _named_items(file, roles, table):
         return table, roles
     shown = pd.DataFrame({name: table[name].codes for name in roles.inputs})
     ids, tasks, workers = table[roles.ids], table[roles.task], table[roles.worker].codes
-    if roles.units:  # other columns are further answers; items that differ are told apart whoever has met them
+    if roles.units:  # a column with several values for one id is a further answer
         shown = shown.loc[:, shown.groupby(ids.codes).nunique().max() == 1]
         workers = np.zeros_like(workers)
     inputs = shown.groupby(list(shown)).ngroup() if len(shown.columns) else workers
