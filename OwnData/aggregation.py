@@ -112,7 +112,7 @@ def has_items_in_index(table):
     long = find_column(header, (*WORKER, *MORE_WORKERS)) and find_column(header, (*LABEL, *MORE_LABELS))
     if long or find_column(header, (*TASK, *MORE_TASKS, *FIRST_TASKS)) or table.index.equals(pd.RangeIndex(len(table))):
         return False
-    return table.index.is_unique and not any(column.is_unique for _, column in table.items())
+    return table.index.is_unique and not any(column.map(str).is_unique for _, column in table.items())
 
 
 def names_of(names, argument):

@@ -60,9 +60,9 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         **flags):
     """Trains on a crowd's answers and items, as `python3 OwnData/main.py` does. Returns a Fit.
 
-    answers, truth, gold: as in `aggregate`; groups: the same, of --groups; images: a folder; features:
-    a DataFrame or a table's path, or an array (N, F) with `items`, the names of its rows; texts: a DataFrame (task, text)
-    or a path; out: the run's folder, by default a temporary one; flags: those of main.py, as epochs=5, methods=["max-mig"],
+    answers, truth, gold: as in `aggregate`; groups: a DataFrame or path, of --groups; images: a folder; features: a
+    DataFrame or a table's path, or an array (N, F) with `items`, the names of its rows; texts: a DataFrame (task, text) or
+    a path; out: the run's folder, by default a temporary one; flags: those of main.py, as epochs=5, methods=["max-mig"],
     classes=["a", "b"].
 
     Raises UserError, one sentence, for anything that is wrong with them.
