@@ -70,7 +70,7 @@ def information(confusion, prior):
     """(M,): the mutual information of the true class and a label, in bits. confusion: (M, C, C); prior: (C,)."""
     joint = prior[:, None] * confusion
     product = prior[:, None] * joint.sum(1, keepdims=True)
-    return special.rel_entr(joint, product).sum((1, 2)) / np.log(2)
+    return np.maximum(special.rel_entr(joint, product).sum((1, 2)), 0) / np.log(2)
 
 
 def flags(model, kappa, annotators, copies, names):

@@ -88,6 +88,14 @@ def say_time(seconds, epochs, patience):
                    "--epochs take less")
 
 
+def say_ended(names, patience):
+    """Prints the names of methods, one for each fold, that end after this epoch."""
+    if names:
+        names = list(dict.fromkeys(names))
+        tqdm.write(f"{', '.join(names)} {'end' if len(names) > 1 else 'ends'} here: the best epoch was {patience} "
+                   f"epoch{'s' if patience > 1 else ''} ago")
+
+
 def say_epoch(epoch, rows, where, first, verbose=False):
     """Prints test accuracies, or held-out log-likelihoods where there are no test items, the best methods first: a line of
     as many as fit, or if `verbose` all in several lines; a heading the first time."""

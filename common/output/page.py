@@ -18,6 +18,8 @@ from common.output.plots import shorten
 
 DOUBTS, MATRICES, ANNOTATORS, NEXT = 24, 12, 60, 10  # shown: items, matrices, rows of annotators, items to ask next
 SHARES = 30  # classes whose share is shown
+MILD = "", "no labels", "too few labels to tell"  # flags of which nothing follows
+TABLES = "labels.csv", "annotators.csv", "agreement.csv", "next.csv", "confusion.csv", "metrics.csv"
 LOW_ALPHA = .667  # Krippendorff's alpha below which even tentative conclusions are doubtful (Krippendorff 2004)
 LARGEST_MATRIX = 12  # classes: larger matrices are in confusion.png alone
 THUMBNAIL, TEXT, NAME = 96, 400, 60  # pixels; characters of a text and of a name
@@ -34,18 +36,20 @@ def write(file, folder, summary, dataset, train, outvoted):
                         list(itertools.islice(csv.DictReader(upcoming), NEXT)),
                         curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
                         train.crowd, outvoted.tolist(), confusion["estimated"],
-                        thumbnails(train.inputs, dataset.texts, train.names), (folder / "model.pt").exists()))
+                        thumbnails(train.inputs, dataset.texts, train.names), (folder / "model.pt").exists(),
+                        [name for name in TABLES if (folder / name).exists()]))
 
 
 def page(title, summary, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show,
-         has_model=False):
+         has_model=False, tables=()):
     """The page, as text.
 
     summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`
     (CrowdLabels) in their order; outvoted: N bools; annotators: those of annotators.csv, a list; upcoming: the first of
     next.csv, a list; curves: the bytes of curves.png, or None; classes, names: the classes'
     and the annotators' names; confusion: array (M, C, C), rows the true class; show(items) gives for a list of items'
-    numbers a list of {"picture": data URI} or {"text": text}, or of {}; has_model: whether the run leaves model.pt.
+    numbers a list of {"picture": data URI} or {"text": text}, or of {}; has_model: whether the run leaves model.pt; tables:
+    the names of its CSV files.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
                                      trim_blocks=True, lstrip_blocks=True)
@@ -61,7 +65,8 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
     active = np.argsort(-counts, kind="stable")
     small = len(classes) <= LARGEST_MATRIX
     matrices = [(names[m], int(counts[m]), confusion[m]) for m in active[:MATRICES] if counts[m]] if small else []
-    rows = [_short_row(row) for row in sorted((annotators[m] for m in active[:ANNOTATORS]),
+    flagged = [m for m in active[ANNOTATORS:] if annotators[m].get("flag", "") not in MILD]
+    rows = [_short_row(row) for row in sorted((annotators[m] for m in [*active[:ANNOTATORS], *flagged[:ANNOTATORS]]),
                                               key=lambda row: -float(row.get("information_bits") or -1))]
     return environment.get_template("report.html").render(
         title=title, summary=summary, methods=ranked(summary["methods"]), scored=_scored(summary), items=items,
@@ -69,7 +74,7 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
         annotators=rows, columns=_columns(rows), next=upcoming,
         agreements=_agreements(summary), todo=what_to_do(summary, has_model), test=_test_scores(summary, classes),
         label_shares=list(zip(classes, summary.get("label_shares", ()), strict=False))[:SHARES],
-        hidden=len(annotators) - len(rows), matrices=matrices,
+        hidden=len(annotators) - len(rows), matrices=matrices, mild=MILD, tables=tables,
         curves=_data_uri(curves, "png") if curves else None,
         known=[key for key in ("items", "labels", "annotators") if key in summary])
 
@@ -77,7 +82,7 @@ def page(title, summary, labels, annotators, upcoming, curves, classes, names, c
 def what_to_do(summary, has_model):
     """Sentences: what a person should do next, by what the summary says of the crowd. has_model: the run leaves model.pt."""
     flags = summary.get("flags", {})
-    serious = {flag: count for flag, count in flags.items() if flag not in ("no labels", "too few labels to tell")}
+    serious = {flag: count for flag, count in flags.items() if flag not in MILD}
     lines = []
     if serious:
         counts = ", ".join(f"{count} {flag}" for flag, count in serious.items())
@@ -86,7 +91,7 @@ def what_to_do(summary, has_model):
     alpha = (summary.get("agreement") or {}).get("krippendorff_alpha")
     if alpha and alpha["value"] < LOW_ALPHA:
         lines.append(f"Agreement is low (Krippendorff's alpha {alpha['value']:.2f}; {LOW_ALPHA} is usually asked for). "
-                     "See below which classes the annotators exchange, and make the instructions clearer there.")
+                     "See in the matrices below which classes annotators exchange, and make the instructions clearer there.")
     if summary.get("outvoted"):
         lines.append(f"{summary['outvoted']} labels have fewer votes than another class. They come first among the items "
                      "most worth a look.")

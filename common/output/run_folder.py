@@ -22,6 +22,8 @@ from common.output.run_state import can_be_of, is_state
 from common.system.errors import UserError, echo
 from common.system.files import claim, holder, remove_leftovers, replace_file
 
+GIVEN = "images", "features", "texts", "truth", "gold"  # flags of data that a run may have
+
 
 def _commit():
     """The git commit of this code, or None outside a checkout."""
@@ -125,7 +127,7 @@ class RunFolder:
         if not (self.path / CHECKPOINT).exists():
             return "no epoch was finished, the same command starts over"
         without = " without --fresh" if self.asked_fresh else ""
-        return f"the same command{without} goes on from the last checkpoint, which is a minute old, or an epoch"
+        return f"the same command{without} goes on from the last checkpoint: a minute's work or an epoch is done again"
 
     def refuse_another(self, config):
         """Raises UserError if the config, a dictionary, is not that of a run of these flags and data."""
@@ -133,11 +135,20 @@ class RunFolder:
             old = _compared(config)
         except (KeyError, TypeError, AttributeError):
             raise UserError(f"{self.path / CONFIG}: not the record of a run; give another --out or --fresh") from None
-        for name, value in _compared(self.config).items():
-            if name in old and old[name] != json.loads(json.dumps(value)):
-                differs = ("its data are others (answers, truth or items)" if "crc32" in name else
-                           f"{name.replace('_', '-')} is {_show(old[name])} there and {_show(value)} here")
-                raise UserError(f"{self.path} holds another run: {differs}; give another --out, or --fresh to start over")
+        differing = [(name, old[name], value) for name, value in _compared(self.config).items()
+                     if name in old and old[name] != json.loads(json.dumps(value))]
+        if not differing:
+            return
+        name, there, here = differing[0]
+        differs = f"{name.replace('_', '-')} is {_show(there)} there and {_show(here)} here"
+        if "crc32" in name:
+            differs = "its data are others (answers, truth or items)"
+        flags = config.get("flags")
+        for flag in GIVEN if isinstance(flags, dict) else ():
+            has = [bool(each.get(flag)) for each in (flags, self.config["flags"])]
+            if has[0] != has[1]:
+                differs = f"it is {'with' if has[0] else 'without'} --{flag}, and this one {'with' if has[1] else 'without'}"
+        raise UserError(f"{self.path} holds another run: {differs}; give another --out, or --fresh to start over")
 
     def _read_checkpoint(self):
         path = self.path / CHECKPOINT

@@ -6,7 +6,7 @@ import torch
 from common.evaluation import metrics
 from common.names import FORECASTER, STAGES, TEACHERS
 from common.output import csv_files
-from common.output.console import say_epoch, say_start, say_time
+from common.output.console import say_ended, say_epoch, say_start, say_time
 from common.output.run_state import has_ended
 from common.system.device import peak_memory_mb
 from common.system.errors import echo
@@ -114,6 +114,7 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             if not said and (seconds > SLOW_EPOCH or epoch > finished + 1):
                 say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage), options.patience)
                 said = True
+            say_ended([each.name for each in active if not is_trained(each, epoch, options.patience)], options.patience)
             last = epoch == options.epochs or not any(is_trained(each, epoch, options.patience) for each in learners)
             state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last)
         if options.stage_end == "selected":

@@ -29,18 +29,19 @@ def rows():
                                                            ("cat", "dog & <co>", .7), ("dog & <co>", "cat", .55)])]
 
 
-def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shares=None, **known):
+def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shares=None, flag="", tables=(), **known):
     methods = methods or {
         "max-mig": {"last": {"test_accuracy": .875, "test_auc": None}, "best": None, "train_label_accuracy": None,
                     "seconds": 12.3},
         "aggnet": {"last": None, "best": None, "train_label_accuracy": None, "seconds": 1., "failure": "loss not finite"}}
     summary = {"methods": methods, "items": 4, "annotators": 3, "labels": 8, "majority_vote_accuracy": None,
                "label_source": "max-mig", "seconds": 13.4, "peak_memory_mb": 500., **known}
-    annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": "", "spam": "likely" if n == 3 else ""}
+    annotators = [{"annotator": name, "labels": str(n), "agreement": "0.51", "flag": flag if n == 2 else "",
+                   "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
     labels = iter(row | (shares or {}) for row in rows())
     return page.page("a run", summary, labels, annotators, [], curves, CLASSES, NAMES, crowd(), OUTVOTED,
-                     np.full((3, 2, 2), .5, np.float32), show)
+                     np.full((3, 2, 2), .5, np.float32), show, tables=tables)
 
 
 def test_what_stands_in_it():
@@ -50,6 +51,16 @@ def test_what_stands_in_it():
     assert "spam" in html and "likely" in html  # a column that it does not know
     assert "<th>flag</th>" not in html  # one in which nothing stands
     assert not re.search(r"(src|href)=", html)
+
+
+def test_flagged_annotators_are_shown_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(page, "ANNOTATORS", 2)
+    assert "1 more are in annotators.csv" in make() and "1 more" in make(flag="no labels")
+    assert "spammer</bdi></span>" in make(flag="spammer") and "more are in" not in make(flag="spammer")
+
+
+def test_the_files_that_there_are():
+    assert "summary.json, labels.csv, next.csv.</footer>" in make(tables=["labels.csv", "next.csv"])
 
 
 def test_accuracies_where_the_truth_is_known():

@@ -129,6 +129,8 @@ def test_answers_alone(tmp_path, capsys):
     with pytest.raises(UserError, match="unless it had answers alone"):
         PREDICT.main(["run", "--features", "features.csv"])
     assert MAIN.main(flags) == 0 and "this run is done" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds another run: it is without --features, and this one with"):
+        MAIN.main([*flags, "--features", "features.csv"])
     for flag, value in (("--network", "vgg16"), ("--epochs", "5"), ("--folds", "3")):
         with pytest.raises(UserError, match=f"{flag} {value}: nothing is trained on answers alone"):
             MAIN.main([*flags, flag, value, "--fresh"])

@@ -68,7 +68,7 @@ def test_the_first_of_equal_epochs_is_kept():
     assert learner.best["epoch"] == 2 and learner.best["score"] == -1 and learner.best["method"]["weight"].item() == 2
 
 
-def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch):
+def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch, capsys):
     """Each one by itself; the run ends with the last of them, and one that was stopped ends in the same way."""
     arguments = ("--expertise", 0, "--epochs", 30, "--folds", 2, "--methods", "doctor-net", "aggnet", "--patience", 1,
                  "--train-size", 120, "--test-size", 50)
@@ -76,6 +76,8 @@ def test_a_method_ends_when_its_best_epoch_is_old(tmp_path, monkeypatch):
     last = {name: max(int(row["epoch"]) for row in rows if row["method"] == name) for name in ("doctor-net", "aggnet")}
     assert last == {name: method["selected_epoch"] + 1 for name, method in whole["methods"].items()}
     assert len(set(last.values())) == 2 and max(last.values()) < 30
+    said = capsys.readouterr().out
+    assert all(f"{name} ends here: the best epoch was 1 epoch ago" in said for name in last)
 
     evaluate = loop.evaluate
 
