@@ -71,8 +71,7 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     Raises UserError, one sentence, for anything that is wrong with them.
     """
     started = time.perf_counter()
-    several = answers if isinstance(answers, list | tuple) else [answers]
-    tables = [table_of(table, f"answers-{k}" if k else "answers") for k, table in enumerate(several)]
+    tables = [table_of(table, name) for name, table in several(answers).items()]
     truth, gold = table_of(truth, "truth"), table_of(gold, "gold")
     if not tables or not all(tables):
         raise UserError(f"answers: {'None' if tables else 'an empty list'}; expected a DataFrame or the path of a table")
@@ -89,6 +88,12 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
                   summarise(dataset, estimates, seconds, started) | summary)
 
 
+def several(answers):
+    """{name: table}: one table of answers, or those of a list, called answers, answers-1, ..."""
+    tables = answers if isinstance(answers, list | tuple) else [answers]
+    return {f"answers-{k}" if k else "answers": table for k, table in enumerate(tables)}
+
+
 def table_of(table, name):
     """A Frame of a DataFrame, called `name`; the path of a table as text; None for None."""
     if table is None or isinstance(table, str | Path):
@@ -103,10 +108,15 @@ def table_of(table, name):
     return Frame(table, name)
 
 
+def is_named(index):
+    """Whether a DataFrame's index has a name, or holds no integers."""
+    return index.name is not None or not pd.api.types.is_integer_dtype(index)
+
+
 def has_items_in_index(table):
     """Whether the index of a DataFrame of answers holds the items' names: one that is named or no integers. In a table with
     a column for each annotator, where no column can be the items, also one that does more than number the rows."""
-    if table.index.name is not None or not pd.api.types.is_integer_dtype(table.index):
+    if is_named(table.index):
         return True
     header = list(map(str, table.columns))
     long = find_column(header, (*WORKER, *MORE_WORKERS)) and find_column(header, (*LABEL, *MORE_LABELS))

@@ -12,7 +12,7 @@ from common.data.layouts import TASK, find_column
 from common.output.crowd import class_columns
 from common.output.model import PREDICTED, Model, load_model
 from common.system.errors import UserError
-from OwnData.aggregation import Result, has_items_in_index
+from OwnData.aggregation import Result, has_items_in_index, is_named, several
 
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
@@ -33,7 +33,7 @@ class Classifier:
         """
         from OwnData.predict import predict
         with tempfile.TemporaryDirectory() as folder:
-            given = as_files(Path(folder), images=images, features=features, texts=texts, items=items)
+            given = as_files(Path(folder), has_names, images=images, features=features, texts=texts, items=items)
             names, probabilities = predict(self.model, given, device)
         columns = {"item": names, "label": [self.model.classes[c] for c in probabilities.argmax(1)],
                    "confidence": probabilities.max(1).values.tolist()}
@@ -72,11 +72,10 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         raise UserError("fit: no items; expected images, features or texts, or aggregate(answers) for the answers alone")
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
-        several = answers if isinstance(answers, list | tuple) else [answers]
-        several = as_files(Path(tables), **{f"answers-{k}" if k else "answers": table for k, table in enumerate(several)})
-        given = as_files(Path(tables), images=images, features=features, texts=texts, items=items, truth=truth, gold=gold,
-                         groups=groups)
-        arguments = ["--answers", *several.values()] if several else []
+        answered = as_files(Path(tables), has_items_in_index, **several(answers))
+        given = as_files(Path(tables), has_names, images=images, features=features, texts=texts, items=items, truth=truth,
+                         gold=gold, groups=groups)
+        arguments = ["--answers", *answered.values()] if answered else []
         arguments += [word for name, value in given.items() for word in (f"--{name}", value)]
         for name, value in flags.items():
             flag = f"--{name.replace('_', '-')}"
@@ -111,8 +110,9 @@ def read_frame(file, classes):
                        na_values={name: [""] for name in columns if name not in text})
 
 
-def as_files(folder, **given):
-    """{name: path}: what is given, DataFrames and arrays as files in the folder; without what is None."""
+def as_files(folder, named, **given):
+    """{name: path}: what is given, DataFrames and arrays as files in the folder; without what is None. named: the function
+    that tells whether a DataFrame's index holds names."""
     files = {}
     for name, value in given.items():
         if value is None:
@@ -128,7 +128,6 @@ def as_files(folder, **given):
         elif isinstance(value, pd.DataFrame | pd.Series):
             files[name] = str(folder / f"{name}.csv")
             frame = value.to_frame("text") if isinstance(value, pd.Series) else value
-            named = has_items_in_index if name.startswith("answers") else has_names
             frame.to_csv(files[name], index=isinstance(value, pd.Series) or named(frame),
                          index_label=frame.index.name or "task")
         else:
@@ -139,7 +138,7 @@ def as_files(folder, **given):
 def has_names(frame):
     """Whether a DataFrame's index holds the items' names: one that is named or no integers. Where no column can hold them
     also one that does more than number the rows, or that of numbers alone."""
-    if frame.index.name is not None or not pd.api.types.is_integer_dtype(frame.index):
+    if is_named(frame.index):
         return True
     numbers = all(pd.api.types.is_float_dtype(kind) for kind in frame.dtypes)
     return find_column(list(map(str, frame.columns)), TASK) is None and (

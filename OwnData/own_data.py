@@ -15,6 +15,7 @@ from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights
 from common.output.model import Model, states_of, write_predictions
 from common.system.errors import UserError, echo, first_few, warnings
+from common.training.protocol import m_step_epochs
 from OwnData.options import PROTOCOL, name_of
 from OwnData.own_inputs import prepare, read_weights
 
@@ -102,8 +103,8 @@ def load(options):
     finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec,
                      preprocessing=made.preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
-    em_epochs = int(np.clip(round(EM_ROWS / len(train)), 1, max(1, options.epochs // 2)))
-    return dataset, replace(PROTOCOL, name=name_of(options), network=network, em_epochs=em_epochs)
+    return dataset, replace(PROTOCOL, name=name_of(options), network=network,
+                            em_epochs=m_step_epochs(EM_ROWS, len(train), options.epochs))
 
 
 def _locate(source, names, place, given="answers to"):

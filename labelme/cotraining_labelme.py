@@ -17,7 +17,7 @@ from common.system.errors import launch  # first: then Control-C in the imports 
 # isort: split
 from common.names import PAPER_METHODS
 from common.training.options import Options, flag, parse, whole
-from common.training.protocol import Protocol
+from common.training.protocol import Protocol, m_step_epochs
 
 PUBLISHED_ROWS, PUBLISHED_EPOCHS = 10_000, 20  # ten augmented copies of 1,000 images; other sets see as many rows
 
@@ -61,7 +61,7 @@ def main(arguments=None):
         options.epochs = max(1, round(PUBLISHED_EPOCHS * PUBLISHED_ROWS / len(train)))
         print(f"{options.epochs} epochs of {len(train)} rows, as many as the published 20 epochs of 10,000")
     protocol = replace(PROTOCOL, network=partial(feature_net, train.inputs.features.shape[1], len(labelme.CLASSES)),
-                       em_epochs=max(1, min(round(PUBLISHED_ROWS / len(train)), options.epochs // 2)))
+                       em_epochs=m_step_epochs(PUBLISHED_ROWS, len(train), options.epochs))
     return run(dataset, protocol, options)
 
 

@@ -158,8 +158,8 @@ def _read(file, columns, classes, where, several, person):
             refuse_objects(table)
             raise
     rows = read_long(table, roles, where, person)
-    if not columns and roles.worker and len(header_of(table)) > 3:  # another column could be the label
-        _warn_of_one_label(file, rows)
+    if not columns and roles.worker:
+        _warn_of_one_label(table, rows)
     return rows
 
 
@@ -210,10 +210,12 @@ def _check_shape(answers, classes):
 
 
 def _warn_of_one_label(file, rows):
-    """Warns of a label on which all annotators agree, which may be a property of the items."""
+    """Warns of a label on which all annotators agree, which may be a property of the items, where a further column could
+    be the label."""
     pairs = pd.DataFrame({"item": rows.item.codes, "label": rows.label.codes})
     count = np.bincount(rows.item.codes)
-    if (count > 1).sum() >= UNANIMOUS and len(pairs.drop_duplicates()) == len(rows.item.values):
+    if (count > 1).sum() >= UNANIMOUS and len(pairs.drop_duplicates()) == len(rows.item.values) and (
+            len(header_of(file)) > 3):
         warn(f"{file}: all answers to an item have one label; is it what the annotators say? {rows.layout} "
              "(--columns TASK WORKER LABEL)")
 

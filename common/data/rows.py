@@ -101,11 +101,9 @@ def answered(file, roles, table, lines):
     return _without_rows(file, table, lines, is_empty(table[roles.label]), "without a label")
 
 
-def without_headers(file, table, lines, names=None):
-    """The table and its lines without the rows that have the columns' names again, in all columns or in `names`."""
-    if all(name.isdigit() for name in table):
-        return table, lines
-    again = np.logical_and.reduce([_is_one_of(table[name], {name}) for name in names or table])
+def without_headers(file, table, lines, names):
+    """The table and its lines without the rows that have the names of the columns `names` again."""
+    again = np.logical_and.reduce([_is_one_of(table[name], {name}) for name in names])
     return _without_rows(file, table, lines, again, "that repeat the header")
 
 

@@ -42,7 +42,8 @@ def read_wide(file, classes, where=()):
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
     if len(names) > 2 and names[0] in ROWS and find_column(names[1:2], TASK):
         names = names[1:]
-    table, lines = without_headers(file, table, lines)
+    if not all(name.isdigit() for name in table):  # else labels may be called as the columns are
+        table, lines = without_headers(file, table, lines, table)
     _check_header(file, table, lines)
     if stamp:
         _check_form(file, stamp, names)
@@ -61,13 +62,14 @@ def read_wide(file, classes, where=()):
     # one column after another, then sorted by rows
     labels = pd.Index(sorted(set().union(*(table[name].values for name in names)) - NOTHING))
     codes = np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+    written = plain(list(labels))
     if not classes:
-        _check_annotators(file, table, names, codes, plain(list(labels)))
-        _refuse_counts(file, names, codes, plain(list(labels)))
+        _check_annotators(file, table, names, codes, written)
+        _refuse_counts(file, names, codes, written)
     _say_unanswered(file, item, codes)
     row, annotator = np.nonzero(codes >= 0)
     if "-1" not in (classes or ()):
-        _refuse_minus_one(file, names, labels, codes[row, annotator], annotator, lines[row])
+        _refuse_minus_one(file, names, written, codes[row, annotator], annotator, lines[row])
     return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], list(labels)),
                 lines[row], _unit(file), f"{WIDE}: task={task or 'the first column'}, {_listed(names)}")
 
@@ -190,11 +192,10 @@ def _check_annotators(file, table, names, codes, written):
                         f"hardly anything in {names[odd]!r} is in another; if it is labels, name all there are in --classes")
 
 
-def _refuse_minus_one(file, names, labels, code, annotator, lines):
-    """Raises UserError where -1 seems to stand for no answer."""
-    written = set(plain(list(labels)))
-    if "-1" in written and ({"0", "1"} <= written or not any(re.fullmatch(r"\d+", name) for name in written)):
-        cell = np.flatnonzero([name in ("-1", "-1.0") for name in labels[code]])[0]
+def _refuse_minus_one(file, names, written, code, annotator, lines):
+    """Raises UserError where -1 seems to stand for no answer. code: int (L,) into `written`, the labels."""
+    if "-1" in written and ({"0", "1"} <= {*written} or not any(re.fullmatch(r"\d+", name) for name in written)):
+        cell = np.flatnonzero([written[each] == "-1" for each in code])[0]
         raise UserError(f"{spot(file, lines, cell)}: -1 in column {names[annotator[cell]]!r}; expected nothing "
                         "where there is no answer, or -1 among --classes")
 

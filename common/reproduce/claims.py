@@ -80,7 +80,7 @@ def ahead_of_kl(runs):
     for cell, (values, items) in by_loss["mig"].items():
         kl, _ = by_loss["kl"].get(cell, ({}, None))
         comparisons += [compare(cell, values[name], kl[name], TEACHERS[name], "MIG loss", items)
-                  for name in values if name in TEACHERS and name in kl]
+                        for name in values if name in TEACHERS and name in kl]
     return list(filter(None, comparisons))
 
 

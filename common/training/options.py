@@ -200,7 +200,7 @@ def parse(kind, protocol, description, arguments=None):
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for f in fields(kind):
         default = f.default if f.default is not None else getattr(protocol, f.name, None)
-        shown = ' '.join(default) if f.name == "methods" else default
+        shown = " ".join(default) if f.name == "methods" else default
         shown = "" if shown is None or shown is False else f" (default: {shown})"
         brief = _is_brief(f, kind)
         groups[f.metadata["group"]].add_argument("--" + f.name.replace("_", "-"), default=default, help=(

@@ -27,3 +27,9 @@ class Protocol:
         if isinstance(self.network, str):
             return getattr(import_module("common.networks.papers"), self.network)(precision)
         return self.network(precision)
+
+
+def m_step_epochs(rows, items, epochs):
+    """How many epochs over so many items an M-step takes that shall see `rows` of them: one at least, and half of all
+    `epochs` at most, so that there is an E-step."""
+    return max(1, min(round(rows / items), epochs // 2))

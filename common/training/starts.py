@@ -41,8 +41,8 @@ def choose_starts(dataset, protocol, options, plan, device, precision, executor)
             for name, scores in plan.score_folds(learners, dataset.train).items():
                 if name not in selected or sum(scores) > sum(selected[name]["scores"]):
                     selected[name] = {"epoch": epoch, "scores": scores}
-        for name, epoch in selected.items():
-            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], epoch["scores"], strict=True)]
+        for name, kept in selected.items():
+            best[name] = [max(pair, (score, start)) for pair, score in zip(best[name], kept["scores"], strict=True)]
     chosen = {name: [start for _, start in pairs] for name, pairs in best.items()}
     for name, starts in chosen.items():
         counts = ", ".join(f"{start} in {count}" for start, count in Counter(starts).items())
