@@ -32,7 +32,7 @@ from common.system.errors import UserError, did_you_mean, echo
 from common.training.estimates import classic_posteriors, with_label_model
 from common.training.finish import write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
-from OwnData.own_data import load_answers
+from OwnData.own_data import load_answers, reading
 
 METHODS = (*AGGREGATE_THEN_TRAIN, LABEL_MODEL, *AGGREGATORS)
 # flags that answers alone have no use for: of whole groups, and others
@@ -58,15 +58,17 @@ class Result:
     summary: dict
 
 
-def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, duplicates="last", where=(), methods=()):
+def aggregate(answers, *, truth=None, gold=None, columns=None, annotators=None, classes=None, duplicates="last", where=(),
+              no_header=False, methods=()):
     """The Result of a crowd's answers.
 
     answers: a DataFrame with a column each for the task, the worker and the label, or with a column for each worker; or
     the path of a table or of a tool's export; or a list of these. truth: a DataFrame or path (task, label), which only
     scores; gold: the same, which is learnt from. columns: the names of the task's, the worker's and the label's column,
-    where they are not guessed. classes: the classes' names in their order. duplicates: which of a worker's answers to one
-    item counts: last, first, count (each) or error. where: words COLUMN=VALUE, the rows that count. methods: further
-    estimates in `labels`: glad, mace, ebcc.
+    where they are not guessed; annotators: those of the workers' columns instead, with the task's alone in `columns`.
+    classes: the classes' names in their order. duplicates: which of a worker's answers to one item counts: last, first,
+    count (each) or error. where: words COLUMN=VALUE, the rows that count. no_header: the files' columns have no names; they
+    are called 1, 2, and so on. methods: further estimates in `labels`: glad, mace, ebcc.
 
     Raises UserError, one sentence, for anything that is wrong with them.
     """
@@ -75,10 +77,12 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, classes=None, dup
     truth, gold = table_of(truth, "truth"), table_of(gold, "gold")
     if not tables or not all(tables):
         raise UserError(f"answers: {'None' if tables else 'an empty list'}; expected a DataFrame or the path of a table")
-    columns, classes = names_of(columns, "columns"), names_of(classes, "classes")
+    names = {"columns": columns, "annotators": annotators, "classes": classes}
+    layout = {name: names_of(value, name) for name, value in names.items()}
+    layout |= {"duplicates": duplicates, "no_header": no_header}
     methods = [methods] if isinstance(methods, str) else list(methods or ())
     check_methods(methods)
-    dataset = load_answers(tables, truth, gold, columns, classes, duplicates, [where] if isinstance(where, str) else where)
+    dataset = load_answers(tables, truth, gold, where=[where] if isinstance(where, str) else where, **layout)
     estimates, seconds, crowd = estimate(dataset, methods)
     items = dataset.train.unique_labels()
     described, summary = describe_crowd(items, dataset.annotator_names, dataset.class_names, estimates, LABEL_MODEL, crowd)
@@ -184,8 +188,7 @@ def load(options):
     if options.label_source not in (None, *METHODS):
         raise UserError(f"--label-source {options.label_source}: there is no such estimate; choose from "
                         f"{', '.join(METHODS)}")
-    return load_answers(options.answers, options.truth, options.gold, options.columns, options.classes, options.duplicates,
-                        options.where, say=True)
+    return load_answers(options.answers, options.truth, options.gold, say=True, **reading(options))
 
 
 def run(dataset, options, methods):

@@ -33,12 +33,18 @@ EPOCHS = {"images": (4, 25), "features": (4, 100), "texts": (4, 100), "backbone"
 EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 
-def read_crowd(files, columns, classes, duplicates, where=()):
+def reading(options):
+    """The flags that say how the answers are read, as arguments of read_answers."""
+    names = "columns", "annotators", "classes", "duplicates", "where", "no_header"
+    return {name: getattr(options, name) for name in names}
+
+
+def read_crowd(files, **layout):
     """The Answers of read_answers, whose confusion matrices fit into memory."""
     if not files:
         raise UserError("--answers: missing; expected the table of who answered what, "
                         "as --answers OwnData/example/answers.csv")
-    answers = read_answers(files, columns, classes, duplicates, where)
+    answers = read_answers(files, **layout)
     matrices = len(answers.annotators) * len(answers.classes) ** 2 * 4
     if matrices > LARGEST:
         raise UserError(f"{answers.file}: {len(answers.classes)} classes and {len(answers.annotators)} annotators, whose "
@@ -47,14 +53,14 @@ def read_crowd(files, columns, classes, duplicates, where=()):
     return answers
 
 
-def load_answers(files, truth=None, gold=None, columns=None, classes=None, duplicates="last", where=(), say=False):
+def load_answers(files, truth=None, gold=None, say=False, **layout):
     """The Dataset of answers without items. files: a path or Frame, or several; truth, gold: paths or Frames; say: print
-    what was taken for what."""
-    answers = read_crowd(files, columns, classes, duplicates, where)
+    what was taken for what; layout: as in read_answers."""
+    answers = read_crowd(files, **layout)
     if say:
         echo(answers.describe())
     source = Source("answers", answers.file, answers.items, answers.items, [])
-    known_by = "is not among --classes" if classes else "no answer has"
+    known_by = "is not among --classes" if layout.get("classes") else "no answer has"
     truth, gold = (_labels(table, source, answers.classes, known_by) for table in (truth, gold))
     everything = np.arange(len(source))
     crowd, annotators = _with_gold(answers, everything, everything, gold)
@@ -67,7 +73,7 @@ def load(options):
     """(Dataset, Protocol) of the flags' files. Fills in options.epochs and batch_size. UserError for what is wrong."""
     if options.path:
         raise UserError(f"--path {options.path}: your own data come by --answers, and --images, --features or --texts")
-    answers = read_crowd(options.answers, options.columns, options.classes, options.duplicates, options.where)
+    answers = read_crowd(options.answers, **reading(options))
     echo(answers.describe())
     source = read_source(options.images, options.features, options.texts, options.items)
     known_by = "is not among --classes" if options.classes else "no answer has"

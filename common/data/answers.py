@@ -1,14 +1,11 @@
 """What a crowd answered, as people and tools keep it: tables and JSON in any known layout, which the content shows."""
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.data.class_names import (
-    WIDE,
     nearest,
     number_classes,
     plain,
@@ -18,10 +15,11 @@ from common.data.class_names import (
     warn_of_misspellings,
 )
 from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
-from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column, without_ending
-from common.data.rows import REPEATED, answered, concatenate, open_answers, read_long, roles_in, whole
-from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename
-from common.data.wide import read_wide
+from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
+from common.data.rows import REPEATED, answered, open_answers, read_long, roles_in, whole
+from common.data.several_files import by_files, concatenate, people_of, refuse_questions
+from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, without_header
+from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
@@ -76,12 +74,14 @@ class Answers:
                        lines=lines, part=part)
 
 
-def read_answers(files, columns=None, classes=None, duplicates="last", where=()):
+def read_answers(files, columns=None, annotators=None, classes=None, duplicates="last", where=(), no_header=False):
     """The Answers in a file or a Frame, or in several.
 
-    columns: the names of the task's, the worker's and the label's column; classes: the classes' names, by default those that
-    occur; duplicates: which of a worker's answers to one item counts, `last`, `first`, `count` (each) or `error` (none may
-    be repeated); where: words COLUMN=VALUE, of which the rows that count have one for each column.
+    columns: the names of the task's, the worker's and the label's column; annotators: the names of the annotators' columns
+    instead, with the task's in `columns`, or none; `A+B` is several columns as one. classes: the classes' names, by
+    default those that occur; duplicates: which of a worker's answers to one item counts, `last`, `first`, `count` (each) or
+    `error` (none may be repeated); where: words COLUMN=VALUE, of which the rows that count have one for each column;
+    no_header: the first line is an answer, and the columns are called 1, 2, and so on.
 
     Of several files without a column for the worker each is one annotator's. Raises UserError for anything that is wrong
     with them; prints a warning for a class of one answer alone.
@@ -90,10 +90,13 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
         raise UserError(f"--duplicates {duplicates}: expected one of {', '.join(DUPLICATES)}")
     files = list(files) if isinstance(files, list | tuple) else [files]
     classes = classes and [normal(name) for name in classes]
-    parts = [_tidy(file, _read(file, columns, classes, where, len(files) > 1, person), classes)
-             for file, person in zip(files, _people(files), strict=True)]
-    _refuse_questions(files, parts)
-    rows, part = (parts[0], None) if len(parts) == 1 else concatenate(parts)
+    tables = [without_header(file) for file in files] if no_header else [open_answers(file, where) for file in files]
+    parts = [_tidy(table, _read(table, columns, annotators, classes, where, person if len(files) > 1 else None), classes)
+             for table, person in zip(tables, people_of(files), strict=True)]
+    rows, part = parts[0], None
+    if len(parts) > 1:
+        refuse_questions(tables, parts)
+        rows, part = concatenate(by_files(files, parts))
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
     if not len(rows.label.codes):
         raise UserError(f"{file}: no answers; expected at least two annotators who answered")
@@ -112,48 +115,20 @@ def read_answers(files, columns=None, classes=None, duplicates="last", where=())
     return answers
 
 
-def _refuse_questions(files, parts):
-    """Raises UserError where a file has columns for the same annotators as others, and most of its items are in these: it is
-    rather a file of each annotator, with an answer to several questions in each row. A small file may correct another."""
-    known = {}  # {the columns: [the items of each file]}
-    for file, rows in zip(files, parts, strict=True):
-        if not rows.layout.startswith(WIDE):
-            continue
-        columns, items = rows.annotator.values, set(rows.item.values)
-        earlier = known.setdefault(frozenset(columns), [])
-        again = len(items & set().union(*earlier))
-        if 2 * again > len(items) and 2 * len(items) > max(map(len, earlier)):
-            raise UserError(f"{file}: {again} of its {len(items)} items are in other files too, with the same columns, "
-                            f"{some(columns)}; if each file is one annotator's, expected one question: --columns TASK "
-                            f"{columns[0]}; if these annotators answered again, one table of task,worker,label")
-        earlier.append(items)
-
-
-def _people(files):
-    """The annotators' names where each has a file: its name, with as many of its folders as tell it from the others."""
-    paths = [Path(str(file)).resolve() for file in files]
-    short = [path.parent / without_ending(path.name) for path in paths]
-    names = [normal(path.name) for path in short]
-    for depth in range(2, max(len(path.parts) for path in paths)):
-        several = Counter(names)
-        names = ["/".join(path.parts[-depth:]) if several[name] > 1 else name
-                 for path, name in zip(short, names, strict=True)]
-    several = Counter(names)
-    return [str(path) if several[name] > 1 else name for path, name in zip(paths, names, strict=True)]
-
-
-def _read(file, columns, classes, where, several, person):
-    """The Rows of one file in any layout. person: whose it is, if it has no column for the worker."""
-    table = open_answers(file, where)
-    if isinstance(table, Frame) and table.layout == PEERANNOT and (columns or where):
-        flag = f"--columns {' '.join(columns)}" if columns else f"--where {' '.join(where)}"
-        raise UserError(f"{flag}: {file} is JSON, which has no columns")
+def _read(table, columns, annotators, classes, where, person):
+    """The Rows of one file in any layout. person: whose it is if it is one of several and has no column for the worker."""
+    if isinstance(table, Frame) and table.layout == PEERANNOT and (columns or annotators or where):
+        flag = next(f"--{name} {' '.join(words)}" for name, words in
+                    (("columns", columns), ("annotators", annotators), ("where", where)) if words)
+        raise UserError(f"{flag}: {table} is JSON, which has no columns")
+    if annotators:
+        return read_named(table, columns, annotators, where)
     if not isinstance(table, Frame) and not columns:
         table = zooniverse_table(table, where) or table
-    roles = roles_in(table, columns, several)
+    roles = roles_in(table, columns, person is not None)
     if roles is None:
         try:
-            return read_wide(table, classes, where)
+            return read_wide(table, classes, where, person is not None)
         except UserError:
             refuse_objects(table)
             raise

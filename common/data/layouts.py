@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from common.data.tables import UNNAMED
 from common.system.errors import UserError
 
-ROWS = ("", "Unnamed: 0")  # the column of the rows' numbers, as pandas writes it and reads it again
+ROWS = UNNAMED.format(0)  # the column of the rows' numbers, as pandas writes it
 # the items' names in any table
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "image_id", "example_id", "question_id", "sample_id", "instance_id", "document_id", "doc_id",
@@ -129,7 +130,7 @@ def find_roles(file, header, several=False):
     names = {key(column) for column in header}
     for layout in LAYOUTS:
         if names.issuperset(layout.signs):
-            return _roles_of(layout, file, header)
+            return _roles_of(layout, file, header, several)
     sure = [find_column(header, names) for names in (TASK, WORKER, LABEL)]
     if sure[1] and key(sure[1]) in ("user", "user_id"):  # perhaps the author of a text
         sure[1] = find_column(header, CODED) or sure[1]
@@ -150,7 +151,7 @@ def find_roles(file, header, several=False):
                     f"task, worker and label, or their names in --columns TASK WORKER LABEL{more}")
 
 
-def _roles_of(layout, file, header):
+def _roles_of(layout, file, header, several):
     task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
     if task is None:
         raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
@@ -163,7 +164,7 @@ def _roles_of(layout, file, header):
     if len(labels) > 1 and "." in question:  # Answer.animal.cat, Answer.animal.dog
         labels, options = [question], tuple(labels)
     if len(labels) != 1:
-        raise unclear_label(file, layout.tool, labels, task, worker)
+        raise unclear_label(file, layout.tool, labels, task, worker, several)
     left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
                      if find_column(header, (name,)))
     inputs = tuple(_matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
@@ -173,10 +174,12 @@ def _roles_of(layout, file, header):
                  find_column(header, layout.task[-1:]) if inputs else None, layout.units, options)
 
 
-def unclear_label(file, tool, labels, task, worker):
+def unclear_label(file, tool, labels, task, worker, several=False):
     """The UserError for a tool's table in which several columns, `labels`, or none may be the label."""
     found = f"columns {', '.join(labels)} may each be the label" if labels else "there is no column for the label"
-    return UserError(f"{file}: {tool}'s table, where {found}; expected one, or the names in --columns {task} {worker} LABEL")
+    each = f", or --columns {task} LABEL if each file is one annotator's" * several
+    return UserError(f"{file}: {tool}'s table, where {found}; expected one, or the names in --columns {task} {worker} "
+                     f"LABEL{each}")
 
 
 def _matching(header, patterns):

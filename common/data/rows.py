@@ -8,7 +8,18 @@ import pandas as pd
 from common.data.exports import json_table, nested_table, task_names
 from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key, unclear_label
 from common.data.opening import unpacked
-from common.data.tables import Column, Frame, encoding_of, first_bytes, header_of, is_empty, normal, read_columns, take
+from common.data.tables import (
+    Column,
+    Frame,
+    columns_of,
+    encoding_of,
+    first_bytes,
+    header_of,
+    is_empty,
+    normal,
+    read_columns,
+    take,
+)
 from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
 
@@ -128,15 +139,20 @@ def roles_in(file, columns, several):
     elif len(columns) != 3:
         raise UserError(f"--columns {' '.join(columns)}: expected TASK WORKER LABEL, or TASK LABEL with several files, "
                         "one of each annotator")
-    missing = [name for name in columns if name and normal(name) not in header]
-    if missing:
-        raise UserError(f"--columns {' '.join(filter(None, columns))}: {file} has no column {missing[0]!r}; it has "
-                        f"{', '.join(header)}")
+    check_columns(file, filter(None, columns), f"--columns {' '.join(filter(None, columns))}")
     try:
         left_out = find_roles(file, header).left_out
     except (UserError, AttributeError):  # a layout that is not known
         left_out = ()
     return Roles(*(name and normal(name) for name in columns), left_out=left_out)
+
+
+def check_columns(file, names, flag):
+    """Raises UserError for a name that means no column of the table, see columns_of."""
+    header = header_of(file)
+    missing = next((name for name in names if columns_of(name, header) is None), None)
+    if missing is not None:
+        raise UserError(f"{flag}: {file} has no column {missing!r}; it has {', '.join(header)}")
 
 
 def _items_of(file, header, roles):
@@ -239,19 +255,3 @@ def not_annotators(names):
         return re.sub(rf"^{word}[_ .-]|[_ .-]+\(?{word}\)?$", "", key(name))
     return [name for name in names if key(name) in NOT_AN_ANNOTATOR
             or whose(name) != key(name) and keys & {whose(name), f"label_{whose(name)}", f"{whose(name)}_label"}]
-
-
-def concatenate(parts):
-    """The Rows of several files one after another, and int (L,), the file of each."""
-    merged = []
-    for name in ("item", "annotator", "label"):
-        columns = [getattr(part, name) for part in parts]
-        names = [name for column in columns for name in column.values]
-        codes, values = pd.factorize(pd.Index(names, dtype=object))
-        starts = np.cumsum([0, *(len(column.values) for column in columns)])
-        merged.append(Column(np.concatenate([codes[start + column.codes] if len(column.codes) else column.codes
-                                             for start, column in zip(starts, columns, strict=False)]), list(values)))
-    lines = np.concatenate([np.full(len(part.label.codes), -1) if part.lines is None else part.lines for part in parts])
-    layouts = list(dict.fromkeys(part.layout for part in parts))
-    part = np.repeat(np.arange(len(parts)), [len(part.label.codes) for part in parts])
-    return Rows(*merged, lines, "", "; ".join(layouts)), part

@@ -17,7 +17,11 @@ from common.system.errors import UserError
 
 SEPARATORS = "\t,;|"
 SPACES = r"\s+"  # where there is no other separator
+UNNAMED = "Unnamed: {}"  # what a column without a name is called, from 0 on, as by pandas
 LONGEST = 1 << 26  # bytes of a header
+# as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they are
+# parsed too, and 007 becomes 7
+TEXT = {"dtype": object, "na_filter": False, "low_memory": False}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,34 @@ def normal(name):
 
 def _dialect(file):
     """(header, keywords for pandas.read_csv) of a table: its columns' names, stripped, and how it is written."""
+    cells, dialect = _first_line(file)
+    header = _named(normal(" ".join(name.splitlines())) for name in cells)
+    _check_header(file, header)
+    return header, dialect | {"names": header, "header": 0}
+
+
+def _named(header):
+    """The columns' names, UNNAMED where there is none."""
+    return [name or UNNAMED.format(k) for k, name in enumerate(header)]
+
+
+def is_unnamed(name):
+    return re.fullmatch(UNNAMED.format(r"\d+"), name) is not None
+
+
+def without_header(file):
+    """The Frame of a table whose first line is an answer; its columns are called 1, 2, and so on."""
+    if isinstance(file, Frame):
+        raise UserError(f"--no-header: {file} is a DataFrame, whose columns have names")
+    cells, dialect = _first_line(file)
+    if cells[0][:1] in "{[" and cells[0]:
+        raise UserError(f"--no-header: {file} is JSON, which has no columns")
+    frame = _parse(file, dialect | TEXT | {"names": [str(k + 1) for k in range(len(cells))], "header": None})
+    return Frame(frame, str(file), frame.index.to_numpy() + 1)
+
+
+def _first_line(file):
+    """(cells, keywords for pandas.read_csv) of a table's first line."""
     with content_of(file) as content:
         start = content.read(1 << 16)
         encoding = encoding_of(start)
@@ -101,16 +133,9 @@ def _dialect(file):
     try:  # a name in quotes may have several lines
         cells = next(csv.reader([line.strip()] if separator == SPACES else text.lstrip("\r\n").splitlines(keepends=True),
                                 delimiter=" " if separator == SPACES else separator, skipinitialspace=True))
-        header = [normal(" ".join(name.splitlines())) for name in cells]
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
-    named = max((k + 1 for k, name in enumerate(header) if name), default=0)
-    more, keep = separator * (len(header) - named), {}
-    if len(more) > 1 and all(row.rstrip(" ").endswith(more) for row in text.rpartition("\n")[0].splitlines() if row.strip()):
-        keep, header = {"usecols": range(named)}, header[:named]  # without the empty columns that Excel writes at the end
-    _check_header(file, header)
-    return header, keep | {"sep": separator, "names": header, "header": 0, "encoding": encoding,
-                    "skipinitialspace": True, "skip_blank_lines": False}
+    return cells, {"sep": separator, "encoding": encoding, "skipinitialspace": True, "skip_blank_lines": False}
 
 
 def _separator(lines):
@@ -128,7 +153,8 @@ def _check_header(file, header):
     if twice:
         numbers = all(re.fullmatch(r"-?[\d.]+", name) for name in header)
         raise UserError(f"{file}, line 1: two columns are named {twice[0]!r}; expected "
-                        + ("a header: a first line of names, as task,worker,label" if numbers else "a name for each"))
+                        + ("a header: a first line of names, as task,worker,label, or --no-header" if numbers
+                           else "a name for each, or --no-header if the first line is an answer"))
 
 
 def _parse(file, dialect):
@@ -147,21 +173,26 @@ def _parse(file, dialect):
 
 def header_of(file):
     """The columns' names."""
-    return [normal(str(name)) for name in file.table.columns] if isinstance(file, Frame) else _dialect(file)[0]
+    return _named(normal(str(name)) for name in file.table.columns) if isinstance(file, Frame) else _dialect(file)[0]
+
+
+def columns_of(name, header):
+    """The columns that a user's name for one means: itself or, as `A+B`, several whose values together are one; None where
+    the table does not have them."""
+    parts = [normal(name)] if normal(name) in header else [normal(part) for part in name.split("+")]
+    return parts if set(parts) <= set(header) else None
 
 
 def read_columns(file, names=None):
-    """({name: Column}, lines): these columns of a table, all by default, blank lines left out; lines: int (N,), the line
-    of the file that each row is on."""
+    """({name: Column}, lines): these columns of a table, all by default, see columns_of; blank lines are left out. lines:
+    int (N,), the line of the file that each row is on."""
     if isinstance(file, Frame):
         header, frame = header_of(file), file.as_text()
     else:
         header, dialect = _dialect(file)
-        frame = _parse(file, dialect | {"dtype": object, "na_filter": False, "low_memory": False})
-    # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they
-    # are parsed too, and 007 becomes 7
+        frame = _parse(file, dialect | TEXT)
     lines = file.numbers if isinstance(file, Frame) and file.numbers is not None else frame.index.to_numpy() + 2
-    columns = {name: _strip(frame[name]) for name in names or header}
+    columns = {name: _joined([_strip(frame[part]) for part in columns_of(name, header)]) for name in names or header}
     blank = np.logical_and.reduce([is_empty(column) for column in columns.values()])
     if blank.any():
         columns = {name: take(column, ~blank) for name, column in columns.items()}
@@ -187,6 +218,15 @@ def _strip(series):
     return Column(cells, names) if len(set(names)) == len(names) else rename(Column(cells, written), names)
 
 
+def _joined(columns):
+    """The Column of several, whose values are `a + b`; nothing where they all have nothing."""
+    if len(columns) == 1:
+        return columns[0]
+    codes, cells = pd.MultiIndex.from_arrays([column.codes for column in columns]).factorize()
+    values = [[column.values[code] for column, code in zip(columns, cell, strict=True)] for cell in cells]
+    return Column(codes, [" + ".join(value) if any(value) else "" for value in values])
+
+
 def rename(column, names):
     """The Column with these names for its values; values of one name are one."""
     codes, values = pd.factorize(pd.Index(names, dtype=object))
@@ -201,7 +241,7 @@ def read_numbers(file, name, without=()):
     """
     header, dialect = _dialect(file)
     frame = _parse(file, dialect | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
-    empty = [column for column in frame if column == "" and frame[column].replace("", None).isna().all()]
+    empty = [column for column in frame if is_unnamed(column) and frame[column].replace("", None).isna().all()]
     numbers = frame.drop(columns=[name, *without, *empty])
     for column in numbers.columns:
         if not pd.api.types.is_numeric_dtype(numbers[column]) or numbers[column].dtype == bool:

@@ -169,17 +169,35 @@ def _has_lists(record):
 def _of_lists(record, _):
     people, labels = _columns_of_lists(record)
     if people:
-        workers, given = record[people] or [], record[labels] or []
-        if len(workers) != len(given):
-            raise ValueError(f"{len(workers)} in {people!r} and {len(given)} in {labels!r}")
+        given = record[people] or [], record[labels] or []
+        if len(given[0]) != len(given[1]):
+            raise ValueError(f"{len(given[0])} in {people!r} and {len(given[1])} in {labels!r}")
     else:
-        workers, given = ([each.get(find_column(list(each), names)) for each in record[labels] or []]
-                          for names in (PERSON, ANSWER))
+        given = ([each.get(find_column(list(each), names)) for each in record[labels] or []] for names in (PERSON, ANSWER))
+    return _given(record, *given)
+
+
+def _given(record, workers, labels):
+    """Yields the answers to a record's item, of which there may be none for some of the workers."""
     plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
     name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))
     task = item_of(plain) if name is None else plain[name]
     yield from ({"task": task, "worker": _person(worker), "label": one(label)}
-                for worker, label in zip(workers, given, strict=True) if label not in (None, ""))
+                for worker, label in zip(workers, labels, strict=True) if label not in (None, ""))
+
+
+# --- LeWiDi (the shared tasks "Learning with Disagreements"), 2023 and 2025 ---------------------------------------------
+
+def _is_lewidi(record):
+    return isinstance(record.get("annotators"), str) and isinstance(record.get("annotations"), str | dict)
+
+
+def _lewidi(record, _):
+    workers, given = record["annotators"].split(","), record["annotations"]
+    labels = [given.get(worker) for worker in workers] if isinstance(given, dict) else given.split(",")
+    if len(workers) != len(labels):
+        raise ValueError(f"{len(workers)} in 'annotators' and {len(labels)} in 'annotations'")
+    return _given(record, workers, labels)
 
 
 # --- doccano --------------------------------------------------------------------------------------------------------
@@ -206,5 +224,6 @@ def _doccano(record, _):
 EXPORTS = (("Label Studio's export", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
            ("Prodigy's export", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
            ("Argilla's export", _is_argilla, _argilla, "task=id, worker=user_id"),
+           ("LeWiDi's JSON", _is_lewidi, _lewidi, "task=the object's name, worker=annotators"),
            ("a list of answers for each item", _has_lists, _of_lists, "task=item, worker=in the list"),
            ("doccano's export", _is_doccano, _doccano, "task=filename or id, worker=user"))

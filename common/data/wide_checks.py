@@ -1,0 +1,128 @@
+"""What is wrong with tables with a column for each annotator: errors, warnings and notices."""
+import re
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from common.data.rows import spot
+from common.system.errors import UserError, echo, warn
+
+COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
+PEOPLE = "annotator|coder|expert|grader|judge|rater|reader|reviewer|worker"  # in columns' names
+SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
+LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
+FEW_TWICE = .9  # the share of different pairs from which they hardly repeat
+FIRST, MOST = 4, .7  # the columns among which these two are, and the share of all pairs of their values that there is
+# words in the names of columns by which a person rates several properties of an item
+CRITERIA = {"accuracy", "adequacy", "clarity", "coherence", "completeness", "consistency", "correct", "correctness",
+            "faithfulness", "fluency", "grammar", "helpfulness", "informativeness", "readability", "relevance", "usefulness"}
+MANY = 6  # columns, of which not all are named in a line
+
+
+def check_header(file, table, lines):
+    """Raises UserError where the first line is an answer like those below, or one of three of a header."""
+    if any(value.startswith('{"ImportId"') for name in table for value in table[name].values[:3]):
+        raise UserError(f"{file}: Qualtrics' export, whose header has three lines; expected the first one alone, with the "
+                        "column ResponseId and those of the questions")
+    again = [name for name in table if name and not name.isdigit() and name in table[name].values]
+    if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
+        raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
+                        "first line with the columns' names, as task,worker,label, or --no-header")
+
+
+def refuse_long(file, table, names, numbered=False):
+    """Raises UserError for three columns or more of which two look like a task and a worker under other names: most pairs of
+    their values are there, hardly one comes twice, and the two are seldom equal, as answers to one item would be. Of three
+    columns in rows that are not numbered it is enough that no pair of the first two comes twice."""
+    for pair in combinations(names[:FIRST], 2) if len(names) > 2 else ():
+        one, other = (table[name] for name in pair)
+        rows, values = len(one.codes), (len(one.values), len(other.values))
+        pairs = len(np.unique(one.codes.astype(np.int64) * (len(other.values) + 1) + other.codes))
+        equal = pd.Index(other.values).get_indexer(one.values)[one.codes] == other.codes
+        crossed = pairs >= FEW_TWICE * rows and rows >= MOST * values[0] * values[1]
+        never_twice = not numbered and len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
+        if rows >= LONG and max(values) < rows and equal.mean() < .5 and (crossed or never_twice):
+            label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
+            if re.search(f"{PEOPLE}|participant|respondent|user", pair[0].lower()):
+                pair = pair[::-1]
+            raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
+                            "a worker, as hardly a pair of theirs comes twice; expected them named: --columns "
+                            f"{' '.join(pair)} {label}, or, if each column is an annotator's, a first column named task "
+                            "with the items")
+
+
+def check_annotators(file, table, names, codes, written, several):
+    """Raises UserError for a column that seems to be no annotator's. codes: int (N, M) into `written`, the labels."""
+    written = [name.lower() for name in written]
+    odd = _unlike_the_others(codes, written)
+    values, occurring = _values_of(codes, written)
+    for k in [k for k, column in enumerate(values) if len(names) > 2 and all(occurring[value] == 1 for value in column)]:
+        count = (codes[:, k] >= 0).sum()
+        if count >= SEVERAL and odd is None:
+            odd = k
+        elif 0 < count < SEVERAL:
+            warn(f"{file}: nothing in column {names[k]!r} is in another; is it an annotator's?")
+    if odd is not None:
+        each = ", or --columns TASK LABEL if each file is one annotator's" * several
+        raise UserError(f"{file}, line 1: columns {', '.join(table)[:120]}; expected task, worker and label, or their "
+                        f"names in --columns TASK WORKER LABEL{each}, or a column of labels for each annotator, named in "
+                        f"--annotators if there are others: hardly anything in {names[odd]!r} is in another; if it is "
+                        "labels, name all there are in --classes")
+
+
+def refuse_minus_one(file, names, written, rows):
+    """Raises UserError where -1 seems to stand for no answer. written: the labels of the Rows."""
+    if "-1" in written and ({"0", "1"} <= {*written} or not any(re.fullmatch(r"\d+", name) for name in written)):
+        cell = np.flatnonzero([written[code] == "-1" for code in rows.label.codes])[0]
+        raise UserError(f"{spot(file, rows.lines, cell)}: -1 in column {names[rows.annotator.codes[cell]]!r}; expected "
+                        "nothing where there is no answer, or -1 among --classes")
+
+
+def warn_of_criteria(file, names):
+    """Warns of columns that are called like criteria by which one person rates."""
+    criteria = [name for name in names if CRITERIA & set(re.split(r"[^a-z]+", name.lower()))]
+    if 2 * len(criteria) > len(names):
+        warn(f"{file}: {listed(criteria)} look like criteria, not annotators; expected the answers of several people to "
+             "one question")
+
+
+def refuse_counts(file, names, codes, written):
+    """Raises UserError for a table whose rows all add up to the same, in one cell alone for some: it counts votes, and its
+    columns are classes. codes: int (N, M) into `written`."""
+    if len(codes) < LONG or len(names) < 3 or not all(name.isdigit() for name in written) or (codes < 0).any():
+        return
+    counts = np.array(written, float)[codes]
+    if (counts.sum(1) == counts[0].sum()).all() and (counts == counts[0].sum()).any() and counts[0].sum() > 2:
+        raise UserError(f"{file}: the cells of each row add up to {counts[0].sum():.0f}, so the columns {listed(names)} "
+                        "seem to be classes with their votes; expected who gave which label, or all labels in --classes")
+
+
+def say_unanswered(file, item, codes):
+    """A notice of items without an answer, which may be notes below the table."""
+    silent = np.flatnonzero((codes < 0).all(1))
+    if len(silent):
+        echo(f"notice: {file}: no answers to {len(silent)} of {len(codes)} items, as "
+             f"{item.values[item.codes[silent[-1]]][:60]!r}")
+
+
+def _values_of(codes, names):
+    """([set], Counter): the values of each column, and in how many columns each occurs. codes: int (N, M) into names, -1 for
+    nothing."""
+    values = [{names[code] for code in np.unique(column[column >= 0])} for column in codes.T]
+    return values, Counter(value for column in values for value in column)
+
+
+def _unlike_the_others(codes, names):
+    """The first column that has hardly a value in common with any other where another has one too, so that it is no
+    annotator's; None where there is none. codes: int (N, M) into names, -1 for nothing."""
+    values, occurring = _values_of(codes[(codes >= 0).sum(1) > 1], names)
+    shared = [sum(occurring[value] > 1 for value in column) for column in values]
+    if not any(shared) and len(occurring) > 2:
+        return 0
+    return next((k for k, column in enumerate(values) if len(column) > 2 and 4 * shared[k] < len(column)), None)
+
+
+def listed(names):
+    return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]}"
