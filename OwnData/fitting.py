@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.layouts import TASK, find_column
-from common.output.crowd import class_columns
-from common.output.model import PREDICTED, Model, load_model
+from common.output.model import Model, load_model, prediction_columns
 from common.system.errors import UserError
 from OwnData.aggregation import Result, has_items_in_index, is_named, several
 
@@ -35,10 +34,7 @@ class Classifier:
         with tempfile.TemporaryDirectory() as folder:
             given = as_files(Path(folder), has_names, images=images, features=features, texts=texts, items=items)
             names, probabilities = predict(self.model, given, device)
-        columns = {"item": names, "label": [self.model.classes[c] for c in probabilities.argmax(1)],
-                   "confidence": probabilities.max(1).values.tolist()}
-        classes = class_columns(self.model.classes, PREDICTED)
-        return pd.DataFrame(columns | dict(zip(classes, probabilities.T.tolist(), strict=True)))
+        return pd.DataFrame(prediction_columns(names, probabilities, self.model.classes))
 
 
 @dataclass(frozen=True)

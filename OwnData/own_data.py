@@ -13,7 +13,8 @@ from common.data.item_names import FILE_NAMES, SEVERAL
 from common.data.sources import Source, read_source
 from common.names import OWN_NETWORKS
 from common.networks.own import AUXILIARY, build, load_weights
-from common.output.model import Model, states_of, write_predictions
+from common.output.csv_files import write_columns
+from common.output.model import Model, prediction_columns, states_of
 from common.system.errors import UserError, echo, first_few, warnings
 from common.training.protocol import m_step_epochs
 from OwnData.options import PROTOCOL, name_of
@@ -254,5 +255,5 @@ def leave(folder, name, parts, unanswered, classes, network, preprocessing):
     device = next(parts[0][0].parameters()).device
     if len(unanswered):
         probabilities = model.predict(unanswered.inputs, device, "items without answers")
-        folder.write("predictions.csv", lambda file: write_predictions(
-            file, unanswered.names, probabilities, classes, unanswered.truth), newline="")
+        columns = prediction_columns(unanswered.names, probabilities, classes, unanswered.truth)
+        folder.write("predictions.csv", lambda file: write_columns(file, columns), newline="")

@@ -17,9 +17,9 @@ import torch
 
 from common.data.sources import read_source
 from common.networks.frozen import inputs_of
-from common.output.csv_files import notice_formulas
+from common.output.csv_files import notice_formulas, write_columns
 from common.output.files import CONFIG, FILES
-from common.output.model import load_model, write_predictions
+from common.output.model import load_model, prediction_columns
 from common.system.device import choose_device, settle
 from common.system.files import replace_file
 from common.training.options import Parser
@@ -66,8 +66,8 @@ def main(arguments=None):
     given = {name: getattr(options, name) for name in ("images", "features", "texts", "items")}
     names, probabilities = predict(model, given, options.device, options.cache)
     try:
-        replace_file(Path(options.out), lambda file: write_predictions(file, names, probabilities, model.classes), "w",
-                     newline="", encoding="utf-8")
+        columns = prediction_columns(names, probabilities, model.classes)
+        replace_file(Path(options.out), lambda file: write_columns(file, columns), "w", newline="", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {options.out}: cannot be written to ({error.strerror or error})") from None
     notice_formulas(names)

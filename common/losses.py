@@ -13,7 +13,7 @@ LARGEST = 40.  # log(1 / K) that is exponentiated: e^40 and its square, in Adam,
 
 
 def _smooth_total_variation_conjugate(log_k):
-    k = log_k.exp()
+    k = log_k.clamp(max=LARGEST).exp()
     return 2 * torch.atan(k) - 2 * k / (k * k + 1) - math.pi / 2 + 1
 
 

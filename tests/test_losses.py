@@ -39,6 +39,21 @@ def test_derivative_and_conjugate(name):
     np.testing.assert_allclose(ours[1], supremum, rtol=1e-5, atol=1e-6)
 
 
+BOUNDED = {"reverse-kl", "jensen-shannon", "total-variation", "smooth-total-variation"}  # the others grow with K
+
+
+@pytest.mark.parametrize("name, log_k", [*((name, -200.) for name in F), *((name, 90.) for name in sorted(BOUNDED))])
+def test_extreme_ratios_are_finite(name, log_k):
+    """The square of a gradient too, which Adam keeps."""
+    for part in DIVERGENCES[name]:
+        value = torch.tensor(log_k, requires_grad=True)
+        out = part(value)
+        assert torch.isfinite(out)
+        if out.requires_grad:
+            out.backward()
+            assert torch.isfinite(value.grad ** 2)
+
+
 def random_case(batch=7, classes=4, seed=0):
     random = np.random.default_rng(seed)
     h, g = (random.dirichlet(np.ones(classes), batch) for _ in range(2))

@@ -7,7 +7,7 @@ from common.crowd.bayes import FLOOR, ROUNDS, TOLERANCE, softmax
 from common.crowd.confusion_counts import ConfusionCounts
 
 SUBTYPES = 10  # of a class, in EBCC
-SUBTYPE = .1  # their Dirichlet prior, all together
+SUBTYPE_PRIOR = .1  # the sum of the Dirichlet parameters over a class's subtypes
 
 
 def _shares(crowd):
@@ -92,7 +92,7 @@ def ebcc(crowd):
         counts = count.counting @ joint
         table = digamma(counts + prior) - digamma(count.by_annotator @ counts + count.classes + 3)[count.row_annotator]
         sizes = joint.sum(0).reshape(shape[1:])
-        share = digamma(sizes + SUBTYPE / SUBTYPES) - digamma(sizes.sum(1, keepdims=True) + SUBTYPE)
+        share = digamma(sizes + SUBTYPE_PRIOR / SUBTYPES) - digamma(sizes.sum(1, keepdims=True) + SUBTYPE_PRIOR)
         share += digamma(sizes.sum(1, keepdims=True) + 1) - digamma(sizes.sum() + count.classes)
         return softmax(count.bags @ table + share.ravel())
     joint = _em((_shares(crowd)[:, :, None] * start).reshape(count.items, -1), step)

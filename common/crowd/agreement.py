@@ -5,8 +5,8 @@ import numpy as np
 from scipy import sparse
 
 RESAMPLES = 500  # of the items, for the intervals
-PAIRS, IN_COMMON = 1_000, 10  # of annotators: the most, and the items that they have in common at least
-MEETINGS = 3e6  # pairs of labels of an item by which those pairs are found, at most
+PAIRS, IN_COMMON = 1_000, 10  # pairs of annotators that are reported at most; items that a pair has in common at least
+MEETINGS = 3e6  # pairs of labels of an item: where there are more, some of the items are searched
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import sparse, special, stats
 
 from common.crowd.bayes import FLOOR
 from common.crowd.confusion_counts import SPAMMERS
 
 QUANTILE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
-ADVERSARY, SPAMMER = -3., 2.  # standard errors of kappa, below which somebody is flagged
+ADVERSARY, ABOVE_CHANCE = -3., 2.  # kappa in standard errors: below the first an adversary, from the second on no flag
 TELLING = .1  # standard error of kappa above which there are too few labels to tell
 PRIOR_HONEST = 1 - SPAMMERS[0] / sum(SPAMMERS)
 ONE_LABEL, LEVEL = .95, .01  # one label only: the least share of that label, and the level of the test
@@ -43,8 +43,8 @@ def kappas(model, labels):
 
 
 def accuracies(model, labels):
-    """(mean, low, high), each (M,): each annotator's accuracy on the items that they answered, with a 95 % interval; NaN
-    without labels.
+    """(mean, low, high), each (M,): the probability with which each annotator's labels are right, with a 95 % interval; NaN
+    without labels. Where items have one or two labels the mean is too low: one label says little of another.
 
     A Beta distribution with the mean and variance of a mixture. Its components are the parts of the posterior, each with and
     without the annotator's own labels. The variance has three sources: the components differ; the labels are uncertain;
@@ -100,7 +100,7 @@ def flags(model, kappa, annotators, copies, names):
             found.append(f"copies {names[first]}")
         elif value < ADVERSARY * error:
             found.append("adversary")
-        elif value >= SPAMMER * error and error > 0:
+        elif value >= ABOVE_CHANCE * error and error > 0:
             found.append("")
         elif one[m]:
             found.append("one label only")
@@ -123,8 +123,10 @@ def expected_gain(posterior, confusion):
     return np.maximum(special.entr(given).sum(1) - posterior @ noise, 0) / np.log(2)
 
 
-def pooled_confusion(model, labels):
-    """float (C, C): the confusion matrix of the average annotator, weighted by the number of labels."""
-    counts = model.by_label @ (model.counting @ labels.parts[0][1])
+def pooled_confusion(model, labels, people):
+    """float (C, C): the confusion matrix of the average annotator, weighted by the number of labels. people: bool (M,), who
+    is counted: not who gives the gold labels."""
+    counted = sparse.diags(people[model.row_annotator].astype(float))
+    counts = model.by_label @ counted @ (model.counting @ labels.parts[0][1])
     counts = counts.T + labels.annotators.alpha
     return counts / counts.sum(1, keepdims=True)

@@ -13,7 +13,7 @@ SPAMMERS = 1., 19.  # the Beta prior of lambda: one annotator in twenty
 PRIOR_ROUNDS = 15  # after which EM updates the annotators in every fifth round only
 TIED_ROUNDS, FREE_ROUNDS = 3, 8  # the last round without r, and the last whose alpha is tied
 FLOOR, LARGEST = 1e-3, 1e5  # the least value of alpha, and the largest sum of a row
-SPREAD = 1.  # of the abilities' variance: the start, and the value of one more annotator
+SPREAD = 1.  # variance of the abilities: the start, and that of one pseudo-annotator
 STEP = .1  # of the logarithm of a row's sum, for the second derivative
 
 

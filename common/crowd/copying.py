@@ -2,16 +2,12 @@
 
 Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). The
 claim is serious, so a posterior without the labels of the two, and without those of anybody who answers nearly as one of
-them does, decides what an error of a pair is. Of each label of the one, the other repeats it by chance with the larger of
-two rates: how many of the other annotators of the item give it (with one label of the second annotator's usual ones
-added), and how often the second annotator gives it at all. So hard items and favourite labels are no evidence. A pair are
-copies if
+them does, decides what an error of a pair is. By chance an annotator repeats a label of the other's as often as the
+annotator gives it at all, so favourite labels are no evidence. A pair are copies if
 
-- they agree on seven tenths of their items in common, beyond chance,
-- they share at least SHARED errors,
-- each repeats significantly more of the other's errors than chance (normal approximation, Bonferroni's correction for all
-  pairs that have enough items in common), and
-- one of them repeats most of the other's errors beyond chance (95 % sure).
+- they agree on seven tenths of their items in common, beyond what the other annotators of these items say,
+- they share at least SHARED errors, and
+- one of them repeats most of the other's errors beyond chance (95 % sure, normal approximation).
 """
 from dataclasses import dataclass
 
@@ -27,7 +23,7 @@ WRONG = .8  # the probability from which a label counts as an error, by its prob
 MOST = .5  # the share of the other's errors beyond chance that one of a pair repeats
 ALIKE = .7  # the share of equal labels beyond chance that copies have
 TWINS = .85  # the same of annotators who do not decide on errors of one another
-LEVEL, Z = .05, norm.ppf(.975)
+Z = norm.ppf(.975)
 EXAMINED = 1e6  # pairs of labels of an item that are looked at for the candidates, at most
 
 
@@ -54,7 +50,7 @@ def find_copies(model, h=None):
 
     witnessed = count[model.item] >= 3  # somebody else has labelled the item
     witnessed &= some_items(model.item, np.where(count >= 3, count, 0))  # some of the items show copies as well
-    first, second, rate, tests = _alike(model, votes, count, witnessed)
+    first, second, rate = _alike(model, votes, count, witnessed)
     if not len(first):
         return alone
     link, near = _clusters(first[rate > TWINS], second[rate > TWINS], people)
@@ -73,32 +69,25 @@ def find_copies(model, h=None):
     item, same = model.item[one], model.label[one] == model.label[other]
     rows = solution.exponent * solution.rows
     evidence = (model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]]
-    remaining = votes[item]  # the votes of the other annotators
-    np.subtract.at(remaining, (np.arange(len(item)), model.label[one]), 1)
-    np.subtract.at(remaining, (np.arange(len(item)), model.label[other]), 1)
     place, twin = _twins(both[:len(first)], table, link, first, second)
     np.subtract.at(evidence, place, rows[model.row[twin]])
-    np.subtract.at(remaining, (place, model.label[twin]), 1)
     posterior = softmax(evidence + log_prior[item])
 
     def repeated(label, by):
         """(errors of `label`'s annotators, shared ones, expected ones, the variance of these), each (P,)."""
         given = model.label[label]
         chance = usual[model.annotator[by], given]
-        chance = np.maximum(chance, (remaining[np.arange(len(given)), given] + chance) / (remaining.sum(1) + 1))
         wrong = 1 - posterior[np.arange(len(given)), given]
         wrong *= wrong > WRONG
         return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
 
-    significance, surely, chances = [], [], []
+    surely, chances = [], []
     for label, by in ((one, other), (other, one)):
         errors, shared, expected, variance = repeated(label, by)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
-        significance.append((shared - expected) / deviation)
         surely.append((shared - expected - Z * deviation) / np.maximum(errors - expected, 1e-12))
         chances.append(expected)
-    found = (shared >= SHARED) & (np.minimum(*significance) > norm.isf(LEVEL / tests / 2))
-    found &= np.maximum(*surely) > MOST
+    found = (shared >= SHARED) & (np.maximum(*surely) > MOST)
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, np.mean(chances, 0)))
     return Copies(first, second, common, shared, expected, _clusters(first, second, people)[1])
 
@@ -113,14 +102,14 @@ def _clusters(first, second, people):
 
 
 def _alike(model, votes, count, witnessed):
-    """(first, second, rate, tests): the pairs who are ALIKE, the most alike first, (P,) each, and how many pairs have enough
-    items in common. Chance is what the other annotators say. witnessed: bool (L,), which labels count."""
+    """(first, second, rate): the pairs who are ALIKE, the most alike first, (P,) each. Chance is what the other annotators
+    say. witnessed: bool (L,), which labels count."""
     who, item, label = model.annotator[witnessed], model.item[witnessed], model.label[witnessed]
     met, first, second, common = items_in_common(who, item, (model.people, model.items))
     enough = common >= SHARED
     first, second, common = first[enough], second[enough], common[enough]
     if not len(first):
-        return first, second, np.zeros(0), 0
+        return first, second, np.zeros(0)
     others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
     given = sparse.csr_matrix((np.ones(len(who), np.float32), (who, item * model.classes + label)),
                               (model.people, model.items * model.classes))
@@ -131,7 +120,7 @@ def _alike(model, votes, count, witnessed):
     rate = (of_pairs(given @ given.T) - chance) / np.maximum(common - chance, 1e-12)
     order = np.argsort(-rate, kind="stable")
     order = order[rate[order] > ALIKE]
-    return first[order], second[order], rate[order], len(first)
+    return first[order], second[order], rate[order]
 
 
 def _twins(both, table, link, first, second):

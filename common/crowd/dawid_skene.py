@@ -15,8 +15,8 @@ def _em(crowd, evidence):
     """float32 (N, C): the posterior of EM that starts from the shares of the votes. An item without labels gets the class
     shares.
 
-    evidence: a function of a posterior (N, C) to sum_m log pi^m[c, y_i^m], (N, C), zeros for items without labels. A
-    number may be added to each row.
+    evidence: a function of a posterior (N, C) to sum_m log pi^m[c, y_i^m], (N, C), zeros for items without labels.
+    Each row may be off by a constant.
     """
     seen = (crowd.counts > 0)[:, None]
     posterior = vote_shares(crowd)

@@ -13,9 +13,9 @@ from common.system.errors import UserError
 
 TRAIN_SEED, TEST_SEED = 1234, 4321  # the paper's protocol: the seeds of the synthesized crowds
 
-FEW, MANY, PREDICTED = 64, 1024, 12 * 2**20  # items that are predicted at once: the least, the most, their bytes
-
-FEW_IMAGES, PREDICTED_IMAGES = 16, 4 * 2**20  # the same for images on a CPU, of which FEW are the most
+# a batch of predictions: the fewest items, the most, and their bytes; then the same for images on a CPU
+FEWEST, MOST, BYTES = 64, 1024, 12 * 2**20
+FEWEST_IMAGES, MOST_IMAGES, IMAGE_BYTES = 16, 64, 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,17 @@ class Items:
         """int array (N,): the gold labels, -1 for the others; None where there are none."""
         return None if self.gold is None else self.gold.cpu().numpy()
 
+    def by_gold(self):
+        """bool (L,): whether a crowd label is of the last annotator, who gives the `gold` labels (own_data._with_gold)."""
+        gold = self.gold is not None and bool((self.gold >= 0).any())
+        return self.crowd.annotator == (self.crowd.annotators - 1 if gold else -1)
+
     def unique_labels(self):
-        """The Items without the repeated labels of the last annotator, who gives the `gold` labels. They are repeated for
-        training only: see own_data._with_gold."""
-        if self.gold is None or not (self.gold >= 0).any():
+        """The Items without repeated gold labels: these are repeated for training only."""
+        repeated = self.by_gold()
+        if not repeated.any():
             return self
-        repeated = self.crowd.repeats() & (self.crowd.annotator == self.crowd.annotators - 1)
-        return replace(self, crowd=self.crowd.keep(~repeated))
+        return replace(self, crowd=self.crowd.keep(~(repeated & self.crowd.repeats())))
 
     def to(self, device, keep="auto"):
         crowd = self.crowd.to(device) if self.crowd else None
@@ -79,8 +83,8 @@ def prediction_batch(inputs):
     item = inputs.batch(slice(0, 1))
     size = max(1, math.prod(item.shape[1:]) * item.element_size())
     if item.dim() > 2 and item.device.type == "cpu":
-        return min(FEW, max(FEW_IMAGES, PREDICTED_IMAGES // size))
-    return min(MANY, max(FEW, PREDICTED // size))
+        return min(MOST_IMAGES, max(FEWEST_IMAGES, IMAGE_BYTES // size))
+    return min(MOST, max(FEWEST, BYTES // size))
 
 
 @dataclass(frozen=True)

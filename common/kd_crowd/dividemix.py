@@ -8,7 +8,7 @@ from torch.nn import functional
 from common.crowd.labels import class_shares
 from common.kd_crowd.student import RobustLearner
 
-WARM_UP = 5  # a fifth of the epochs on the teacher's predictions as they are
+WARM_UP = 1 / 5  # of the epochs are on the teacher's predictions as they are
 
 CLEAN = .5  # probability from which a label is used
 
@@ -49,7 +49,7 @@ class DivideMix(RobustLearner):
         super().__init__(setting)
         self.second = setting.network()
         self.lambda_u = setting.distillation.lambda_u
-        self.warm_up = max(1, setting.epochs // WARM_UP)
+        self.warm_up = max(1, int(setting.epochs * WARM_UP))
         self.register_buffer("clean", torch.ones(2, len(self.targets)))  # of each label, for network k
         self.register_buffer("used_log_prior", self.hard_log_prior.repeat(2, 1))  # of the labels that network k uses
         self.register_buffer("epochs", torch.tensor(0))

@@ -24,12 +24,14 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
     """
     posterior = estimates[source]
     pairs = agreement.cohen_kappas(items.crowd)
-    gains = annotators.expected_gain(crowd.labels.posterior, annotators.pooled_confusion(crowd.model, crowd.labels))
+    given = items.crowd.keep(~items.by_gold())  # gold labels would make the others look alike, and the next one good
+    people = torch.bincount(given.annotator, minlength=given.annotators).numpy() > 0
+    gains = annotators.expected_gain(crowd.labels.posterior, annotators.pooled_confusion(crowd.model, crowd.labels, people))
     tables = {"labels": label_columns(items, posterior, estimates, class_names),
               "annotators": annotator_columns(items, names, posterior, crowd, class_names),
               "agreement": pairs | {side: [names[m] for m in pairs[side]] for side in ("first", "second")},
               "next": next_items(items, posterior, gains, class_names)}
-    people, votes, voted = tables["annotators"], crowd.model.votes, majority_vote(items.crowd)
+    about, votes, voted = tables["annotators"], given.votes().double().numpy(), majority_vote(items.crowd)
     whole = {"krippendorff_alpha": agreement.krippendorff_alpha(votes), "fleiss_kappa": agreement.fleiss_kappa(votes)}
     return tables, {
         "label_source": source, "label_accuracy": metrics.accuracy(posterior.argmax(1), items.truth),
@@ -38,8 +40,8 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
         "label_shares": (torch.bincount(posterior.argmax(1), minlength=posterior.shape[1]) / len(posterior)).tolist(),
         "majority_vote_accuracy": metrics.accuracy(voted, torch.where(voted >= 0, items.truth, -1)),
         "outvoted": int(outvoted(items, posterior).sum()),
-        "annotator_correlation": correlations(people, items, estimates),
-        "flags": dict(Counter("copies" if flag.startswith("copies ") else flag for flag in people["flag"] if flag)),
+        "annotator_correlation": correlations(about, items, estimates),
+        "flags": dict(Counter("copies" if flag.startswith("copies ") else flag for flag in about["flag"] if flag)),
         "copies": describe_copies(crowd.copies, names),
         "agreement": {name: value and asdict(value) for name, value in whole.items()}}
 

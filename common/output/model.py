@@ -1,14 +1,14 @@
 """model.pt: all that a prediction needs, as plain containers and tensors."""
-import csv
 import os
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from common.data.dataset import prediction_batch
 from common.networks.own import build
-from common.output.crowd import class_columns
+from common.output.crowd import class_columns, named
 from common.output.model_checks import check_model
 from common.output.model_file import read_model, write_model
 from common.system.errors import UserError
@@ -83,14 +83,12 @@ def load_model(file):
     return model
 
 
-def write_predictions(file, names, probabilities, classes, truth=None):
-    """A row for each item: its name, its truth where that is known, the label, its confidence, and a column for each
+def prediction_columns(names, probabilities, classes, truth=None):
+    """{column: values}: each item's name, its truth where that is known, the label, its confidence, and a column for each
     class. probabilities: (N, C); truth: int64 (N,) with -1 where it is unknown."""
-    writer = csv.writer(file)
+    probabilities = probabilities.numpy().astype(np.float64).round(6)
+    label = probabilities.argmax(1) if len(probabilities) else np.zeros(0, int)
     known = truth is not None and bool((truth >= 0).any())
-    writer.writerow([*(name for name in PREDICTED if known or name != "truth"), *class_columns(classes, PREDICTED)])
-    confidence, label = probabilities.max(1) if len(probabilities) else (torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-    truths = [["" if t < 0 else classes[t]] for t in truth.tolist()] if known else [[]] * len(names)
-    for name, true, c, sure, row in zip(names, truths, label.tolist(), confidence.tolist(), probabilities.tolist(),
-                                        strict=True):
-        writer.writerow([name, *true, classes[c], f"{sure:.6f}", *(f"{p:.6f}" for p in row)])
+    columns = {"item": names, **({"truth": named(truth, classes)} if known else {}), "label": [classes[c] for c in label],
+               "confidence": probabilities[np.arange(len(label)), label]}
+    return columns | dict(zip(class_columns(classes, PREDICTED), probabilities.T, strict=True))

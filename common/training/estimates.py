@@ -60,7 +60,7 @@ def estimate(succeeded, dataset, plan):
 
 @torch.no_grad()
 def estimate_held_out(succeeded, train, plan):
-    """The Estimates of a run whose predictions have not seen the items' own labels.
+    """The Estimates of a run whose predictions have not seen the items' own labels (--held-out: those of a share of them).
 
     Each method has two: its calibrated predictions, and the label model's posterior with them (`-posterior`). `label-model`
     is that posterior with the mean prediction of the best methods. true-label has no part in it.

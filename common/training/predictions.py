@@ -3,7 +3,6 @@ import torch
 
 from common.data.dataset import prediction_batch
 from common.system import processes
-from common.training.executor import SERIAL
 from common.training.learner import fold_models
 
 
@@ -11,11 +10,14 @@ from common.training.learner import fold_models
 def predict_all(learners, inputs, function=None, items=None):
     """[(N, ...)], each learner's `predict` for all inputs, or for `items` (int64 (K,)), or another `function` of them; a
     batch is fetched once for all learners."""
+    if not learners:
+        return []
     for learner in learners:
         learner.method.eval()
     count = len(inputs) if items is None else len(items)
     size = prediction_batch(inputs)
-    places = [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]  # one, empty, of no items
+    # of no items one empty slice: the result has a shape
+    places = [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
     shared_out = 1 < processes.count() <= len(places)
     mine = range(processes.rank(), len(places), processes.count()) if shared_out else range(len(places))
     fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
@@ -24,8 +26,7 @@ def predict_all(learners, inputs, function=None, items=None):
         def predict(learner, batch=batch):
             with learner.watch:
                 return (function or learner.method.predict)(batch)
-        executor = learners[0].executor if learners else SERIAL
-        for j, part in enumerate(executor.map(predict, learners)):
+        for j, part in enumerate(learners[0].executor.map(predict, learners)):
             if wholes[j] is None:
                 wholes[j] = part.new_zeros(count, *part.shape[1:])
             wholes[j][places[k]] = part

@@ -3,11 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import digamma, gammaln
 from scipy.stats import betabinom
 
-from common.crowd.bayes import LabelModel, Labels, log, softmax
+from common.crowd.bayes import LabelModel, log, softmax
 from common.crowd.confusion_counts import (
     FREE_ROUNDS,
     PSEUDO_ANNOTATORS,
@@ -414,6 +413,15 @@ def test_a_useless_classifier_does_no_harm(classified):
     assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01
 
 
+def test_the_source_is_what_knows_more_of_the_labels(classified):
+    """The classifier's predictions, or the shares of the votes where they are noise."""
+    crowd, truth, h = classified
+    model = LabelModel(crowd)
+    np.testing.assert_array_equal(model.labels(h).parts[2][1], h)
+    noise = np.random.default_rng(1).dirichlet(np.ones(5) / 5, len(truth))
+    np.testing.assert_array_equal(model.labels(noise).parts[2][1], model.alone.source)
+
+
 def test_the_score_is_that_of_a_plain_loop(small):
     """The mean over the labels of log sum_c h_c^(1/T) pi^m[c, l], pi by two steps of EM; T is the likeliest."""
     model, dense, h = small
@@ -538,7 +546,6 @@ def test_confusion_matrices():
     np.testing.assert_allclose(found.sum(2), 1)
     np.testing.assert_allclose(found, matrices, atol=.12)
     np.testing.assert_allclose(found[3], np.broadcast_to(found[3, :1], (3, 3)), atol=1e-6)
-    assert isinstance(labels, Labels) and torch.is_tensor(crowd.label)
 
 
 def test_without_labels_each_class_is_as_likely():

@@ -49,13 +49,13 @@ def test_people_who_all_have_one_number(write, capsys):
     """In their own installations of a tool."""
     header = "annotation_id,annotator,created_at,id,lead_time,review,sentiment"
     files = [write(table(header, "7,1,now,{t},3.5,good,{c}", of=name), f"{name}.csv") for name in ("ann", "bob")]
-    with pytest.raises(UserError, match="columns review, sentiment may each be the label; .*, or --columns id LABEL if each"):
+    with pytest.raises(UserError, match="review, sentiment may each be the label; .*, or --columns id LABEL if each"):
         read_answers(files)
     assert triples(read_answers(files, columns=["id", "sentiment"])) == sorted(CROWD)
     capsys.readouterr()
     assert triples(read_answers(files, columns=["id", "annotator", "sentiment"])) == sorted(CROWD)
     assert "all answers are by '1', to the same items in several files" in capsys.readouterr().out
-    halves = [write(f"task,worker,label\n{items[0]},1,x\n{items[1]},1,y\n", f"{items}.csv") for items in ("ab", "cd")]
+    halves = [write(f"task,worker,label\n{one},1,x\n{two},1,y\n", f"{one}.csv") for one, two in ("ab", "cd")]
     with pytest.raises(UserError, match="one annotator alone, '1'"):
         read_answers(halves)
 

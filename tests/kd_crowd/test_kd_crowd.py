@@ -220,11 +220,13 @@ def test_dividemix_each_network_is_told_by_the_other():
     assert (method.clean[1] > .5).tolist() == [False, False, True, True, True]
     assert (method.clean[0] > .5).tolist() == [True, True, True, True, False]
 
+    method.clean = torch.where(method.clean > .5, .7, .2)
     seen = []
-    method.mix_match = lambda network, inputs, target, used, _: seen.append((network, target, used)) or torch.tensor(0.)
+    method.mix_match = lambda *inputs: seen.append(inputs) or torch.tensor(0.)
     method.loss(batch)
     guesses = [torch.softmax(network(INPUTS), 1).detach() for network in method.networks()]
-    for k, (network, target, used) in enumerate(seen):
+    for k, (network, _, target, used, log_prior) in enumerate(seen):
+        assert torch.equal(log_prior, method.used_log_prior[k]) and not torch.equal(log_prior, method.hard_log_prior)
         assert network is method.networks()[k] and used.tolist() == (method.clean[k] > .5).tolist() * 2
         w = method.clean[k][:, None]
         refined, guessed = w * hard + (1 - w) * guesses[k], (guesses[0] + guesses[1]) / 2

@@ -132,3 +132,16 @@ def test_the_page_s_examples_run(tables, tmp_path, monkeypatch):
     for block in blocks:
         exec(block.replace("epochs=20", 'epochs=2, folds=2, methods=["max-mig"]'), names)
     assert (tmp_path / "model.pt").exists() and names["posterior"].shape == (3, 2)
+
+
+def test_gold_labels_are_not_agreement():
+    """The coefficients, and what one more answer says, are of the annotators without the gold labels."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 60)
+    rows = [(f"item {i}", worker, ["no", "yes"][truth[i] if random.random() < .6 else 1 - truth[i]])
+            for i in range(60) for worker in ("ann", "bob", "cy")]
+    answers = pd.DataFrame(rows, columns=["task", "worker", "label"])
+    gold = pd.DataFrame({"task": [f"item {i}" for i in range(30)], "label": np.array(["no", "yes"])[truth[:30]]})
+    alone, helped = aggregate(answers), aggregate(answers, gold=gold)
+    assert helped.summary["agreement"] == alone.summary["agreement"]
+    assert helped.next_items["gain_bits"].max() < .1  # an annotator of 60 % accuracy

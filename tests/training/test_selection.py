@@ -20,6 +20,7 @@ from common.training.epoch import end_epoch, train_folds
 from common.training.estimates import forecast_held_out, say_label_switching, with_label_model
 from common.training.executor import SERIAL
 from common.training.learner import fold_models
+from common.training.predictions import predict_all
 from common.training.selection import keep_best, make_plan, reported_epochs
 from common.training.stages import build_stage
 from conftest import load_script
@@ -117,6 +118,10 @@ class SaysItsFold(torch.nn.Module):
 
     def forecast(self, h, crowd):
         return (10 + h).expand(-1, 2)
+
+
+def test_without_learners_nothing_is_fetched():
+    assert predict_all([], None) == []
 
 
 def test_a_prediction_is_by_the_fold_that_was_not_trained_on_the_item():
