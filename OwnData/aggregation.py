@@ -23,14 +23,13 @@ from common.evaluation import metrics
 from common.names import AGGREGATE_THEN_TRAIN, LABEL_MODEL
 from common.names import METHODS as TRAINED
 from common.output import console
-from common.output.console import say_crowd
 from common.output.crowd import confusion_table, describe_crowd, write_crowd
 from common.output.records import Summary
 from common.output.run_folder import RunFolder
 from common.system.device import peak_memory_mb
 from common.system.errors import UserError, did_you_mean, echo
 from common.training.estimates import classic_posteriors, with_label_model
-from common.training.finish import write_page
+from common.training.finish import conclude, write_page
 from OwnData.options import PROTOCOL, OwnOptions, name_of
 from OwnData.own_data import load_answers, reading
 
@@ -201,8 +200,7 @@ def run(dataset, options, methods):
     with folder.claimed():
         _, summary = folder.load()
         if summary:
-            echo("this run is done; --fresh does it again", "", *console.table(summary), "")
-            say_crowd(summary, folder)
+            console.say_done(summary, folder)
             return 0
         train = dataset.train
         echo(f"{len(train)} items, {len(dataset.class_names)} classes, {train.crowd.annotators} annotators, "
@@ -214,8 +212,5 @@ def run(dataset, options, methods):
         found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names, estimates, source, crowd)
         summary = summarise(dataset, estimates, seconds, started) | found
         write_page(folder, summary, dataset, items, estimates[source])
-        summary["seconds"] = round(time.perf_counter() - started, 3)
-        folder.write_json("summary.json", summary)
-    echo("", *console.table(summary), "")
-    say_crowd(summary, folder)
+        conclude(folder, summary, started)
     return 0

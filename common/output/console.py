@@ -119,6 +119,12 @@ def say_epoch(epoch, rows, where, first, verbose=False):
     tqdm.write(line)
 
 
+def say_done(summary, folder):
+    """Prints the results of a run that had been finished before."""
+    echo("this run is done; --fresh runs it again", "", *table(summary), "")
+    say_crowd(summary, folder)
+
+
 def say_crowd(summary, folder):
     """Prints what a finished run says of its classifier, labels and annotators."""
     if summary.get(ENSEMBLE, {}).get("test_accuracy") is not None:

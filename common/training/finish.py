@@ -27,28 +27,18 @@ def finish(stages, options, dataset, plan, folder, state, command):
 
     stages: [[Learner]]; state: of the checkpoint; command: what reproduces the row of the table.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() - state["seconds"]
     final = fold_models([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     succeeded = {name: final[name] for name in options.methods
                  if name in final and not any(learner.failure for learner in final[name])}
     estimates = estimate(succeeded, dataset, plan)
     train = dataset.train.without_copies()
-    items = train.unique_labels()
     competitors = [name for name in estimates.scores if name != UPPER_BOUND]
     best_method = max(competitors, key=estimates.scores.get) if competitors else None
     summary = asdict(Summary(
         summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth), len(train),
-        train.crowd.annotators, len(items.crowd.label), round(state["seconds"], 3), round(state["peak_memory_mb"], 1),
-        best_method))
-    if succeeded:
-        method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
-        posterior = estimates.posteriors[source]
-        crowd = estimates.crowd.by(source, to_array(posterior))
-        confusion = model_confusion(succeeded[method], posterior, train.crowd)
-        summary |= write_crowd(folder, items, dataset.annotator_names, dataset.class_names if dataset.named else None,
-                               estimates.posteriors, source, crowd, confusion)
-        shares = estimates.shares if source == LABEL_MODEL else {}
-        summary |= leave_classifier(succeeded, method, shares, dataset, folder)
+        train.crowd.annotators, len(train.unique_labels().crowd.label), round(state["seconds"], 3),
+        round(state["peak_memory_mb"], 1), best_method))
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:
         folder.write("curves.png", lambda file: plots.curves(file, scored, folder.path.name), "wb")
@@ -57,12 +47,33 @@ def finish(stages, options, dataset, plan, folder, state, command):
                                   state["memorization"])
         summary["methods"] = {name: method | errors.get(name, {}) for name, method in summary["methods"].items()}
     if succeeded:
-        write_page(folder, summary, dataset, items, posterior)
-    summary["seconds"] = round(state["seconds"] + time.perf_counter() - started, 3)
+        summary |= write_labels(succeeded, best_method, estimates, options, dataset, train, folder, summary)
+    conclude(folder, summary, started, command)
+    return 0 if succeeded else 1
+
+
+def write_labels(succeeded, best_method, estimates, options, dataset, train, folder, summary):
+    """Writes the files of the crowd, the final classifier and the page. Returns what the summary says of them."""
+    items = train.unique_labels()
+    method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
+    posterior = estimates.posteriors[source]
+    crowd = estimates.crowd.by(source, to_array(posterior))
+    confusion = model_confusion(succeeded[method], posterior, train.crowd)
+    found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names if dataset.named else None,
+                        estimates.posteriors, source, crowd, confusion)
+    shares = estimates.shares if source == LABEL_MODEL else {}
+    found |= leave_classifier(succeeded, method, shares, dataset, folder)
+    write_page(folder, summary | found, dataset, items, posterior)
+    return found
+
+
+def conclude(folder, summary, started, command=""):
+    """Writes summary.json and prints the table. started: time.perf_counter() at the run's beginning, less the time before a
+    stop; command: what reproduces the row of the table."""
+    summary["seconds"] = round(time.perf_counter() - started, 3)
     folder.write_json("summary.json", summary)
     echo("", *console.table(summary), "", *[f"the same with five seeds, for mean and deviation: {command}"] * bool(command))
     say_crowd(summary, folder)
-    return 0 if succeeded else 1
 
 
 def summarise_methods(options, plan, stages, succeeded, estimates, state, truth):

@@ -77,7 +77,7 @@ def run_on(dataset, protocol, options, device, precision):
         if summary:
             if state:
                 folder.restore(files_of(state, dataset), clean=False)
-            echo("this run is done; --fresh runs it again", "", *console.table(summary), "", f"files are in {folder.path}")
+            console.say_done(summary, folder)
             status = 0
         else:
             if state:
