@@ -66,6 +66,8 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
     from OwnData.main import main
     if images is None and features is None and texts is None:
         raise UserError("fit: no items; expected images, features or texts, or aggregate(answers) for the answers alone")
+    if flags.get("no_header") and any(isinstance(table, pd.DataFrame) for table in several(answers).values()):
+        raise UserError("--no-header: answers is a DataFrame, whose columns have names")
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
         answered = as_files(Path(tables), has_items_in_index, **several(answers))

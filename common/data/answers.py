@@ -95,7 +95,8 @@ def read_answers(files, columns=None, annotators=None, classes=None, duplicates=
              for table, person in zip(tables, people_of(files), strict=True)]
     rows, part = parts[0], None
     if len(parts) > 1:
-        refuse_questions(tables, parts)
+        if not annotators:
+            refuse_questions(tables, parts)
         rows, part = concatenate(by_files(files, parts))
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
     if not len(rows.label.codes):
@@ -122,7 +123,7 @@ def _read(table, columns, annotators, classes, where, person):
                     (("columns", columns), ("annotators", annotators), ("where", where)) if words)
         raise UserError(f"{flag}: {table} is JSON, which has no columns")
     if annotators:
-        return read_named(table, columns, annotators, where)
+        return read_named(table, columns, annotators, classes, where)
     if not isinstance(table, Frame) and not columns:
         table = zooniverse_table(table, where) or table
     roles = roles_in(table, columns, person is not None)
@@ -141,7 +142,8 @@ def _read(table, columns, annotators, classes, where, person):
 def _tidy(file, rows, classes):
     """The Rows with plain names of the classes and the items. Raises UserError for ids that a spreadsheet has shortened."""
     for kind, column in (("item", rows.item), ("worker", rows.annotator)):
-        short = next((name for name in column.values if "+" in name and re.fullmatch(SCIENTIFIC, name)), None)
+        short = next((name for name in column.values if "+" in name
+                      and any(re.fullmatch(SCIENTIFIC, part) for part in name.split(" + "))), None)
         if short:
             raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet has shortened, so that different ones "
                             "look the same; expected the ids in full: export them as text")

@@ -116,7 +116,7 @@ def _of_object(file, document):
             return [document]  # JSON Lines of one line
         raise UserError(f"{file}: {EXPECTED}")
     if any(all(map(is_one, document.values())) for _, is_one, *_ in EXPORTS):  # {item: record}
-        return [{"item": name} | record for name, record in document.items()]
+        return [record | {"task": name} for name, record in document.items()]
     inner = list(dict.fromkeys(chain.from_iterable(document.values())))
     if _has_roles(document) or _is_wide(document, inner):  # orient="columns"
         return [{name: values.get(row) for name, values in document.items()} for row in inner]

@@ -114,7 +114,8 @@ def answered(file, roles, table, lines):
 
 def without_headers(file, table, lines, names):
     """The table and its lines without the rows that have the names of the columns `names` again."""
-    again = np.logical_and.reduce([_is_one_of(table[name], {name}) for name in names])
+    joined = {name: " + ".join(map(normal, name.split("+"))) for name in names}
+    again = np.logical_and.reduce([_is_one_of(table[name], {name, joined[name]}) for name in names])
     return _without_rows(file, table, lines, again, "that repeat the header")
 
 
@@ -139,12 +140,13 @@ def roles_in(file, columns, several):
     elif len(columns) != 3:
         raise UserError(f"--columns {' '.join(columns)}: expected TASK WORKER LABEL, or TASK LABEL with several files, "
                         "one of each annotator")
-    check_columns(file, filter(None, columns), f"--columns {' '.join(filter(None, columns))}")
+    given = [name for name in columns if name is not None]
+    check_columns(file, given, f"--columns {' '.join(given)}")
     try:
         left_out = find_roles(file, header).left_out
     except (UserError, AttributeError):  # a layout that is not known
         left_out = ()
-    return Roles(*(name and normal(name) for name in columns), left_out=left_out)
+    return Roles(*(name if name is None else normal(name) for name in columns), left_out=left_out)
 
 
 def check_columns(file, names, flag):

@@ -10,8 +10,10 @@ import pandas as pd
 from common.data.class_names import WIDE, some
 from common.data.layouts import without_ending
 from common.data.rows import Rows
-from common.data.tables import Column, header_of, normal
+from common.data.tables import UNNAMED, Column, header_of, normal
 from common.system.errors import UserError, echo
+
+SHARED = 1.5  # files an item is in on average, from which they are of different annotators
 
 
 def refuse_questions(files, parts):
@@ -25,10 +27,11 @@ def refuse_questions(files, parts):
         earlier = known.setdefault(frozenset(columns), [])
         again = len(items & set().union(*earlier))
         if 2 * again > len(items) and 2 * len(items) > max(map(len, earlier)):
+            unnamed = " (TASK is 'Unnamed: 0' for the first column)" * (header_of(file)[0] == UNNAMED[0])
             raise UserError(f"{file}: {again} of its {len(items)} items are in other files too, with the same columns, "
-                            f"{some(columns)}; if each file is one annotator's, expected one question: --columns "
-                            f"{shlex.quote(header_of(file)[0])} {shlex.quote(columns[0])}; if these annotators answered "
-                            "again, one table of task,worker,label")
+                            f"{some(columns)}; if each file is one annotator's, expected one question: --columns TASK "
+                            f"{shlex.quote(columns[0])}{unnamed}; if these annotators answered again, one table of "
+                            "task,worker,label")
         earlier.append(items)
 
 
@@ -46,11 +49,11 @@ def people_of(files):
 
 
 def by_files(files, parts):
-    """The Rows of each file as its own annotator's where all are by one and the same, and share items: with a tool on their
-    own computers all people have one number."""
+    """The Rows of each file as its own annotator's where all are by one and the same, and share most items: with a tool on
+    their own computers all people have one number."""
     names = {name for rows in parts for name in rows.annotator.values}
     items = [set(rows.item.values) for rows in parts]
-    if len(names) != 1 or len(set().union(*items)) == sum(map(len, items)):
+    if len(names) != 1 or sum(map(len, items)) < SHARED * len(set().union(*items)):
         return parts
     echo(f"notice: all answers are by {names.pop()!r}, to the same items in several files; each file is taken for an "
          "annotator of its own")

@@ -100,7 +100,7 @@ def _features(file, items):
     else:
         header = header_of(file)
         task = find_column(header, TASK) or header[0]
-        rows = [name for name in header[:1] if name == ROWS and name != task]
+        rows = [name for name in header[:1] if name in ROWS and name != task]
         labels = [name for name in header if name != task and key(name) in (*TRUTH, "label")]
         if labels:
             echo(f"notice: {file}: no feature and left out: {', '.join(labels)}")

@@ -17,7 +17,7 @@ from common.system.errors import UserError
 
 SEPARATORS = "\t,;|"
 SPACES = r"\s+"  # where there is no other separator
-UNNAMED = "Unnamed: {}"  # what a column without a name is called, from 0 on, as by pandas
+UNNAMED = "Unnamed: 0", "(column 1)"  # the first column without a name, as pandas calls it, or else
 LONGEST = 1 << 26  # bytes of a header
 # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they are
 # parsed too, and 007 becomes 7
@@ -84,34 +84,43 @@ def normal(name):
 
 def _dialect(file):
     """(header, keywords for pandas.read_csv) of a table: its columns' names, stripped, and how it is written."""
-    cells, dialect = _first_line(file)
-    header = _named(normal(" ".join(name.splitlines())) for name in cells)
+    cells, text, dialect = _first_line(file)
+    header = [normal(" ".join(name.splitlines())) for name in cells]
+    named = max((k + 1 for k, name in enumerate(header) if name), default=0)
+    more = dialect["sep"] * (len(header) - named)
+    if len(more) > 1 and all(row.rstrip(" ").endswith(more) for row in text.rpartition("\n")[0].splitlines() if row.strip()):
+        dialect["usecols"], header = range(named), header[:named]  # without the empty columns that Excel writes at the end
+    header = _named(header)
     _check_header(file, header)
     return header, dialect | {"names": header, "header": 0}
 
 
 def _named(header):
-    """The columns' names, UNNAMED where there is none."""
-    return [name or UNNAMED.format(k) for k, name in enumerate(header)]
+    """The columns' names, with one for those that have none."""
+    first = UNNAMED[UNNAMED[0] in header]
+    return [name or (f"(column {k + 1})" if k else first) for k, name in enumerate(header)]
 
 
 def is_unnamed(name):
-    return re.fullmatch(UNNAMED.format(r"\d+"), name) is not None
+    """Whether _named has called a column so, other than the first one."""
+    return re.fullmatch(r"\(column \d+\)", name) is not None
 
 
 def without_header(file):
     """The Frame of a table whose first line is an answer; its columns are called 1, 2, and so on."""
     if isinstance(file, Frame):
         raise UserError(f"--no-header: {file} is a DataFrame, whose columns have names")
-    cells, dialect = _first_line(file)
-    if cells[0][:1] in "{[" and cells[0]:
+    if workbooks.is_one(first_bytes(file)):
+        raise UserError(f"--no-header: {file} is no text; give its columns names, or save it as CSV")
+    cells, text, dialect = _first_line(file)
+    if re.match(r'\{\s*"|\[\s*[\[{"]', text):
         raise UserError(f"--no-header: {file} is JSON, which has no columns")
     frame = _parse(file, dialect | TEXT | {"names": [str(k + 1) for k in range(len(cells))], "header": None})
     return Frame(frame, str(file), frame.index.to_numpy() + 1)
 
 
 def _first_line(file):
-    """(cells, keywords for pandas.read_csv) of a table's first line."""
+    """(cells, text, keywords for pandas.read_csv): a table's first line, and how it is written; text: its beginning."""
     with content_of(file) as content:
         start = content.read(1 << 16)
         encoding = encoding_of(start)
@@ -135,7 +144,7 @@ def _first_line(file):
                                 delimiter=" " if separator == SPACES else separator, skipinitialspace=True))
     except csv.Error as error:
         raise UserError(f"{file}, line 1: not a header ({error}); expected the columns' names") from None
-    return cells, {"sep": separator, "encoding": encoding, "skipinitialspace": True, "skip_blank_lines": False}
+    return cells, text, {"sep": separator, "encoding": encoding, "skipinitialspace": True, "skip_blank_lines": False}
 
 
 def _separator(lines):
@@ -173,7 +182,7 @@ def _parse(file, dialect):
 
 def header_of(file):
     """The columns' names."""
-    return _named(normal(str(name)) for name in file.table.columns) if isinstance(file, Frame) else _dialect(file)[0]
+    return _named([normal(str(name)) for name in file.table.columns]) if isinstance(file, Frame) else _dialect(file)[0]
 
 
 def columns_of(name, header):
@@ -219,12 +228,12 @@ def _strip(series):
 
 
 def _joined(columns):
-    """The Column of several, whose values are `a + b`; nothing where they all have nothing."""
+    """The Column of several, whose values are `a + b`; nothing where one has nothing."""
     if len(columns) == 1:
         return columns[0]
     codes, cells = pd.MultiIndex.from_arrays([column.codes for column in columns]).factorize()
     values = [[column.values[code] for column, code in zip(columns, cell, strict=True)] for cell in cells]
-    return Column(codes, [" + ".join(value) if any(value) else "" for value in values])
+    return Column(codes, [" + ".join(value) if all(value) else "" for value in values])
 
 
 def rename(column, names):

@@ -193,8 +193,9 @@ def _is_lewidi(record):
 
 
 def _lewidi(record, _):
-    workers, given = record["annotators"].split(","), record["annotations"]
-    labels = [given.get(worker) for worker in workers] if isinstance(given, dict) else given.split(",")
+    workers, given = [name.strip() for name in record["annotators"].split(",")], record["annotations"]
+    labels = [given.get(worker) for worker in workers] if isinstance(given, dict) else [
+        label.strip() for label in given.split(",")]
     if len(workers) != len(labels):
         raise ValueError(f"{len(workers)} in 'annotators' and {len(labels)} in 'annotations'")
     return _given(record, workers, labels)
@@ -224,6 +225,6 @@ def _doccano(record, _):
 EXPORTS = (("Label Studio's export", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
            ("Prodigy's export", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
            ("Argilla's export", _is_argilla, _argilla, "task=id, worker=user_id"),
-           ("LeWiDi's JSON", _is_lewidi, _lewidi, "task=the object's name, worker=annotators"),
+           ("LeWiDi's JSON", _is_lewidi, _lewidi, "task=item, worker=annotators"),
            ("a list of answers for each item", _has_lists, _of_lists, "task=item, worker=in the list"),
            ("doccano's export", _is_doccano, _doccano, "task=filename or id, worker=user"))

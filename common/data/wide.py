@@ -22,6 +22,7 @@ from common.data.rows import Rows, check_columns, conditions, not_annotators, se
 from common.data.tables import Column, Frame, header_of, is_unnamed, normal
 from common.data.wide_checks import (
     COLUMNS,
+    NO_HEADER,
     PEOPLE,
     check_annotators,
     check_header,
@@ -44,7 +45,8 @@ def read_wide(file, classes, where=(), several=False):
     conditional = conditions(file, where)
     names = [name for name in table if name not in conditional]
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
-    if len(names) > 2 and names[0] == ROWS and find_column(names[1:2], (*TASK, *MORE_TASKS)):
+    while len(names) > 2 and names[0] in ROWS and (
+            names[1] in ROWS or find_column(names[1:2], (*TASK, *(MORE_TASKS if _ascend(table[names[0]]) else ())))):
         names = names[1:]
     if not all(name.isdigit() for name in table):  # else labels may be called as the columns are
         table, lines = without_headers(file, table, lines, table)
@@ -73,7 +75,7 @@ def read_wide(file, classes, where=(), several=False):
     return rows
 
 
-def read_named(file, columns, annotators, where=()):
+def read_named(file, columns, annotators, classes, where=()):
     """The Rows of a table whose columns `annotators` are the annotators'. columns: the name of the items' column, or None:
     the first one, or the rows' numbers if that is an annotator's."""
     flag = f"--annotators {' '.join(annotators)}"
@@ -83,23 +85,29 @@ def read_named(file, columns, annotators, where=()):
     names = list(map(normal, annotators))
     task = normal(columns[0]) if columns else header_of(file)[0]
     check_columns(file, [task], f"--columns {task}")
+    if len({*names, *map(normal, columns or ())}) < len(names) + len(columns or ()):
+        raise UserError(f"{flag}{' and --columns ' + task if columns else ''}: a column twice; expected each once")
     table, lines = select(file, list(dict.fromkeys([task, *names])), where)
+    table, lines = without_headers(file, table, lines, table)
     if task in names:
         item, task = _by_number(lines), NUMBERED
     else:
         item = _one_row_each(file, whole(table[task], task, file, lines), lines)
-    return _rows(file, table, lines, item, task, names)[0]
+    rows, _, written = _rows(file, table, lines, item, task, names)
+    if "-1" not in (classes or ()):
+        refuse_minus_one(file, names, written, rows)
+    return rows
 
 
 def _select(file, where):
     """({name: Column}, lines) of all columns but those with neither a name nor a cell, as programs write them at the end.
     Raises UserError for cells under no name, as of a title above the header."""
     table, lines = select(file, None, where)
-    unnamed = [name for name in list(table)[1:] if is_unnamed(name)]
+    unnamed = [name for k, name in enumerate(table) if k and is_unnamed(name)]
     full = next((name for name in unnamed if set(table[name].values) - NOTHING), None)
     if full:
         raise UserError(f"{file}, line 1: nothing above column {list(table).index(full) + 1}; expected a name for each "
-                        "column in the first line")
+                        f"column in the first line{NO_HEADER * (not isinstance(file, Frame))}")
     return {name: column for name, column in table.items() if name not in unnamed}, lines
 
 
@@ -128,7 +136,7 @@ def _items(file, table, names, lines):
     others = set().union(*(table[name].values for name in names[1:])) - NOTHING
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     unlike = not own & others or _ascend(first) and len(own) > len(others)
-    named = names[0] == ROWS or find_column(names[:1], (*TASK, *MORE_TASKS, *FIRST_TASKS))
+    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS, *FIRST_TASKS))
     if not named and not (distinct and unlike):
         refuse_long(file, table, names)
         return _by_number(lines), NUMBERED, names

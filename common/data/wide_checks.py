@@ -1,5 +1,6 @@
 """What is wrong with tables with a column for each annotator: errors, warnings and notices."""
 import re
+import shlex
 from collections import Counter
 from itertools import combinations
 
@@ -7,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from common.data.rows import spot
+from common.data.tables import Frame
 from common.system.errors import UserError, echo, warn
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
+NO_HEADER = ", or --no-header if it is an answer"
 PEOPLE = "annotator|coder|expert|grader|judge|rater|reader|reviewer|worker"  # in columns' names
 SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
 LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
@@ -29,7 +32,8 @@ def check_header(file, table, lines):
     again = [name for name in table if name and not name.isdigit() and name in table[name].values]
     if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
         raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
-                        "first line with the columns' names, as task,worker,label, or --no-header")
+                        "first line with the columns' names, as task,worker,label"
+                        f"{NO_HEADER * (not isinstance(file, Frame))}")
 
 
 def refuse_long(file, table, names, numbered=False):
@@ -45,11 +49,12 @@ def refuse_long(file, table, names, numbered=False):
         never_twice = not numbered and len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
         if rows >= LONG and max(values) < rows and equal.mean() < .5 and (crossed or never_twice):
             label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
-            if re.search(f"{PEOPLE}|participant|respondent|user", pair[0].lower()):
+            person = [re.search(f"{PEOPLE}|participant|respondent|user", name.lower()) for name in pair]
+            if person[0] and not person[1]:
                 pair = pair[::-1]
             raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
                             "a worker, as hardly a pair of theirs comes twice; expected them named: --columns "
-                            f"{' '.join(pair)} {label}, or, if each column is an annotator's, a first column named task "
+                            f"{shlex.join([*pair, label])}, or, if each column is an annotator's, a first column named task "
                             "with the items")
 
 
@@ -81,9 +86,10 @@ def refuse_minus_one(file, names, written, rows):
 
 
 def warn_of_criteria(file, names):
-    """Warns of columns that are called like criteria by which one person rates."""
-    criteria = [name for name in names if CRITERIA & set(re.split(r"[^a-z]+", name.lower()))]
-    if 2 * len(criteria) > len(names):
+    """Warns of columns that are called like different criteria by which one person rates."""
+    words = [CRITERIA & set(re.split(r"[^a-z]+", name.lower())) for name in names]
+    criteria = [name for name, found in zip(names, words, strict=True) if found]
+    if len(set().union(*words)) > 1 and 2 * len(criteria) > len(names):
         warn(f"{file}: {listed(criteria)} look like criteria, not annotators; expected the answers of several people to "
              "one question")
 

@@ -139,7 +139,7 @@ def test_a_file_for_each_annotator_with_several_questions(write):
     files = [write("".join(["image,animal,size\n", *(f"{t},{c},big\n" for t, w, c in CROWD if w == name)]), f"{name}.csv")
              for name in ("ann", "bob")]
     with pytest.raises(UserError, match="bob.csv: 3 of its 3 items are in other files too, with the same columns, animal, "
-                                        "size; .*--columns image animal; "):
+                                        "size; .*--columns TASK animal; "):
         read_answers(files, classes=["cat", "dog", "big"])
     assert triples(read_answers(files, columns=["image", "animal"])) == sorted(CROWD)
     with pytest.raises(UserError, match="--columns image animal: expected TASK WORKER LABEL, or TASK LABEL with several"):

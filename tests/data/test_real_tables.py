@@ -26,7 +26,7 @@ def table(header, row, of=None):
 def test_an_index_of_pandas_that_names_the_items(write):
     """As of one file for each annotator, with several questions."""
     files = [write(table(";animal;size", "{t};{c};big", of=name), f"{name}.csv") for name in ("ann", "bob")]
-    with pytest.raises(UserError, match="expected one question: --columns 'Unnamed: 0' animal"):
+    with pytest.raises(UserError, match="one question: --columns TASK animal \\(TASK is 'Unnamed: 0' for the"):
         read_answers(files, classes=["cat", "dog", "big"])
     assert triples(read_answers(files, columns=["Unnamed: 0", "animal"])) == sorted(CROWD)
     long = write(table(",who,animal", "{t},{w},{c}"))
@@ -38,10 +38,28 @@ def test_an_index_of_pandas_before_texts(write):
     assert triples(read_answers(write(f",sentence,ann,bob\n{rows}"))) == sorted(CROWD)
 
 
+def test_two_indices_of_pandas(write):
+    rows = "".join(f"{k},{k},{row}\n" for k, row in enumerate(WIDE.splitlines()))
+    assert triples(read_answers(write(f",Unnamed: 0,task,ann,bob\n{rows}"))) == sorted(CROWD)
+    assert triples(read_answers(write(table(",Unnamed: 0,task,worker,label", "0,0,{t},{w},{c}")))) == sorted(CROWD)
+    with pytest.raises(UserError, match="--columns  worker label: .* has no column ''; it has Unnamed: 0, task"):
+        read_answers(write(table(",task,worker,label", "0,{t},{w},{c}")), ["", "worker", "label"])
+
+
+def test_annotators_called_as_pandas_calls_columns(write):
+    assert len(read_answers(write(f"task,ann,Unnamed: 2\n{WIDE}")).annotators) == 2
+
+
+def test_names_of_items_before_annotators_called_as_items_are(write):
+    assert read_answers(write(f",Text,Url\n{WIDE}")).annotators == ["Text", "Url"]
+
+
 def test_columns_without_a_name(write):
     empty = "".join(row.replace(",", ",,", 1) + ",,\n" for row in WIDE.splitlines())
     assert triples(read_answers(write(f"task,,ann,bob,,\n{empty}"))) == sorted(CROWD)
-    with pytest.raises(UserError, match="line 1: nothing above column 2; expected a name for each column"):
+    tool = write(table("annotation_id,annotator,created_at,id,lead_time,sentiment,,", "7,{w},now,{t},3,{c},,"))
+    assert triples(read_answers(tool)) == sorted(CROWD)
+    with pytest.raises(UserError, match="line 1: nothing above column 2; expected a name for each column .*--no-header"):
         read_answers(write(f"Ratings of birds,,\ntask,ann,bob\n{WIDE}"))
 
 
@@ -56,6 +74,7 @@ def test_people_who_all_have_one_number(write, capsys):
     assert triples(read_answers(files, columns=["id", "annotator", "sentiment"])) == sorted(CROWD)
     assert "all answers are by '1', to the same items in several files" in capsys.readouterr().out
     halves = [write(f"task,worker,label\n{one},1,x\n{two},1,y\n", f"{one}.csv") for one, two in ("ab", "cd")]
+    halves += [write("task,worker,label\na,1,x\ne,1,y\n", "more.csv")]  # one of them a second time
     with pytest.raises(UserError, match="one annotator alone, '1'"):
         read_answers(halves)
 
@@ -73,11 +92,18 @@ def test_a_suggestion_with_the_participants_as_annotators(write):
         read_answers(write(f"participant_id,comparison_id,prefers\n{rows}"))
 
 
+def test_a_suggestion_can_be_typed(write):
+    rows = "".join(f"{k % 4},{k // 4},{k % 2}\n" for k in range(20))
+    with pytest.raises(UserError, match="--columns 'Comparison no' 'Participant no' 'prefers it'"):
+        read_answers(write(f"Participant no,Comparison no,prefers it\n{rows}"))
+
+
 def test_criteria_are_no_annotators(write, capsys):
     rows = "".join(f"E{k},{k % 3},{k % 2},{k % 3},1\n" for k in range(9))
     read_answers(write(f"eval_id,fluency_A,correct_A,fluency_B,correct_B\n{rows}"))
     assert "fluency_A, correct_A, fluency_B, correct_B look like criteria, not annotators" in capsys.readouterr().out
-    read_answers(write(f"eval_id,ann,bob,cy,fluency\n{rows}"))
+    for header in ("ann,bob,cy,fluency", "fluency ann,fluency bob,fluency cy,fluency dan"):
+        read_answers(write(f"eval_id,{header}\n{rows}"))
     assert "criteria" not in capsys.readouterr().out
 
 
@@ -92,9 +118,18 @@ def test_named_annotators(write):
     for columns, annotators, message in (
             (["title"], ["ann", "eve"], "--annotators ann eve: .* has no column 'eve'"),
             (["name"], ["ann", "bob"], "--columns name: .* has no column 'name'"),
+            (None, ["ann", "bob", "ann"], "--annotators ann bob ann: a column twice"),
+            (["ann"], ["ann", "bob"], "--annotators ann bob and --columns ann: a column twice"),
             (["title", "ann"], ["ann", "bob"], "--columns title ann and --annotators ann bob: expected the items' column")):
         with pytest.raises(UserError, match=message):
             read_answers(file, columns, annotators=annotators)
+
+
+def test_what_is_no_answer_of_named_annotators(write):
+    again = write(f"title,ann,bob\n{WIDE}title,ann,bob\n")
+    assert triples(read_answers(again, annotators=["ann", "bob"])) == sorted(CROWD)
+    with pytest.raises(UserError, match="-1 in column 'bob'"):
+        read_answers(write("title,ann,bob\na,0,1\nb,1,-1\n"), annotators=["ann", "bob"])
 
 
 def test_annotators_without_items(write):
@@ -112,6 +147,11 @@ def test_an_item_that_several_columns_name(write):
     rows = "".join(f"{k // 2},{k % 2},{w},{c}\n" for k in range(4) for w, c in ("ax", "by"))
     long = write(f"dialog,turn,who,label\n{rows}")
     assert len(read_answers(long, ["dialog+turn", "who", "label"]).items) == 4
+    again = write(f"dialog,turn,who,label\n{rows}dialog,turn,who,label\n")
+    assert len(read_answers(again, ["dialog+turn", "who", "label"]).items) == 4
+    for cell, message in ((",0", "nothing in column 'dialog\\+turn'"), ("1.2E+15,0", "item '1.2E\\+15 \\+ 0' is a number")):
+        with pytest.raises(UserError, match=message):
+            read_answers(write(f"dialog,turn,who,label\n{rows}{cell},b,y\n"), ["dialog+turn", "who", "label"])
 
 
 def test_no_header(write):
@@ -125,14 +165,17 @@ def test_no_header(write):
         aggregate(pd.DataFrame({"task": ["a"], "ann": ["x"], "bob": ["y"]}), no_header=True)
     with pytest.raises(UserError, match="is JSON, which has no columns"):
         read_answers(write('{"a": {"ann": "x", "bob": "y"}}'), no_header=True)
+    assert "[removed]" in read_answers(write("[removed],cat,dog\nb,dog,dog\nc,cat,cat\n"), no_header=True).items
+    with pytest.raises(UserError, match="--no-header: .* is no text; give its columns names"):
+        read_answers(write(b"PAR1 and more"), no_header=True)
 
 
 def lewidi(annotations):
-    return {"text": "words", "annotation task": "irony", "number of annotations": 2, "annotators": "ann,bob",
+    return {"text": "words", "annotation task": "irony", "number of annotations": 2, "annotators": "ann, bob",
             "annotations": annotations, "soft_label": {"0": .5, "1": .5}, "split": "dev", "other_info": {"ann": "m"}}
 
 
-@pytest.mark.parametrize("form", [",".join, lambda labels: dict(zip(("ann", "bob"), labels, strict=True))])
+@pytest.mark.parametrize("form", [", ".join, lambda labels: dict(zip(("ann", "bob"), labels, strict=True))])
 def test_lewidi(form, write, capsys):
     labels = {"a.png": ("cat", "dog"), "b.png": ("dog", "dog"), "c.png": ("cat", "cat")}
     file = write(json.dumps({item: lewidi(form(given)) for item, given in labels.items()}), "dev.json")
