@@ -45,8 +45,8 @@ def read_wide(file, classes, where=(), several=False):
     conditional = conditions(file, where)
     names = [name for name in table if name not in conditional]
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
-    while len(names) > 2 and names[0] in ROWS and (
-            names[1] in ROWS or find_column(names[1:2], (*TASK, *(MORE_TASKS if _ascend(table[names[0]]) else ())))):
+    while len(names) > 2 and names[0] in ROWS and (names[1] in ROWS or find_column(names[1:2], TASK) or (
+            find_column(names[1:2], MORE_TASKS) and table[names[0]].values[:2] in (["0", "1"], ["1", "2"]))):
         names = names[1:]
     if not all(name.isdigit() for name in table):  # else labels may be called as the columns are
         table, lines = without_headers(file, table, lines, table)

@@ -52,6 +52,7 @@ def test_annotators_called_as_pandas_calls_columns(write):
 
 def test_names_of_items_before_annotators_called_as_items_are(write):
     assert read_answers(write(f",Text,Url\n{WIDE}")).annotators == ["Text", "Url"]
+    assert read_answers(write(",Page,Row\n100,2,2\n101,0,0\n102,1,1\n")).annotators == ["Page", "Row"]
 
 
 def test_columns_without_a_name(write):
