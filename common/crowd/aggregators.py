@@ -32,23 +32,24 @@ def glad(crowd):
     a_m ~ N(1, 1) is the annotator's ability, 1 / b_i the item's difficulty, log b_i ~ N(1, 1). The M-step is L-BFGS.
     """
     item, annotator, label = crowd.triples()
-    items, people, classes = len(crowd), crowd.annotators, crowd.classes
-    values = np.ones(people + items)  # a, log b
+    items, annotators, classes = len(crowd), crowd.annotators, crowd.classes
+    values = np.ones(annotators + items)  # a, log b
 
     def step(posterior):
         nonlocal values
         right = posterior[item, label]
 
         def loss(values):
-            a, b = values[:people][annotator], np.exp(values[people:])[item]
+            a, b = values[:annotators][annotator], np.exp(values[annotators:])[item]
             fit = right @ log_expit(a * b) + (1 - right) @ (log_expit(-a * b) - np.log(max(classes - 1, 1)))
             slope = right - expit(a * b)
-            gradient = np.concatenate([np.bincount(annotator, slope * b, people), np.bincount(item, slope * a * b, items)])
+            gradient = np.concatenate([np.bincount(annotator, slope * b, annotators),
+                                       np.bincount(item, slope * a * b, items)])
             prior = values - 1
             return prior @ prior / 2 - fit, prior - gradient
         values = optimize.minimize(loss, values, jac=True, method="L-BFGS-B", options={"maxiter": 10},
-                                   bounds=[(None, None)] * people + [(-5, 5)] * items).x
-        strength = values[:people][annotator] * np.exp(values[people:])[item]
+                                   bounds=[(None, None)] * annotators + [(-5, 5)] * items).x
+        strength = values[:annotators][annotator] * np.exp(values[annotators:])[item]
         weight = log_expit(strength) - log_expit(-strength) + np.log(max(classes - 1, 1))
         evidence = np.bincount(item * classes + label, weight, items * classes).reshape(items, classes)
         return softmax(evidence)
@@ -61,16 +62,16 @@ def mace(crowd):
     Variational Bayes, theta ~ Beta(1/2, 1/2), xi ~ Dir(10), from the shares of the votes.
     """
     item, annotator, label = crowd.triples()
-    items, people, classes = len(crowd), crowd.annotators, crowd.classes
+    items, annotators, classes = len(crowd), crowd.annotators, crowd.classes
     knows = np.full(len(label), .5)
 
     def step(posterior):
         nonlocal knows
         known = posterior[item, label] * knows
-        sums = np.bincount(annotator, known, people), np.bincount(annotator, 1 - known, people)
+        sums = np.bincount(annotator, known, annotators), np.bincount(annotator, 1 - known, annotators)
         total = digamma(sums[0] + sums[1] + 1)
         theta, free = (np.exp(digamma(part + .5) - total)[annotator] for part in sums)
-        guessed = np.bincount(annotator * classes + label, 1 - known, people * classes).reshape(people, classes) + 10
+        guessed = np.bincount(annotator * classes + label, 1 - known, annotators * classes).reshape(annotators, classes) + 10
         xi = np.exp(digamma(guessed) - digamma(guessed.sum(1, keepdims=True)))[annotator, label]
         knows = theta / np.maximum(theta + free * xi, FLOOR)
         weight = np.log(np.maximum(theta + free * xi, FLOOR)) - np.log(np.maximum(free * xi, FLOOR))

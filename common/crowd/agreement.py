@@ -76,13 +76,13 @@ def items_in_common(annotator, item, shape):
     return met, together.row.astype(np.int64), together.col.astype(np.int64), together.data
 
 
-def label_table(annotator, item, kept, people, items):
+def label_table(annotator, item, kept, annotators, items):
     """Sparse (M, N): one more than the number of each annotator's (last) label of an item. annotator, item: int (L,);
     kept: bool (L,), the labels that are in it."""
     key = annotator[kept] * items + item[kept]
     _, last = np.unique(key[::-1], return_index=True)  # a repeated answer would add up
     label = np.flatnonzero(kept)[len(key) - 1 - last]
-    return sparse.csr_matrix((label + 1, (annotator[label], item[label])), (people, items))
+    return sparse.csr_matrix((label + 1, (annotator[label], item[label])), (annotators, items))
 
 
 def common_labels(one, other):

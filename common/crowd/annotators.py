@@ -27,12 +27,12 @@ class Kappa:
 def kappas(model, labels):
     """The Kappa of a LabelModel's annotators by its Labels."""
     number = np.maximum(model.number, 1)
-    right, classes = np.zeros(model.people), np.zeros((model.people, model.classes))
+    right, classes = np.zeros(model.annotators), np.zeros((model.annotators, model.classes))
     for weight, _, others in labels.parts:
         own = others[np.arange(len(others)), model.label]
-        right += weight * np.bincount(model.annotator, own, model.people)
+        right += weight * np.bincount(model.annotator, own, model.annotators)
         for c in range(model.classes):
-            classes[:, c] += weight * np.bincount(model.annotator, others[:, c], model.people)
+            classes[:, c] += weight * np.bincount(model.annotator, others[:, c], model.annotators)
     given, classes = model.given / number[:, None], classes / number[:, None]
     chance = (given * classes).sum(1)
     room = np.maximum(1 - chance, FLOOR)
@@ -54,8 +54,8 @@ def accuracies(model, labels):
     components = []
     for weight, posterior, others in labels.parts:
         for right in (posterior[model.item, model.label], others[np.arange(len(others)), model.label].astype(float)):
-            components.append((weight / 2, np.bincount(model.annotator, right, model.people) / number,
-                               np.bincount(model.annotator, right * (1 - right), model.people) / number ** 2))
+            components.append((weight / 2, np.bincount(model.annotator, right, model.annotators) / number,
+                               np.bincount(model.annotator, right * (1 - right), model.annotators) / number ** 2))
     mean = sum(weight * accuracy for weight, accuracy, _ in components)
     variance = sum(weight * (spread + (accuracy - mean) ** 2) for weight, accuracy, spread in components)
     variance += mean * (1 - mean) / (number + 1)
@@ -84,12 +84,12 @@ def flags(model, kappa, annotators, copies, names):
     """
     most, common = model.given.max(1), model.given.argmax(1)
     average = kappa.classes @ (annotators.alpha / annotators.alpha.sum(1, keepdims=True))
-    others = model.number * (1 - average[np.arange(model.people), common])
+    others = model.number * (1 - average[np.arange(model.annotators), common])
     alike = most > ONE_LABEL * model.number
     one = alike & (stats.poisson.cdf(model.number - most, others) < LEVEL)
     # the standard error where all classes are equally frequent: that of a few labels, which may be of one class, is too
     # small
-    compared = np.bincount(model.annotator, model.votes.sum(1)[model.item] > 1, model.people)
+    compared = np.bincount(model.annotator, model.votes.sum(1)[model.item] > 1, model.annotators)
     balanced = 1 / np.sqrt(np.maximum(compared, 1) * max(model.classes - 1, 1))
     found = []
     for m, (value, error) in enumerate(zip(kappa.value, kappa.error, strict=True)):
@@ -123,10 +123,10 @@ def expected_gain(posterior, confusion):
     return np.maximum(special.entr(given).sum(1) - posterior @ noise, 0) / np.log(2)
 
 
-def pooled_confusion(model, labels, people):
-    """float (C, C): the confusion matrix of the average annotator, weighted by the number of labels. people: bool (M,), who
-    is counted: not who gives the gold labels."""
-    counted = sparse.diags(people[model.row_annotator].astype(float))
-    counts = model.by_label @ counted @ (model.counting @ labels.parts[0][1])
+def pooled_confusion(model, labels, counted):
+    """float (C, C): the confusion matrix of the average annotator, weighted by the number of labels. counted: bool (M,), who
+    counts: not who gives the gold labels."""
+    rows = sparse.diags(counted[model.row_annotator].astype(float))
+    counts = model.by_label @ rows @ (model.counting @ labels.parts[0][1])
     counts = counts.T + labels.annotators.alpha
     return counts / counts.sum(1, keepdims=True)

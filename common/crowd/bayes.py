@@ -145,8 +145,7 @@ class LabelModel(ConfusionCounts):
     @cached_property
     def votes(self):
         """float (N, C): how many labels of an item say each class."""
-        cells = np.bincount(self.item * self.classes + self.label, minlength=self.items * self.classes)
-        return cells.reshape(self.items, self.classes).astype(float)
+        return self.crowd.votes().double().cpu().numpy()
 
     @cached_property
     def alone(self):
@@ -270,10 +269,10 @@ class LabelModel(ConfusionCounts):
     def confusion(self, posterior, annotators):
         """float (M, C, C): the annotators' confusion matrices, rows the true class, by a posterior (N, C) and the priors of
         Annotators. An annotator's two components are mixed; without labels it is the prior mean."""
-        shape = self.people, self.classes, self.classes
+        shape = self.annotators, self.classes, self.classes
         counts = np.zeros(shape)
         counts[self.row_annotator, :, self.row_label] = self.counting @ posterior
-        every = np.divmod(np.arange(self.people * self.classes), self.classes)
+        every = np.divmod(np.arange(self.annotators * self.classes), self.classes)
         honest = counts + prior_rows(annotators.alpha, annotators.ability, *every).reshape(shape).transpose(0, 2, 1)
         honest /= honest.sum(2, keepdims=True)
         free = (counts.sum(1) + 1 / self.classes) / (self.number + 1)[:, None]

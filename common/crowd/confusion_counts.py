@@ -100,37 +100,37 @@ class ConfusionCounts:
     """
 
     def __init__(self, crowd, clusters=None):
-        self.crowd, self.items, self.people, self.classes = crowd, len(crowd), crowd.annotators, crowd.classes
+        self.crowd, self.items, self.annotators, self.classes = crowd, len(crowd), crowd.annotators, crowd.classes
         self.item, self.annotator, self.label = crowd.triples()
         rows, self.row = np.unique(self.annotator * self.classes + self.label, return_inverse=True)
         self.row_annotator, self.row_label = rows // self.classes, rows % self.classes
-        self.number = np.bincount(self.annotator, minlength=self.people)
+        self.number = np.bincount(self.annotator, minlength=self.annotators)
         # the labels of an item by one annotator or cluster: none is evidence of another; those of copies count as one
         self.groups, self.weight = None, np.ones(len(self.label))
-        cluster = np.arange(self.people) if clusters is None else clusters
-        groups, self.group, size = np.unique(self.item * self.people + cluster[self.annotator], return_inverse=True,
+        cluster = np.arange(self.annotators) if clusters is None else clusters
+        groups, self.group, size = np.unique(self.item * self.annotators + cluster[self.annotator], return_inverse=True,
                                              return_counts=True)
         if len(groups) < len(self.label):
-            copied = np.bincount(cluster, minlength=self.people) > 1
+            copied = np.bincount(cluster, minlength=self.annotators) > 1
             self.weight = np.where(copied[cluster[self.annotator]], 1 / size[self.group], 1.)
             self.groups = sparse.csr_matrix((self.weight, (self.group, self.row)), (len(groups), len(rows)))
         self.bags = sparse.csr_matrix((self.weight, (self.item, self.row)), (self.items, len(rows)))
         self.counting = sparse.csr_matrix((np.ones(len(self.label)), (self.row, self.item)), (len(rows), self.items))
         every, ones = np.arange(len(rows)), np.ones(len(rows))
-        self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.people, len(rows)))
+        self.by_annotator = sparse.csr_matrix((ones, (self.row_annotator, every)), (self.annotators, len(rows)))
         self.by_label = sparse.csr_matrix((ones, (self.row_label, every)), (self.classes, len(rows)))
 
     @cached_property
     def given(self):
         """float (M, C): how often each annotator gave each label."""
-        given = np.zeros((self.people, self.classes))
+        given = np.zeros((self.annotators, self.classes))
         given[self.row_annotator, self.row_label] = np.bincount(self.row, minlength=len(self.row_label))
         return given
 
     def start(self):
         """Annotators before anything is counted."""
-        return Annotators(None, None, tied_matrix(START, self.classes), START, np.zeros(self.people), SPREAD,
-                          np.ones(self.people), SPAMMERS[0] / sum(SPAMMERS))
+        return Annotators(None, None, tied_matrix(START, self.classes), START, np.zeros(self.annotators), SPREAD,
+                          np.ones(self.annotators), SPAMMERS[0] / sum(SPAMMERS))
 
     def count(self, posterior, annotators, k):
         """The Annotators counted from a posterior (N, C) in round k; all else goes on from `annotators`.
@@ -189,7 +189,7 @@ class ConfusionCounts:
         its mean over N(0, v), by Laplace's method, negative.
         """
         draws, total, _ = drawn
-        right = np.bincount(self.row_annotator, draws[np.arange(len(draws)), self.row_label], self.people)
+        right = np.bincount(self.row_annotator, draws[np.arange(len(draws)), self.row_label], self.annotators)
         mean = np.diag(annotators.alpha) / annotators.alpha.sum(1)
         share = np.exp(annotators.ability)[:, None] * scale(annotators.alpha, annotators.ability) * mean
         slope = right - (total * share).sum(1) - annotators.ability / annotators.spread

@@ -42,23 +42,23 @@ class Copies:
 def find_copies(model, h=None):
     """The Copies among the annotators of a LabelModel. h: (N, C), a classifier's calibrated predictions, as in
     LabelModel.labels, or None."""
-    people, classes = model.people, model.classes
+    annotators, classes = model.annotators, model.classes
     votes, count = model.votes, model.votes.sum(1)
     usual = (model.given + 1 / classes) / (model.number + 1)[:, None]
     nobody = np.zeros(0, np.int64)
-    alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(people))
+    alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(annotators))
 
     witnessed = count[model.item] >= 3  # somebody else has labelled the item
     witnessed &= some_items(model.item, np.where(count >= 3, count, 0))  # some of the items show copies as well
     first, second, rate = _alike(model, votes, count, witnessed)
     if not len(first):
         return alone
-    link, near = _clusters(first[rate > TWINS], second[rate > TWINS], people)
+    link, near = _clusters(first[rate > TWINS], second[rate > TWINS], annotators)
     # nearly equal annotators count once here: the labels would follow many copies. Without any the model is fitted already
     once = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
     log_prior, solution = once.evidence_for(h)
 
-    table = label_table(model.annotator, model.item, witnessed, people, model.items)
+    table = label_table(model.annotator, model.item, witnessed, annotators, model.items)
     both, one, other = common_labels(table[first], table[second])
     common = np.diff(both.indptr)
     kept = common.cumsum() <= max(EXAMINED, common[0])
@@ -89,12 +89,12 @@ def find_copies(model, h=None):
         chances.append(expected)
     found = (shared >= SHARED) & (np.maximum(*surely) > MOST)
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, np.mean(chances, 0)))
-    return Copies(first, second, common, shared, expected, _clusters(first, second, people)[1])
+    return Copies(first, second, common, shared, expected, _clusters(first, second, annotators)[1])
 
 
-def _clusters(first, second, people):
+def _clusters(first, second, annotators):
     """(sparse (M, M), int (M,)): who is linked to whom by pairs of annotators, and the first of those connected to each."""
-    link = sparse.csr_matrix((np.ones(len(first)), (first, second)), (people, people))
+    link = sparse.csr_matrix((np.ones(len(first)), (first, second)), (annotators, annotators))
     link = link + link.T
     _, cluster = sparse.csgraph.connected_components(link, directed=False)
     _, representative = np.unique(cluster, return_index=True)
@@ -105,14 +105,14 @@ def _alike(model, votes, count, witnessed):
     """(first, second, rate): the pairs who are ALIKE, the most alike first, (P,) each. Chance is what the other annotators
     say. witnessed: bool (L,), which labels count."""
     who, item, label = model.annotator[witnessed], model.item[witnessed], model.label[witnessed]
-    met, first, second, common = items_in_common(who, item, (model.people, model.items))
+    met, first, second, common = items_in_common(who, item, (model.annotators, model.items))
     enough = common >= SHARED
     first, second, common = first[enough], second[enough], common[enough]
     if not len(first):
         return first, second, np.zeros(0)
     others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
     given = sparse.csr_matrix((np.ones(len(who), np.float32), (who, item * model.classes + label)),
-                              (model.people, model.items * model.classes))
+                              (model.annotators, model.items * model.classes))
 
     def of_pairs(product):
         return np.asarray(product.tocsr()[first, second]).ravel()

@@ -25,8 +25,9 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
     posterior = estimates[source]
     pairs = agreement.cohen_kappas(items.crowd)
     given = items.crowd.keep(~items.by_gold())  # gold labels would make the others look alike, and the next one good
-    people = torch.bincount(given.annotator, minlength=given.annotators).numpy() > 0
-    gains = annotators.expected_gain(crowd.labels.posterior, annotators.pooled_confusion(crowd.model, crowd.labels, people))
+    counted = torch.bincount(given.annotator, minlength=given.annotators).numpy() > 0
+    average = annotators.pooled_confusion(crowd.model, crowd.labels, counted)
+    gains = annotators.expected_gain(crowd.labels.posterior, average)
     tables = {"labels": label_columns(items, posterior, estimates, class_names),
               "annotators": annotator_columns(items, names, posterior, crowd, class_names),
               "agreement": pairs | {side: [names[m] for m in pairs[side]] for side in ("first", "second")},

@@ -23,7 +23,7 @@ def by_truth(model, truth, classes):
 
 
 def flags_of(model, labels):
-    names = [str(m) for m in range(model.people)]
+    names = [str(m) for m in range(model.annotators)]
     return annotators.flags(model, annotators.kappas(model, labels), labels.annotators, find_copies(model), names)
 
 
