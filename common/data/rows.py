@@ -238,11 +238,11 @@ def spot(file, lines, row):
     return f"{file}, {isinstance(file, Frame) and file.unit or 'line'} {lines[row]}"
 
 
-def whole(column, name, file, lines):
-    """The column, after a check that no cell of it is empty."""
+def whole(column, name, file, lines, more=""):
+    """The column, after a check that no cell of it is empty. more: what else an error says."""
     empty = np.flatnonzero(is_empty(column))
     if len(empty):
-        raise UserError(f"{spot(file, lines, empty[0])}: nothing in column {name!r}; expected a value in every row")
+        raise UserError(f"{spot(file, lines, empty[0])}: nothing in column {name!r}; expected a value in every row{more}")
     return column
 
 

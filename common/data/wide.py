@@ -23,6 +23,7 @@ from common.data.tables import Column, Frame, header_of, is_unnamed, normal
 from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,
+    OTHERS,
     PEOPLE,
     check_annotators,
     check_header,
@@ -142,7 +143,8 @@ def _items(file, table, names, lines):
         return _by_number(lines), NUMBERED, names
     if _ascend(first):
         refuse_long(file, table, names[1:], numbered=True)
-    return _one_row_each(file, whole(first, names[0], file, lines), lines), names[0], names[1:]
+    item = whole(first, names[0], file, lines, f"; {OTHERS}")
+    return _one_row_each(file, item, lines), names[0], names[1:]
 
 
 def _by_number(lines):

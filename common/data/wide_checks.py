@@ -12,6 +12,7 @@ from common.data.tables import Frame
 from common.system.errors import UserError, echo, warn
 
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
+OTHERS = "if other columns are the items' and the annotators': --columns TASK --annotators NAME ..."
 NO_HEADER = ", or --no-header if it is an answer"
 PEOPLE = "annotator|coder|expert|grader|judge|rater|reader|reviewer|worker"  # in columns' names
 SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's

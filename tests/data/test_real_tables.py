@@ -112,6 +112,8 @@ def test_named_annotators(write):
     rows = "".join(f"{k},{row},{k % 2},ok\n" for k, row in enumerate(WIDE.splitlines()))
     file = write(f"no,title,ann,bob,year,note\n{rows}")
     assert triples(read_answers(file, ["title"], annotators=["ann", "bob"])) == sorted(CROWD)
+    with pytest.raises(UserError, match="nothing in column 'id'; .*: --columns TASK --annotators NAME"):
+        read_answers(write("id,title,ann,bob\n,a,x,x\n,b,y,x\n", "gaps.csv"))
     by_number = read_answers(file, annotators=["ann", "bob"])
     assert by_number.items == ["0", "1", "2"] and by_number.layout == "a column for each annotator: task=no, ann, bob"
     result = aggregate(pd.read_csv(file), columns=["title"], annotators=["ann", "bob"])
