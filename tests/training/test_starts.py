@@ -64,34 +64,33 @@ def test_the_choice_is_the_best_of_three_trainings():
             assert torch.equal(learner.method.posterior, same.method.posterior)
 
 
-def test_fold_scores_are_sums_over_the_held_out_labels():
+def in_three_folds(items, copies):
+    """(Items, Plan, learners): max-mig on so many copies of each of the first digits."""
     options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
         "--case", "1", "--select", "crowd", "--folds", "3", "--methods", "max-mig"])
     train, test = digits.load()
-    dataset = synthesized(train.select(torch.arange(90)), test.select(torch.arange(20)), list("0123456789"),
+    dataset = synthesized(train.select(torch.arange(items)), test.select(torch.arange(20)), list("0123456789"),
                           digits.EXPERTS[1], options)
-    plan = make_plan(dataset.train, options)
-    learners = build_stage(0, [], dataset, digits_main.PROTOCOL, options, CPU, "float32", plan.folds)
-    sums = plan.score_folds(learners, dataset.train)["max-mig"]
+    train = replace(dataset.train.select(torch.arange(items).repeat_interleave(copies)), copies=copies)
+    plan = make_plan(train, options)
+    return train, plan, build_stage(0, [], replace(dataset, train=train), digits_main.PROTOCOL, options, CPU, "float32",
+                                    plan.folds)
+
+
+def test_fold_scores_are_sums_over_the_held_out_labels():
+    train, plan, learners = in_three_folds(90, 1)
+    sums = plan.score_folds(learners, train)["max-mig"]
     assert len(sums) == 3
-    labels = len(dataset.train.crowd.label)
-    assert sum(sums) / labels == pytest.approx(plan.score(learners, dataset.train, None)["max-mig"], rel=1e-12)
+    labels = len(train.crowd.label)
+    assert sum(sums) / labels == pytest.approx(plan.score(learners, train, None)["max-mig"], rel=1e-12)
 
 
 def test_fold_scores_count_an_items_copies_once():
-    options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
-        "--case", "1", "--select", "crowd", "--folds", "3", "--methods", "max-mig"])
-    train, test = digits.load()
-    dataset = synthesized(train.select(torch.arange(45)), test.select(torch.arange(20)), list("0123456789"),
-                          digits.EXPERTS[1], options)
-    twice = replace(dataset.train.select(torch.arange(45).repeat_interleave(2)), copies=2)
-    plan = make_plan(twice, options)
-    learners = build_stage(0, [], replace(dataset, train=twice), digits_main.PROTOCOL, options, CPU, "float32", plan.folds)
-    sums = plan.score_folds(learners, twice)["max-mig"]
-    found = plan.score_held_out(learners, twice)["max-mig"].items
+    train, plan, learners = in_three_folds(45, 2)
+    found = plan.score_held_out(learners, train)["max-mig"].items
     images = [fold.prediction_items[::2] // 2 for fold in plan.folds]
     assert sorted(torch.cat(images).tolist()) == list(range(45))
-    np.testing.assert_allclose(sums, [found[part].sum() for part in images])
+    np.testing.assert_allclose(plan.score_folds(learners, train)["max-mig"], [found[part].sum() for part in images])
 
 
 def test_a_run_chooses_resumes_and_says_so(tmp_path, capsys, monkeypatch):
