@@ -24,7 +24,8 @@ def describe_crowd(items, names, class_names, estimates, source, crowd):
     """
     posterior = estimates[source]
     pairs = agreement.cohen_kappas(items.crowd)
-    given = items.crowd.keep(~items.by_gold())  # gold labels would make the others look alike, and the next one good
+    # without gold labels, which would make the others look alike, and the next one good
+    given = items.crowd.keep(~items.by_gold()).to("cpu")
     counted = torch.bincount(given.annotator, minlength=given.annotators).numpy() > 0
     average = annotators.pooled_confusion(crowd.model, crowd.labels, counted)
     gains = annotators.expected_gain(crowd.labels.posterior, average)
