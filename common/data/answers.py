@@ -18,7 +18,7 @@ from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
 from common.data.rows import REPEATED, answered, open_answers, read_long, roles_in, whole
 from common.data.several_files import by_files, concatenate, people_of, refuse_questions
-from common.data.tables import Frame, header_of, is_empty, normal, read_columns, rename, without_header
+from common.data.tables import JOINT, Frame, header_of, is_empty, normal, read_columns, rename, without_header
 from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
@@ -91,13 +91,14 @@ def read_answers(files, columns=None, annotators=None, classes=None, duplicates=
     files = list(files) if isinstance(files, list | tuple) else [files]
     classes = classes and [normal(name) for name in classes]
     tables = [without_header(file) for file in files] if no_header else [open_answers(file, where) for file in files]
-    parts = [_tidy(table, _read(table, columns, annotators, classes, where, person if len(files) > 1 else None), classes)
-             for table, person in zip(tables, people_of(files), strict=True)]
+    people = people_of(files) if len(files) > 1 else [None]
+    parts = [_tidy(table, _read(table, columns, annotators, classes, where, person), classes)
+             for table, person in zip(tables, people, strict=True)]
     rows, part = parts[0], None
     if len(parts) > 1:
         if not annotators:
             refuse_questions(tables, parts)
-        rows, part = concatenate(by_files(files, parts))
+        rows, part = concatenate(by_files(people, parts))
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
     if not len(rows.label.codes):
         raise UserError(f"{file}: no answers; expected at least two annotators who answered")
@@ -143,7 +144,7 @@ def _tidy(file, rows, classes):
     """The Rows with plain names of the classes and the items. Raises UserError for ids that a spreadsheet has shortened."""
     for kind, column in (("item", rows.item), ("worker", rows.annotator)):
         short = next((name for name in column.values if "+" in name
-                      and any(re.fullmatch(SCIENTIFIC, part) for part in name.split(" + "))), None)
+                      and any(re.fullmatch(SCIENTIFIC, part) for part in name.split(JOINT))), None)
         if short:
             raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet has shortened, so that different ones "
                             "look the same; expected the ids in full: export them as text")

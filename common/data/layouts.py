@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from common.data.tables import UNNAMED
 from common.system.errors import UserError
 
-ROWS = UNNAMED  # the column of the rows' numbers, as pandas writes it
 # the items' names in any table
 TASK = ("task", "item", "task_id", "item_id", "taskid", "itemid", "example", "question", "image", "file", "filename",
         "file_name", "image_id", "example_id", "question_id", "sample_id", "instance_id", "document_id", "doc_id",

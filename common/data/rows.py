@@ -9,6 +9,7 @@ from common.data.exports import json_table, nested_table, task_names
 from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key, unclear_label
 from common.data.opening import unpacked
 from common.data.tables import (
+    JOINT,
     Column,
     Frame,
     columns_of,
@@ -114,8 +115,8 @@ def answered(file, roles, table, lines):
 
 def without_headers(file, table, lines, names):
     """The table and its lines without the rows that have the names of the columns `names` again."""
-    joined = {name: " + ".join(map(normal, name.split("+"))) for name in names}
-    again = np.logical_and.reduce([_is_one_of(table[name], {name, joined[name]}) for name in names])
+    again = np.logical_and.reduce([_is_one_of(table[name], {name, JOINT.join(map(normal, name.split("+")))})
+                                   for name in names])
     return _without_rows(file, table, lines, again, "that repeat the header")
 
 
@@ -141,7 +142,7 @@ def roles_in(file, columns, several):
         raise UserError(f"--columns {' '.join(columns)}: expected TASK WORKER LABEL, or TASK LABEL with several files, "
                         "one of each annotator")
     given = [name for name in columns if name is not None]
-    check_columns(file, given, f"--columns {' '.join(given)}")
+    check_columns(file, header, given, f"--columns {' '.join(given)}")
     try:
         left_out = find_roles(file, header).left_out
     except (UserError, AttributeError):  # a layout that is not known
@@ -149,9 +150,8 @@ def roles_in(file, columns, several):
     return Roles(*(name if name is None else normal(name) for name in columns), left_out=left_out)
 
 
-def check_columns(file, names, flag):
-    """Raises UserError for a name that means no column of the table, see columns_of."""
-    header = header_of(file)
+def check_columns(file, header, names, flag):
+    """Raises UserError for a name that means no column of the header, see columns_of."""
     missing = next((name for name in names if columns_of(name, header) is None), None)
     if missing is not None:
         raise UserError(f"{flag}: {file} has no column {missing!r}; it has {', '.join(header)}")

@@ -48,17 +48,19 @@ def people_of(files):
     return [str(path) if several[name] > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
-def by_files(files, parts):
+def by_files(people, parts):
     """The Rows of each file as its own annotator's where all are by one and the same, and share most items: with a tool on
-    their own computers all people have one number."""
+    their own computers all people have one number. people: what people_of calls them."""
     names = {name for rows in parts for name in rows.annotator.values}
+    if len(names) != 1:
+        return parts
     items = [set(rows.item.values) for rows in parts]
-    if len(names) != 1 or sum(map(len, items)) < SHARED * len(set().union(*items)):
+    if sum(map(len, items)) < SHARED * len(set().union(*items)):
         return parts
     echo(f"notice: all answers are by {names.pop()!r}, to the same items in several files; each file is taken for an "
          "annotator of its own")
     return [replace(rows, annotator=Column(rows.annotator.codes, [person][:len(rows.annotator.values)]))
-            for rows, person in zip(parts, people_of(files), strict=True)]
+            for rows, person in zip(parts, people, strict=True)]
 
 
 def concatenate(parts):

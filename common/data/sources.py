@@ -9,10 +9,10 @@ from PIL import Image
 
 from common.data.class_names import WHOLE, plain
 from common.data.item_names import FILE_NAMES, find_items
-from common.data.layouts import ROWS, TASK, TRUTH, find_column, key
+from common.data.layouts import TASK, TRUTH, find_column, key
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.scans import ENDINGS
-from common.data.tables import header_of, read_columns, read_numbers
+from common.data.tables import UNNAMED, header_of, read_columns, read_numbers
 from common.system.errors import UserError, echo
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
@@ -100,7 +100,7 @@ def _features(file, items):
     else:
         header = header_of(file)
         task = find_column(header, TASK) or header[0]
-        rows = [name for name in header[:1] if name in ROWS and name != task]
+        rows = [name for name in header[:1] if name in UNNAMED and name != task]
         labels = [name for name in header if name != task and key(name) in (*TRUTH, "label")]
         if labels:
             echo(f"notice: {file}: no feature and left out: {', '.join(labels)}")

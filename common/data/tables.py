@@ -17,7 +17,8 @@ from common.system.errors import UserError
 
 SEPARATORS = "\t,;|"
 SPACES = r"\s+"  # where there is no other separator
-UNNAMED = "Unnamed: 0", "(column 1)"  # the first column without a name, as pandas calls it, or else
+UNNAMED = "Unnamed: 0", "(column 1)"  # the first column without a name, as pandas calls it, or else: the rows' numbers
+JOINT = " + "  # between the values of columns that are one
 LONGEST = 1 << 26  # bytes of a header
 # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they are
 # parsed too, and 007 becomes 7
@@ -233,7 +234,7 @@ def _joined(columns):
         return columns[0]
     codes, cells = pd.MultiIndex.from_arrays([column.codes for column in columns]).factorize()
     values = [[column.values[code] for column, code in zip(columns, cell, strict=True)] for cell in cells]
-    return Column(codes, [" + ".join(value) if all(value) else "" for value in values])
+    return rename(Column(codes, values), [JOINT.join(value) if all(value) else "" for value in values])
 
 
 def rename(column, names):

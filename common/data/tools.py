@@ -170,15 +170,16 @@ def _of_lists(record, _):
     people, labels = _columns_of_lists(record)
     if people:
         given = record[people] or [], record[labels] or []
-        if len(given[0]) != len(given[1]):
-            raise ValueError(f"{len(given[0])} in {people!r} and {len(given[1])} in {labels!r}")
     else:
         given = ([each.get(find_column(list(each), names)) for each in record[labels] or []] for names in (PERSON, ANSWER))
-    return _given(record, *given)
+    return _given(record, *given, (people, labels))
 
 
-def _given(record, workers, labels):
-    """Yields the answers to a record's item, of which there may be none for some of the workers."""
+def _given(record, workers, labels, names):
+    """Yields the answers to a record's item, of which there may be none for some of the workers. names: those of the two
+    lists, for errors."""
+    if len(workers) != len(labels):
+        raise ValueError(f"{len(workers)} in {names[0]!r} and {len(labels)} in {names[1]!r}")
     plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
     name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))
     task = item_of(plain) if name is None else plain[name]
@@ -196,9 +197,7 @@ def _lewidi(record, _):
     workers, given = [name.strip() for name in record["annotators"].split(",")], record["annotations"]
     labels = [given.get(worker) for worker in workers] if isinstance(given, dict) else [
         label.strip() for label in given.split(",")]
-    if len(workers) != len(labels):
-        raise ValueError(f"{len(workers)} in 'annotators' and {len(labels)} in 'annotations'")
-    return _given(record, workers, labels)
+    return _given(record, workers, labels, ("annotators", "annotations"))
 
 
 # --- doccano --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from common.data.layouts import (
     MORE_TASKS,
     MORE_WORKERS,
     PERSONS,
-    ROWS,
     STAMPS,
     TASK,
     TRUTH,
@@ -19,7 +18,7 @@ from common.data.layouts import (
     key,
 )
 from common.data.rows import Rows, check_columns, conditions, not_annotators, select, spot, whole, without_headers
-from common.data.tables import Column, Frame, header_of, is_unnamed, normal
+from common.data.tables import UNNAMED, Column, Frame, header_of, is_unnamed, normal
 from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,
@@ -46,7 +45,7 @@ def read_wide(file, classes, where=(), several=False):
     conditional = conditions(file, where)
     names = [name for name in table if name not in conditional]
     stamp = names.pop(0) if names and key(names[0]) in STAMPS else None
-    while len(names) > 2 and names[0] in ROWS and (names[1] in ROWS or find_column(names[1:2], TASK) or (
+    while len(names) > 2 and names[0] in UNNAMED and (names[1] in UNNAMED or find_column(names[1:2], TASK) or (
             find_column(names[1:2], MORE_TASKS) and table[names[0]].values[:2] in (["0", "1"], ["1", "2"]))):
         names = names[1:]
     if not all(name.isdigit() for name in table):  # else labels may be called as the columns are
@@ -66,13 +65,13 @@ def read_wide(file, classes, where=(), several=False):
         raise UserError(f"{file}, line 1: columns {', '.join(table)}; expected task, worker and label, or one for each "
                         "annotator")
     item, task, names = _items(file, table, names, lines)
-    rows, codes, written = _rows(file, table, lines, item, task, names)
+    rows, codes = _rows(file, table, lines, item, task, names)
     if not classes:
+        written = plain(rows.label.values)
         check_annotators(file, table, names, codes, written, several)
         refuse_counts(file, names, codes, written)
         warn_of_criteria(file, names)
-    if "-1" not in (classes or ()):
-        refuse_minus_one(file, names, written, rows)
+    refuse_minus_one(file, rows, classes)
     return rows
 
 
@@ -82,10 +81,11 @@ def read_named(file, columns, annotators, classes, where=()):
     flag = f"--annotators {' '.join(annotators)}"
     if len(columns or ()) > 1:
         raise UserError(f"--columns {' '.join(columns)} and {flag}: expected the items' column alone in --columns")
-    check_columns(file, annotators, flag)
+    header = header_of(file)
+    check_columns(file, header, annotators, flag)
     names = list(map(normal, annotators))
-    task = normal(columns[0]) if columns else header_of(file)[0]
-    check_columns(file, [task], f"--columns {task}")
+    task = normal(columns[0]) if columns else header[0]
+    check_columns(file, header, [task], f"--columns {task}")
     if len({*names, *map(normal, columns or ())}) < len(names) + len(columns or ()):
         raise UserError(f"{flag}{' and --columns ' + task if columns else ''}: a column twice; expected each once")
     table, lines = select(file, list(dict.fromkeys([task, *names])), where)
@@ -94,9 +94,8 @@ def read_named(file, columns, annotators, classes, where=()):
         item, task = _by_number(lines), NUMBERED
     else:
         item = _one_row_each(file, whole(table[task], task, file, lines), lines)
-    rows, _, written = _rows(file, table, lines, item, task, names)
-    if "-1" not in (classes or ()):
-        refuse_minus_one(file, names, written, rows)
+    rows, _ = _rows(file, table, lines, item, task, names)
+    refuse_minus_one(file, rows, classes)
     return rows
 
 
@@ -113,12 +112,12 @@ def _select(file, where):
 
 
 def _rows(file, table, lines, item, task, names):
-    """(Rows, codes, written): the labels in the columns `names`; codes: int (N, M) into `written`, -1 for nothing."""
+    """(Rows, codes): the labels in the columns `names`; codes: int (N, M) into the labels that occur, -1 for nothing."""
     labels, codes = _coded(table, names)
     say_unanswered(file, item, codes)
     row, annotator = np.nonzero(codes >= 0)
     return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], labels),
-                lines[row], _unit(file), f"{WIDE}: task={task}, {listed(names)}"), codes, plain(labels)
+                lines[row], _unit(file), f"{WIDE}: task={task}, {listed(names)}"), codes
 
 
 def _coded(table, names):
@@ -137,7 +136,7 @@ def _items(file, table, names, lines):
     others = set().union(*(table[name].values for name in names[1:])) - NOTHING
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     unlike = not own & others or _ascend(first) and len(own) > len(others)
-    named = names[0] in ROWS or find_column(names[:1], (*TASK, *MORE_TASKS, *FIRST_TASKS))
+    named = names[0] in UNNAMED or find_column(names[:1], (*TASK, *MORE_TASKS, *FIRST_TASKS))
     if not named and not (distinct and unlike):
         refuse_long(file, table, names)
         return _by_number(lines), NUMBERED, names

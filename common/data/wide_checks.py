@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from common.data.class_names import plain
 from common.data.rows import spot
 from common.data.tables import Frame
 from common.system.errors import UserError, echo, warn
@@ -78,12 +79,16 @@ def check_annotators(file, table, names, codes, written, several):
                         "labels, name all there are in --classes")
 
 
-def refuse_minus_one(file, names, written, rows):
-    """Raises UserError where -1 seems to stand for no answer. written: the labels of the Rows."""
-    if "-1" in written and ({"0", "1"} <= {*written} or not any(re.fullmatch(r"\d+", name) for name in written)):
+def refuse_minus_one(file, rows, classes):
+    """Raises UserError where -1 seems to stand for no answer in the Rows. classes: those of --classes, or None."""
+    written = plain(rows.label.values)
+    if "-1" not in written or "-1" in (classes or ()):
+        return
+    if {"0", "1"} <= {*written} or not any(re.fullmatch(r"\d+", name) for name in written):
         cell = np.flatnonzero([written[code] == "-1" for code in rows.label.codes])[0]
-        raise UserError(f"{spot(file, rows.lines, cell)}: -1 in column {names[rows.annotator.codes[cell]]!r}; expected "
-                        "nothing where there is no answer, or -1 among --classes")
+        column = rows.annotator.values[rows.annotator.codes[cell]]
+        raise UserError(f"{spot(file, rows.lines, cell)}: -1 in column {column!r}; expected nothing where there is no "
+                        "answer, or -1 among --classes")
 
 
 def warn_of_criteria(file, names):

@@ -37,7 +37,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
     best_method = max(competitors, key=estimates.scores.get) if competitors else None
     summary = asdict(Summary(
         summarise_methods(options, plan, stages, succeeded, estimates, state, train.truth), len(train),
-        train.crowd.annotators, len(train.unique_labels().crowd.label), round(state["seconds"], 3),
+        train.crowd.annotators, len(estimates.crowd.model.label), round(state["seconds"], 3),
         round(state["peak_memory_mb"], 1), best_method))
     scored = [row for row in state["rows"] if row["test_accuracy"] is not None]
     if scored:

@@ -24,9 +24,10 @@ def triples(answers):
                   for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True))
 
 
-def table(header, row, more=""):
-    """The crowd as CSV: `row` is a format of task, worker and label; `more`, further lines."""
-    return header + "\n" + "".join(row.format(t=t, w=w, c=c) + "\n" for t, w, c in CROWD) + more
+def table(header, row, more="", of=None):
+    """The crowd, or one annotator's part `of` it, as CSV: `row` is a format of task, worker and label; `more`, further
+    lines."""
+    return header + "\n" + "".join(row.format(t=t, w=w, c=c) + "\n" for t, w, c in CROWD if of in (None, w)) + more
 
 
 def by_item():

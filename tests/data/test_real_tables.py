@@ -7,20 +7,9 @@ import pytest
 from common.data.answers import read_answers
 from common.system.errors import UserError
 from OwnData import aggregate
+from test_layouts import CROWD, table, triples
 
-CROWD = [("a.png", "ann", "cat"), ("a.png", "bob", "dog"), ("b.png", "ann", "dog"), ("c.png", "ann", "cat"),
-         ("c.png", "bob", "cat"), ("b.png", "bob", "dog")]
 WIDE = "a.png,cat,dog\nb.png,dog,dog\nc.png,cat,cat\n"
-
-
-def triples(answers):
-    return sorted((answers.items[i], answers.annotators[a], answers.classes[c])
-                  for i, a, c in zip(answers.item, answers.annotator, answers.label, strict=True))
-
-
-def table(header, row, of=None):
-    """The crowd, or one annotator's part of it, as CSV: `row` is a format of task, worker and label."""
-    return header + "\n" + "".join(row.format(t=t, w=w, c=c) + "\n" for t, w, c in CROWD if of in (None, w))
 
 
 def test_an_index_of_pandas_that_names_the_items(write):
