@@ -140,6 +140,11 @@ class Options:
             words += ["--methods", *self.methods]
         return " ".join(words)
 
+    def changed(self, group):
+        """The names of a group's flags that do not have their defaults."""
+        return ["--" + f.name.replace("_", "-") for f in fields(self)
+                if f.metadata["group"] == group and getattr(self, f.name) != f.default]
+
     def choose_methods(self, table):
         """The methods that --methods stands for; table: those of the data set's table."""
         return _methods(self.methods, table)

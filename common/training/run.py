@@ -3,7 +3,7 @@ import contextlib
 
 import torch
 
-from common.names import AUTO, UPPER_BOUND
+from common.names import AUTO, TEACHERS, UPPER_BOUND
 from common.networks.classifier import multiplications
 from common.output import console
 from common.output.run_folder import Follower, RunFolder
@@ -51,6 +51,9 @@ def check(dataset, protocol, options):
         raise UserError(f"--patience {options.patience}: needs an epoch that is selected; add --select, or leave it out")
     if options.start == AUTO and options.select != "crowd":
         raise UserError("--start auto: needs --select crowd, by which it chooses; add it")
+    unused = [] if any(name in TEACHERS for name in options.methods) else options.changed("KD-Crowd")
+    if unused:
+        echo(f"{', '.join(unused)}: no effect without KD-Crowd; add a method such as kd-crowd-max-mig to --methods")
     check_label_source(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)

@@ -299,6 +299,13 @@ def test_a_full_disk_leaves_the_old_checkpoint(run_in_process, monkeypatch):
     assert numbers(folder) == numbers(whole) and same_weights(folder, whole)
 
 
+def test_flags_of_kd_crowd_without_it_are_said(run_in_process, capsys):
+    said = "--robust, --kd-weight: no effect without KD-Crowd; add a method such as kd-crowd-max-mig to --methods\n"
+    flags = "--robust", "dividemix", "--kd-weight", 2, "--epochs", 1, "--methods"
+    assert run_in_process(*flags, "majority-vote")[0] == 0 and said in capsys.readouterr().out
+    assert run_in_process(*flags, "kd-crowd-aggnet")[0] == 0 and "no effect" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--case", 4), "--case: invalid choice: 4 (choose from 1, 2, 3)"),
     (("--expertise", "expert"), "--expertise: expected 1 (high) or 0 (low), not 'expert'"),
