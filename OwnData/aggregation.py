@@ -57,17 +57,18 @@ class Result:
     summary: dict
 
 
-def aggregate(answers, *, truth=None, gold=None, columns=None, annotators=None, classes=None, duplicates="last", where=(),
-              no_header=False, methods=()):
+def aggregate(answers, *, truth=None, gold=None, columns=None, annotators=None, questions=None, classes=None,
+              duplicates="last", where=(), no_header=False, methods=()):
     """The Result of a crowd's answers.
 
     answers: a DataFrame with a column each for the task, the worker and the label, or with a column for each worker; or
     the path of a table or of a tool's export; or a list of these. truth: a DataFrame or path (task, label), which only
     scores; gold: the same, which is learnt from. columns: the names of the task's, the worker's and the label's column,
-    where they are not guessed; annotators: those of the workers' columns instead, with the task's alone in `columns`.
-    classes: the classes' names in their order. duplicates: which of a worker's answers to one item counts: last, first,
-    count (each) or error. where: words COLUMN=VALUE, the rows that count. no_header: the files' columns have no names; they
-    are called 1, 2, and so on. methods: further estimates in `labels`: glad, mace, ebcc.
+    where they are not guessed; annotators: those of the workers' columns instead, with the task's alone in `columns`;
+    questions: those of the items' columns, with the worker's alone in `columns`. classes: the classes' names in their order.
+    duplicates: which of a worker's answers to one item counts: last, first, count (each) or error. where: words
+    COLUMN=VALUE, the rows that count. no_header: the files' columns have no names; they are called 1, 2, and so on.
+    methods: further estimates in `labels`: glad, mace, ebcc.
 
     Raises UserError, one sentence, for anything that is wrong with them.
     """
@@ -76,7 +77,7 @@ def aggregate(answers, *, truth=None, gold=None, columns=None, annotators=None, 
     truth, gold = table_of(truth, "truth"), table_of(gold, "gold")
     if not tables or not all(tables):
         raise UserError(f"answers: {'None' if tables else 'an empty list'}; expected a DataFrame or the path of a table")
-    names = {"columns": columns, "annotators": annotators, "classes": classes}
+    names = {"columns": columns, "annotators": annotators, "questions": questions, "classes": classes}
     layout = {name: names_of(value, name) for name, value in names.items()}
     layout |= {"duplicates": duplicates, "no_header": no_header}
     methods = [methods] if isinstance(methods, str) else list(methods or ())

@@ -29,6 +29,7 @@ class OwnOptions(Options):
     gold: str = flag(None, "a table task,label: known labels, used in training", same_run=False, metavar="FILE")
     columns: list = flag(None, "names of the columns of --answers: TASK WORKER LABEL", nargs="+", metavar="NAME")
     annotators: list = flag(None, "names of the annotators' columns; then --columns TASK", nargs="+", metavar="NAME")
+    questions: list = flag(None, "names of the items' columns; then --columns WORKER", nargs="+", metavar="NAME")
     no_header: bool = flag(False, "the first line is an answer; columns are called 1, 2, ...", action="store_true")
     where: list = flag(None, "use only these rows of --answers (or !=)", nargs="+", action="extend", metavar="COLUMN=VALUE")
     classes: list = flag(None, "the classes and their order", nargs="+", metavar="NAME")

@@ -36,7 +36,7 @@ EM_ROWS = 10_000  # in an M-step of AggNet and MBEM, as on LabelMe
 
 def reading(options):
     """The flags that say how the answers are read, as arguments of read_answers."""
-    names = "columns", "annotators", "classes", "duplicates", "where", "no_header"
+    names = "columns", "annotators", "questions", "classes", "duplicates", "where", "no_header"
     return {name: getattr(options, name) for name in names}
 
 
@@ -231,7 +231,8 @@ def _texts_of(source, train):
 def say(dataset, options):
     """What --check says of data in which nothing is wrong."""
     crowd = dataset.train.unique_labels().crowd
-    counts = np.bincount(majority_vote(crowd).numpy(), minlength=crowd.classes)
+    voted = majority_vote(crowd).numpy()
+    counts = np.bincount(voted[voted >= 0], minlength=crowd.classes)  # not of items without answers
     echo(f"{len(dataset.train)} items with {len(crowd.label)} answers of {crowd.annotators} annotators, "
          f"{len(crowd.label) / len(dataset.train):.1f} an item"
          + (f" (with the gold labels, as annotator {dataset.annotator_names[-1]!r})" if dataset.train.gold is not None

@@ -18,6 +18,7 @@ from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
 from common.data.rows import REPEATED, answered, open_answers, read_long, roles_in, whole
 from common.data.several_files import by_files, concatenate, people_of, refuse_questions
+from common.data.surveys import read_questions, read_survey
 from common.data.tables import JOINT, Frame, header_of, is_empty, normal, read_columns, rename, without_header
 from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
@@ -74,11 +75,13 @@ class Answers:
                        lines=lines, part=part)
 
 
-def read_answers(files, columns=None, annotators=None, classes=None, duplicates="last", where=(), no_header=False):
+def read_answers(files, columns=None, annotators=None, questions=None, classes=None, duplicates="last", where=(),
+                 no_header=False):
     """The Answers in a file or a Frame, or in several.
 
     columns: the names of the task's, the worker's and the label's column; annotators: the names of the annotators' columns
-    instead, with the task's in `columns`, or none; `A+B` is several columns as one. classes: the classes' names, by
+    instead, with the task's in `columns`, or none; questions: those of the items' columns, with the worker's in `columns`,
+    or none; `A+B` is several columns as one. classes: the classes' names, by
     default those that occur; duplicates: which of a worker's answers to one item counts, `last`, `first`, `count` (each) or
     `error` (none may be repeated); where: words COLUMN=VALUE, of which the rows that count have one for each column;
     no_header: the first line is an answer, and the columns are called 1, 2, and so on.
@@ -92,11 +95,11 @@ def read_answers(files, columns=None, annotators=None, classes=None, duplicates=
     classes = classes and [normal(name) for name in classes]
     tables = [without_header(file) for file in files] if no_header else [open_answers(file, where) for file in files]
     people = people_of(files) if len(files) > 1 else [None]
-    parts = [_tidy(table, _read(table, columns, annotators, classes, where, person), classes)
+    parts = [_tidy(table, _read(table, columns, annotators, questions, classes, where, person), classes)
              for table, person in zip(tables, people, strict=True)]
     rows, part = parts[0], None
     if len(parts) > 1:
-        if not annotators:
+        if not annotators and not questions:
             refuse_questions(tables, parts)
         rows, part = concatenate(by_files(people, parts))
     file = str(files[0]) + f" and {len(files) - 1} more" * (len(files) > 1)
@@ -117,16 +120,24 @@ def read_answers(files, columns=None, annotators=None, classes=None, duplicates=
     return answers
 
 
-def _read(table, columns, annotators, classes, where, person):
+def _read(table, columns, annotators, questions, classes, where, person):
     """The Rows of one file in any layout. person: whose it is if it is one of several and has no column for the worker."""
-    if isinstance(table, Frame) and table.layout == PEERANNOT and (columns or annotators or where):
-        flag = next(f"--{name} {' '.join(words)}" for name, words in
-                    (("columns", columns), ("annotators", annotators), ("where", where)) if words)
+    flags = {"columns": columns, "annotators": annotators, "questions": questions, "where": where}
+    if isinstance(table, Frame) and table.layout == PEERANNOT and any(flags.values()):
+        flag = next(f"--{name} {' '.join(words)}" for name, words in flags.items() if words)
         raise UserError(f"{flag}: {table} is JSON, which has no columns")
+    if annotators and questions:
+        raise UserError(f"--annotators {' '.join(annotators)} and --questions {' '.join(questions)}: the columns are one or "
+                        "the other; expected one of these flags")
+    if questions:
+        return read_questions(table, columns, questions, classes, where)
     if annotators:
         return read_named(table, columns, annotators, classes, where)
     if not isinstance(table, Frame) and not columns:
         table = zooniverse_table(table, where) or table
+    survey = None if columns else read_survey(table, classes, where)
+    if survey:
+        return survey
     roles = roles_in(table, columns, person is not None)
     if roles is None:
         try:

@@ -12,7 +12,9 @@ from common.data.tools import one
 from common.system.errors import UserError, echo, warn
 
 NOTHING = {"", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "#N/A", "null", "NULL"}  # in a column for each annotator: no answer
-NO_LABELS = NOTHING | {"none", "None", "?", "-", "."}  # what is rarely meant as a class
+NO_LABELS = NOTHING | {"none", "None", "?", "-", ".", "*"}  # what is rarely meant as a class
+MISSING = {"-9", "-99", "-999", "99", "999"}  # the same, of numbers from 0 to LARGEST_CODE
+LARGEST_CODE = 20
 UNSURE = {"unsure", "not sure", "don't know", "dont know", "i don't know", "idk", "skip", "skipped"}  # perhaps no class
 WIDE = "a column for each annotator"  # how the layout of such a table begins
 DECIMALS = 20  # more different ones are measurements, not classes
@@ -132,9 +134,10 @@ def warn_of_misspellings(answers):
         warn(f"{answers.place(np.flatnonzero(answers.label == c)[0])}: {name!r} is the label of this answer "
               f"alone{nearest(name, others)}")
     written = {}
+    codes = all(re.fullmatch(r"\d+", name) and int(name) <= LARGEST_CODE for name in set(answers.classes) - MISSING)
     for c in np.flatnonzero(counts):
         name = answers.classes[c]
-        if name in NO_LABELS:
+        if name in NO_LABELS or codes and name in MISSING:
             warn(f"{answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
                   "it means that there is none")
         if name.lower() in UNSURE:

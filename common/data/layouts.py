@@ -30,7 +30,7 @@ MORE_WORKERS = ("coder", "coder_id", "rater_id", "user_name", "username", "judge
                 "turker", "contributor", "contributor_id", "participant", "participant_id", "respondent", "reader",
                 "reader_id", "expert", "expert_id", "labeler_id", "labeller_id", "annotator_name", "worker_name",
                 "completed_by", "annotated_by", "labeled_by", "labelled_by", "rated_by", "coded_by", "person", "who",
-                "email", "email_address", "responseid", "prolific_id", "prolific_pid")
+                "email", "email_address", "responseid", "prolific_id", "prolific_pid", "participant_private_id")
 # the annotators where a column user may hold the authors
 CODED = ("coder", "coder_id", "annotator_name", "annotated_by", "labeled_by", "labelled_by", "rated_by", "coded_by")
 # the first column of a survey, whose other columns are questions
@@ -78,6 +78,41 @@ LAYOUTS = (
     Layout("Label Studio", ("annotation_id", "annotator"), (*CONTENT, "id"), ("annotator",), ("*",),
            ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time", "file_upload", "agreement",
             "meta*")),
+    Layout("PyBossa", ("task_run__task_id", "task_run__info"), ("task_run__task_id",), ("task_run__user_id",),
+           ("task_run__info",)),
+    Layout("PyBossa", ("project_id", "task_id", "user_id", "info"), ("task_id",), ("user_id",), ("info",)),
+)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The table of a survey's tool, with a row for each person. It is known by its columns `signs`. The person is in the
+    first of `workers` whose values all differ. `others` are no questions."""
+    tool: str
+    signs: tuple
+    workers: tuple
+    others: tuple
+
+
+SURVEYS = (
+    Survey("Qualtrics", ("responseid", "recordeddate"), ("responseid",),
+           ("startdate", "enddate", "status", "ipaddress", "progress", "duration_(in_seconds)", "finished", "recordeddate",
+            "recipient*", "externalreference", "locationlatitude", "locationlongitude", "distributionchannel",
+            "userlanguage", "*_first_click", "*_last_click", "*_page_submit", "*_click_count", "*_recaptchascore")),
+    Survey("SurveyMonkey", ("respondent_id", "collector_id"), ("respondent_id",),
+           ("collector_id", "date_created", "date_modified", "start_date", "end_date", "ip_address", "email_address",
+            "first_name", "last_name", "custom_data_1")),
+    Survey("LimeSurvey", ("submitdate", "lastpage"), ("id",),
+           ("submitdate", "lastpage", "startlanguage", "seed", "startdate", "datestamp", "ipaddr", "refurl", "token",
+            "interviewtime", "*time")),
+    Survey("LimeSurvey", ("date_submitted", "last_page"), ("response_id",),
+           ("date_submitted", "last_page", "start_language", "seed", "date_started", "date_last_action", "ip_address",
+            "referrer_url", "access_code", "total_time", "group_time:*", "question_time:*")),
+    Survey("Microsoft Forms", ("start_time", "completion_time"), ("email", "id"),
+           ("id", "start_time", "completion_time", "email", "name", "last_modified_time", "total_points",
+            "quiz_feedback", "points_-_*", "feedback_-_*")),
+    Survey("REDCap", ("record_id", "redcap_survey_identifier"), ("record_id",),
+           ("redcap_*", "*_timestamp", "*_complete")),
 )
 
 
@@ -149,13 +184,19 @@ def find_roles(file, header, several=False):
                     f"task, worker and label, or their names in --columns TASK WORKER LABEL{more}")
 
 
+def find_survey(header):
+    """The Survey whose columns these are, or None."""
+    names = {key(column) for column in header}
+    return next((survey for survey in SURVEYS if names.issuperset(survey.signs)), None)
+
+
 def _roles_of(layout, file, header, several):
-    task, worker = (next(iter(_matching(header, names)), None) for names in (layout.task, layout.worker))
+    task, worker = (next(iter(matching(header, names)), None) for names in (layout.task, layout.worker))
     if task is None:
         raise UserError(f"{file}: {layout.tool}'s table without a column for the task; expected one of "
                         f"{', '.join(layout.task[:4])}, or the names in --columns TASK WORKER LABEL")
-    others = {task, worker, *_matching(header, (*layout.others, *(name for name, *_ in layout.left_out)))}
-    labels = [name for name in _matching(header, layout.label) if name not in others]
+    others = {task, worker, *matching(header, (*layout.others, *(name for name, *_ in layout.left_out)))}
+    labels = [name for name in matching(header, layout.label) if name not in others]
     with_gold = [name for name in labels if f"{key(name)}_gold" in map(key, header)]
     labels = with_gold or labels
     question, options = os.path.commonprefix(labels).rpartition(".")[0], ()
@@ -165,7 +206,7 @@ def _roles_of(layout, file, header, several):
         raise unclear_label(file, layout.tool, labels, task, worker, several)
     left_out = tuple((find_column(header, (name,)), why, values) for name, why, values in layout.left_out
                      if find_column(header, (name,)))
-    inputs = tuple(_matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
+    inputs = tuple(matching(header, layout.task[:1])[1:]) if "*" in layout.task[0] else ()
     if layout.units:
         inputs = tuple(name for name in header if name not in {*others, *labels})
     return Roles(task, worker, labels[0], layout.tool, left_out, inputs,
@@ -180,7 +221,7 @@ def unclear_label(file, tool, labels, task, worker, several=False):
                      f"LABEL{each}")
 
 
-def _matching(header, patterns):
+def matching(header, patterns):
     """The columns that match a pattern, in the patterns' order; those of one pattern, CONTENT first."""
     found = []
     for pattern in patterns:

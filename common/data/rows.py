@@ -1,6 +1,8 @@
 """Files of answers as rows: who gave which item which label, in any layout."""
 import re
+import shlex
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -64,13 +66,18 @@ def read_long(file, roles, where, person):
         table[roles.label] = _chosen(file, roles, table, lines)
     table, lines = answered(file, roles, table, lines)
     unit = file.unit if isinstance(file, Frame) else "line"
-    item, label = whole(table[roles.task], roles.task, file, lines), table[roles.label]
+    item, label = whole(table[roles.task], roles.task, file, lines, _leave_out(roles.task)), table[roles.label]
     if roles.worker:
-        annotator = whole(table[roles.worker], roles.worker, file, lines)
+        annotator = whole(table[roles.worker], roles.worker, file, lines, _leave_out(roles.worker))
     else:
         annotator = Column(np.zeros(len(lines), int), [person])
     layout = file.layout if isinstance(file, Frame) and file.layout else roles.describe()
     return Rows(item, annotator, label, lines if unit else None, unit or "", layout)
+
+
+def _leave_out(name):
+    """What an error says of rows without a value in a column: --where knows no joined ones."""
+    return "" if "+" in name else f", or --where {shlex.quote(f'{name}!=')} to leave such rows out"
 
 
 def _named_items(file, roles, table):
@@ -110,17 +117,27 @@ def answered(file, roles, table, lines):
     """The table and its lines without the rows that have no label, and without the header again, with notices."""
     if roles.worker and not roles.options:
         table, lines = without_headers(file, table, lines, (roles.task, roles.worker, roles.label))
-    return _without_rows(file, table, lines, is_empty(table[roles.label]), "without a label")
+    return without_rows(file, table, lines, is_empty(table[roles.label]), "without a label")
+
+
+def without_import_ids(table, lines):
+    """The table and its lines without the second and the third line of Qualtrics' header."""
+    for column in table.values():
+        ids = [code for code, value in enumerate(column.values[:3]) if value.startswith('{"ImportId"')]
+        if ids:
+            rows = slice(np.flatnonzero(column.codes == ids[0])[0] + 1, None)
+            return {name: take(each, rows) for name, each in table.items()}, lines[rows]
+    return table, lines
 
 
 def without_headers(file, table, lines, names):
     """The table and its lines without the rows that have the names of the columns `names` again."""
     again = np.logical_and.reduce([_is_one_of(table[name], {name, JOINT.join(map(normal, name.split("+")))})
                                    for name in names])
-    return _without_rows(file, table, lines, again, "that repeat the header")
+    return without_rows(file, table, lines, again, "that repeat the header")
 
 
-def _without_rows(file, table, lines, out, why):
+def without_rows(file, table, lines, out, why):
     """The table and its lines without the rows `out`, bool (N,), with a notice."""
     if not out.any():
         return table, lines
@@ -155,6 +172,17 @@ def check_columns(file, header, names, flag):
     missing = next((name for name in names if columns_of(name, header) is None), None)
     if missing is not None:
         raise UserError(f"{flag}: {file} has no column {missing!r}; it has {', '.join(header)}")
+
+
+def named_columns(file, header, names, flag):
+    """The columns that the user's `names` stand for: a column each, or all that match a pattern with `*`."""
+    found = []
+    for name in names:
+        known = columns_of(name, header) is not None or not set(name) & set("*?[")
+        columns = [] if known else [column for column in header if fnmatchcase(column, name)]
+        found += columns or [normal(name)]
+    check_columns(file, header, found, flag)
+    return found
 
 
 def _items_of(file, header, roles):

@@ -17,7 +17,19 @@ from common.data.layouts import (
     find_column,
     key,
 )
-from common.data.rows import Rows, check_columns, conditions, not_annotators, select, spot, whole, without_headers
+from common.data.rows import (
+    Rows,
+    check_columns,
+    conditions,
+    named_columns,
+    not_annotators,
+    select,
+    spot,
+    whole,
+    without_headers,
+    without_import_ids,
+)
+from common.data.surveys import by_rows, coded, unit_of
 from common.data.tables import UNNAMED, Column, Frame, header_of, is_unnamed, normal
 from common.data.wide_checks import (
     COLUMNS,
@@ -32,6 +44,7 @@ from common.data.wide_checks import (
     refuse_minus_one,
     say_unanswered,
     warn_of_criteria,
+    warn_of_rows,
 )
 from common.system.errors import UserError, echo
 
@@ -53,12 +66,14 @@ def read_wide(file, classes, where=(), several=False):
     check_header(file, table, lines)
     if stamp:
         _check_form(file, stamp, names)
+    for name in conditional:
+        echo(f"notice: {file}: column {name!r} is in --where, and no annotator's")
     for name in not_annotators(names[1:]):
         more = f"; --truth {file} scores with it, --gold {file} learns from it" if key(name) in TRUTH else ""
         echo(f"notice: {file}: column {name!r} is no annotator's and is left out{more}")
         names.remove(name)
     if _is_a_row_for_each_annotator(table, names):
-        return _read_transposed(file, table, names, lines)
+        return by_rows(file, table, names[0], names[1:], lines, classes)
     if names and key(names[0]) in WORKER:
         raise UserError(f"{file}, line 1: columns {', '.join(table)[:200]}, none for the task; expected {COLUMNS}")
     if len(names) < 2:
@@ -70,6 +85,7 @@ def read_wide(file, classes, where=(), several=False):
         written = plain(rows.label.values)
         check_annotators(file, table, names, codes, written, several)
         refuse_counts(file, names, codes, written)
+        warn_of_rows(file, None if task == NUMBERED else task, names, codes)
         warn_of_criteria(file, names)
     refuse_minus_one(file, rows, classes)
     return rows
@@ -82,13 +98,12 @@ def read_named(file, columns, annotators, classes, where=()):
     if len(columns or ()) > 1:
         raise UserError(f"--columns {' '.join(columns)} and {flag}: expected the items' column alone in --columns")
     header = header_of(file)
-    check_columns(file, header, annotators, flag)
-    names = list(map(normal, annotators))
+    names = named_columns(file, header, annotators, flag)
     task = normal(columns[0]) if columns else header[0]
     check_columns(file, header, [task], f"--columns {task}")
     if len({*names, *map(normal, columns or ())}) < len(names) + len(columns or ()):
         raise UserError(f"{flag}{' and --columns ' + task if columns else ''}: a column twice; expected each once")
-    table, lines = select(file, list(dict.fromkeys([task, *names])), where)
+    table, lines = without_import_ids(*select(file, list(dict.fromkeys([task, *names])), where))
     table, lines = without_headers(file, table, lines, table)
     if task in names:
         item, task = _by_number(lines), NUMBERED
@@ -102,7 +117,7 @@ def read_named(file, columns, annotators, classes, where=()):
 def _select(file, where):
     """({name: Column}, lines) of all columns but those with neither a name nor a cell, as programs write them at the end.
     Raises UserError for cells under no name, as of a title above the header."""
-    table, lines = select(file, None, where)
+    table, lines = without_import_ids(*select(file, None, where))
     unnamed = [name for k, name in enumerate(table) if k and is_unnamed(name)]
     full = next((name for name in unnamed if set(table[name].values) - NOTHING), None)
     if full:
@@ -113,17 +128,11 @@ def _select(file, where):
 
 def _rows(file, table, lines, item, task, names):
     """(Rows, codes): the labels in the columns `names`; codes: int (N, M) into the labels that occur, -1 for nothing."""
-    labels, codes = _coded(table, names)
+    labels, codes = coded(table, names)
     say_unanswered(file, item, codes)
     row, annotator = np.nonzero(codes >= 0)
     return Rows(Column(item.codes[row], item.values), Column(annotator, names), Column(codes[row, annotator], labels),
-                lines[row], _unit(file), f"{WIDE}: task={task}, {listed(names)}"), codes
-
-
-def _coded(table, names):
-    """(labels, codes): the labels that occur, and the cells of the columns `names`, int (N, K) into them, -1 for nothing."""
-    labels = pd.Index(sorted(set().union(*(table[name].values for name in names)) - NOTHING))
-    return list(labels), np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
+                lines[row], unit_of(file), f"{WIDE}: task={task}, {listed(names)}"), codes
 
 
 def _items(file, table, names, lines):
@@ -159,10 +168,6 @@ def _one_row_each(file, item, lines):
     return item
 
 
-def _unit(file):
-    return isinstance(file, Frame) and file.unit or "line"
-
-
 def _is_a_row_for_each_annotator(table, names):
     """Whether the first column is named as the annotators' and no other as the items', or the other columns are all named
     like files of one kind, or as a survey's questions."""
@@ -187,18 +192,6 @@ def _check_form(file, stamp, names):
 
 def _like_files(names):
     return all(re.search(r"\.[A-Za-z]\w{1,4}$", name) for name in names)
-
-
-def _read_transposed(file, table, names, lines):
-    """The Rows of a table with a row for each annotator and a column for each item."""
-    people, items = table[names[0]], names[1:]
-    echo(f"notice: {file}: taken as a row for each of {len(people.values)} annotators and a column for each of "
-         f"{len(items)} items")
-    labels, codes = _coded(table, items)
-    row, item = np.nonzero(codes >= 0)
-    layout = f"a row for each annotator: worker={names[0]}, {listed(items)}"
-    return Rows(Column(item, items), Column(people.codes[row], people.values), Column(codes[row, item], labels),
-                lines[row], _unit(file), layout)
 
 
 def _ascend(column):

@@ -1,4 +1,5 @@
 """What is wrong with tables with a column for each annotator: errors, warnings and notices."""
+import os
 import re
 import shlex
 from collections import Counter
@@ -23,14 +24,13 @@ FIRST, MOST = 4, .7  # the columns among which these two are, and the share of a
 # words in the names of columns by which a person rates several properties of an item
 CRITERIA = {"accuracy", "adequacy", "clarity", "coherence", "completeness", "consistency", "correct", "correctness",
             "faithfulness", "fluency", "grammar", "helpfulness", "informativeness", "readability", "relevance", "usefulness"}
+STEADY = .25  # the variance of the rows' sums where cells count votes, as a share of that of independent columns
+MARGIN = .2  # by which answers in a column are alike more than those in a row, where rows are people; adult has .16
 MANY = 6  # columns, of which not all are named in a line
 
 
 def check_header(file, table, lines):
-    """Raises UserError where the first line is an answer like those below, or one of three of a header."""
-    if any(value.startswith('{"ImportId"') for name in table for value in table[name].values[:3]):
-        raise UserError(f"{file}: Qualtrics' export, whose header has three lines; expected the first one alone, with the "
-                        "column ResponseId and those of the questions")
+    """Raises UserError where the first line is an answer like those below."""
     again = [name for name in table if name and not name.isdigit() and name in table[name].values]
     if len(again) > 1 or (again and len(table) in (2, 3) and len(lines) > 2):
         raise UserError(f"{file}, line 1: {again[0]!r} stands in the rows below too, so there is no header; expected a "
@@ -52,12 +52,13 @@ def refuse_long(file, table, names, numbered=False):
         if rows >= LONG and max(values) < rows and equal.mean() < .5 and (crossed or never_twice):
             label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
             person = [re.search(f"{PEOPLE}|participant|respondent|user", name.lower()) for name in pair]
-            if person[0] and not person[1]:
+            if person[0] and not person[1] or not any(person) and values[0] < values[1]:  # there are more items than people
                 pair = pair[::-1]
+            numbered = isinstance(file, Frame) and all(name.isdigit() for name in table)
+            typed = "--no-header " * numbered + f"--columns {shlex.join([*pair, label])}"
             raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
-                            "a worker, as hardly a pair of theirs comes twice; expected them named: --columns "
-                            f"{shlex.join([*pair, label])}, or, if each column is an annotator's, a first column named task "
-                            "with the items")
+                            f"a worker, as hardly a pair of theirs comes twice; expected them named: {typed}, or, if each "
+                            "column is an annotator's, a first column named task with the items")
 
 
 def check_annotators(file, table, names, codes, written, several):
@@ -101,14 +102,41 @@ def warn_of_criteria(file, names):
 
 
 def refuse_counts(file, names, codes, written):
-    """Raises UserError for a table whose rows all add up to the same, in one cell alone for some: it counts votes, and its
-    columns are classes. codes: int (N, M) into `written`."""
+    """Raises UserError for a table that counts votes, whose columns are classes: its rows add up to almost the same, in one
+    cell alone for some. codes: int (N, M) into `written`."""
     if len(codes) < LONG or len(names) < 3 or not all(name.isdigit() for name in written) or (codes < 0).any():
         return
     counts = np.array(written, float)[codes]
-    if (counts.sum(1) == counts[0].sum()).all() and (counts == counts[0].sum()).any() and counts[0].sum() > 2:
-        raise UserError(f"{file}: the cells of each row add up to {counts[0].sum():.0f}, so the columns {listed(names)} "
-                        "seem to be classes with their votes; expected who gave which label, or all labels in --classes")
+    sums = counts.sum(1)
+    if sums.var() <= STEADY * counts.var(0).sum() and (counts == sums[:, None]).any() and sums.max() > 2:
+        total = f"{sums.min():.0f}" + f" to {sums.max():.0f}" * bool(sums.var())
+        raise UserError(f"{file}: the cells of each row add up to {total}, so the columns {listed(names)} seem to be "
+                        "classes with their votes; expected who gave which label, or all labels in --classes")
+
+
+def warn_of_rows(file, task, names, codes):
+    """Warns where the answers in a column are alike more than those in a row: each row may be a person's. task: the items'
+    column, or None; codes: int (N, M) into the labels."""
+    rows, columns = _agreement(codes), _agreement(codes.T)
+    if not columns > rows + MARGIN:
+        return
+    start = os.path.commonprefix(names)
+    if start and not (task or "").startswith(start):
+        questions = shlex.quote(f"{start}*")
+    else:
+        questions = shlex.join(names) if len(names) <= MANY else "NAME ..."
+    how = f"--columns {shlex.quote(task)} --questions {questions}" if task else "expected a first column named worker"
+    warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; if each row has one "
+         f"person's answers: {how}")
+
+
+def _agreement(codes):
+    """How often two answers in one row are equal; NaN where no row has two. codes: int (N, M), -1 for no answer."""
+    row, _ = np.nonzero(codes >= 0)
+    equal = np.unique(row * (codes.max() + 1) + codes[codes >= 0], return_counts=True)[1]
+    answers = np.bincount(row)
+    pairs = (answers * (answers - 1)).sum()
+    return (equal * (equal - 1)).sum() / pairs if pairs else np.nan
 
 
 def say_unanswered(file, item, codes):

@@ -53,7 +53,8 @@ def _read_sheet(source, name):
         first, *others = book.sheet_names
         if others:
             _notice(f"{name}: only its first sheet, {first!r}, is read; others: {', '.join(map(str, others[:5]))}")
-        return pd.read_excel(book, sheet_name=first, dtype=object, na_filter=False)
+        table = pd.read_excel(book, sheet_name=first, dtype=object, na_filter=False)
+    return table.rename(columns={f"Unnamed: {k}": "" for k in range(1, table.shape[1])})  # pandas' name for none
 
 
 @cache
