@@ -1,21 +1,24 @@
 """Answers in JSON and JSON Lines, and in tables with JSON in their cells, as a Frame with an answer in each row.
 
-pandas' to_json(), lists of records, peerannot's answers.json and the exports of annotation tools. EXPORTS lists the tools.
+pandas' to_json(), lists of records, peerannot's answers.json and the exports of annotation tools.
 """
 import json
 import re
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.data.layouts import CONTENT, TASK, find_column, find_roles
 from common.data.opening import unpacked
+from common.data.platforms import PLATFORMS
 from common.data.tables import Frame, encoding_of, header_of, read_columns
-from common.data.tools import EXPORTS, ID, INPUT, SKIP, one
+from common.data.tools import ID, INPUT, SKIP, TOOLS, one
 from common.system.errors import UserError, echo
 
+EXPORTS = (*PLATFORMS, *TOOLS)
 PEERANNOT = "peerannot's answers.json"
 ZOONIVERSE = ("classification_id", "user_name", "annotations", "subject_ids")  # columns of its table
 EXPECTED = "expected a list of records, JSON Lines, or an object {task: {worker: label}}, as peerannot's answers.json is"
@@ -26,6 +29,8 @@ def json_table(file, where=()):
     no word of `where` says which."""
     document, lines = _parse(file)
     if isinstance(document, dict):
+        if isinstance(document.get("answers"), list):  # SageMaker's worker-response: the folder names the item
+            document.setdefault("task", Path(str(file)).resolve().parent.name)
         document = _of_object(file, document)
         if isinstance(document, Frame):
             return document
@@ -178,6 +183,9 @@ def refuse_objects(file):
     """Raises UserError for a Frame with objects in its first row, which no known tool has written."""
     first = file.table.iloc[0] if isinstance(file, Frame) and len(file.table) else {}
     for name, cell in first.items():
+        if str(name).endswith("-metadata") and "class-name" in str(cell):
+            raise UserError(f"{file}: SageMaker's output manifest, which has the consolidated labels alone; expected the "
+                            "workers' answers: --answers annotations/worker-response/iteration-1/*/*.json")
         if isinstance(cell, str) and re.match(r"\{|\[\s*\{", cell):
             raise UserError(f"{file}: records with objects in {str(name)!r}, of no tool that is known here; expected a "
                             "record for each answer, with task, worker and label")

@@ -87,7 +87,7 @@ LAYOUTS = (
 @dataclass(frozen=True)
 class Survey:
     """The table of a survey's tool, with a row for each person. It is known by its columns `signs`. The person is in the
-    first of `workers` whose values all differ. `others` are no questions."""
+    first of `workers`, some of the signs, whose values all differ. `others` are no questions."""
     tool: str
     signs: tuple
     workers: tuple
@@ -102,13 +102,13 @@ SURVEYS = (
     Survey("SurveyMonkey", ("respondent_id", "collector_id"), ("respondent_id",),
            ("collector_id", "date_created", "date_modified", "start_date", "end_date", "ip_address", "email_address",
             "first_name", "last_name", "custom_data_1")),
-    Survey("LimeSurvey", ("submitdate", "lastpage"), ("id",),
+    Survey("LimeSurvey", ("id", "submitdate", "lastpage"), ("id",),
            ("submitdate", "lastpage", "startlanguage", "seed", "startdate", "datestamp", "ipaddr", "refurl", "token",
             "interviewtime", "*time")),
-    Survey("LimeSurvey", ("date_submitted", "last_page"), ("response_id",),
+    Survey("LimeSurvey", ("response_id", "date_submitted", "last_page"), ("response_id",),
            ("date_submitted", "last_page", "start_language", "seed", "date_started", "date_last_action", "ip_address",
             "referrer_url", "access_code", "total_time", "group_time:*", "question_time:*")),
-    Survey("Microsoft Forms", ("start_time", "completion_time"), ("email", "id"),
+    Survey("Microsoft Forms", ("id", "start_time", "completion_time", "email"), ("email", "id"),
            ("id", "start_time", "completion_time", "email", "name", "last_modified_time", "total_points",
             "quiz_feedback", "points_-_*", "feedback_-_*")),
     Survey("REDCap", ("record_id", "redcap_survey_identifier"), ("record_id",),
@@ -185,8 +185,10 @@ def find_roles(file, header, several=False):
 
 
 def find_survey(header):
-    """The Survey whose columns these are, or None."""
+    """The Survey whose columns these are, or None, as where there is a column for the worker and one for the label."""
     names = {key(column) for column in header}
+    if names & {*WORKER} and names & {*LABEL}:
+        return None
     return next((survey for survey in SURVEYS if names.issuperset(survey.signs)), None)
 
 

@@ -137,6 +137,8 @@ def _first_line(file):
     if text[0] in "\r\n":
         raise UserError(f"{file}, line 1: blank; expected the header")
     line = lines[0]
+    if re.match(r"\s*<(\?xml|!doctype|html)", line, re.IGNORECASE):
+        raise UserError(f"{file}: XML or HTML, which is not read; expected a table of task,worker,label")
     if line.startswith("sep="):
         raise UserError(f"{file}, line 1: {line[:9]!r}; expected the header: this line is for Excel alone")
     separator = _separator(lines)

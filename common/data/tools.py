@@ -2,13 +2,14 @@
 
 Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. It raises ValueError
 for what one label cannot stand for. The task may be shown by a name that others have too: INPUT says then what the worker
-saw, and ID names it. EXPORTS, at the end, lists the readers.
+saw, and ID names it. TOOLS, at the end, lists the readers.
 """
 import json
 
 from common.data.layouts import CONTENT, LABEL, MORE_LABELS, MORE_TASKS, MORE_WORKERS, TASK, WORKER, find_column
 
 SKIP = "left out"  # the key of a row that is none
+ON_OFF = {"on": True}, {"on": False}  # of a button
 INPUT, ID = "all of the input", "id of the task"
 
 
@@ -20,8 +21,8 @@ def one(value):
             raise ValueError(f"{len(value)} labels in one answer ({names or 'none'})")
         return one(value[0])
     if isinstance(value, dict):
-        chosen = [name for name, each in value.items() if each is True]
-        if value and all(isinstance(each, bool) for each in value.values()):  # {"cat": true, "dog": false}
+        chosen = [name for name, each in value.items() if each is True or each == ON_OFF[0]]
+        if value and all(isinstance(each, bool) or each in ON_OFF for each in value.values()):  # {"cat": true, "dog": false}
             return one(chosen)
         for name in ("choice", "choices", "label", "value", "rating", "on"):
             if name in value:
@@ -44,7 +45,7 @@ def item_of(record, *more):
     return texts[0] if texts else ""
 
 
-def _person(value):
+def person(value):
     """The name of an annotator, who may be an object."""
     if isinstance(value, dict):
         return next((value[name] for name in ("email", "username", "name", "id") if value.get(name)), "")
@@ -72,7 +73,7 @@ def _label_studio(record, _):
             for question, value in answers:
                 found = [value[name] for name in ("choices", "rating", "number") if name in value]
                 found += [["/".join(map(str, path)) for path in value["taxonomy"]]] if "taxonomy" in value else []
-                yield same | {"worker": _person(annotation.get("completed_by")), "label": one(found[0]),
+                yield same | {"worker": person(annotation.get("completed_by")), "label": one(found[0]),
                               "question": question} if found else {SKIP: "regions and texts, which are no classes,"}
 
 
@@ -86,7 +87,7 @@ def _prodigy(record, document):
     shown = [{name: each[name] for name in CONTENT if name in each} for each in (record, record.get("meta") or {})]
     task = item_of(shown[0]) or item_of(shown[1]) or record["_input_hash"]
     row = {"task": task, INPUT: record.get("_input_hash", task), ID: record.get("_input_hash", task),
-           "worker": _person(record.get("_annotator_id") or record.get("_session_id"))}
+           "worker": person(record.get("_annotator_id") or record.get("_session_id"))}
     answer = record.get("answer", "accept")
     if record.get("spans"):
         raise ValueError("spans of a text or an image, which are not classes")
@@ -115,7 +116,7 @@ def _argilla(record, _):
         if response.get("status") in ("discarded", "draft"):
             yield {SKIP: "discarded responses and drafts"}
         elif response.get("value") is not None:
-            yield {"task": task, "worker": _person(response.get("user_id") or response.get("user")),
+            yield {"task": task, "worker": person(response.get("user_id") or response.get("user")),
                    "label": one(response["value"]), "question": question}
 
 
@@ -183,7 +184,7 @@ def _given(record, workers, labels, names):
     plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
     name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))
     task = item_of(plain) if name is None else plain[name]
-    yield from ({"task": task, "worker": _person(worker), "label": one(label)}
+    yield from ({"task": task, "worker": person(worker), "label": one(label)}
                 for worker, label in zip(workers, labels, strict=True) if label not in (None, ""))
 
 
@@ -211,19 +212,19 @@ def _doccano(record, _):
     task = item_of(record, "filename", "id")
     if isinstance(record.get("annotations"), list):  # version 0: [{label, user}]
         for each in record["annotations"]:
-            yield {"task": task, "worker": _person(each["user"]), "label": one(each["label"])}
+            yield {"task": task, "worker": person(each["user"]), "label": one(each["label"])}
         return
     labels = record.get("label", record.get("labels"))
-    worker = _person(next((record[name] for name in ("annotator", "user", "username") if record.get(name)), None))
+    worker = person(next((record[name] for name in ("annotator", "user", "username") if record.get(name)), None))
     if labels and isinstance(labels[0], list):
         raise ValueError("spans of a text, which are not classes")
     yield {"task": task, "worker": worker, "label": one(labels)} if labels else {SKIP: "examples without a label"}
 
 
 # (the tool, whether a record is its, the record's reader, what is taken for the task and the worker)
-EXPORTS = (("Label Studio's export", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
-           ("Prodigy's export", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
-           ("Argilla's export", _is_argilla, _argilla, "task=id, worker=user_id"),
-           ("LeWiDi's JSON", _is_lewidi, _lewidi, "task=item, worker=annotators"),
-           ("a list of answers for each item", _has_lists, _of_lists, "task=item, worker=in the list"),
-           ("doccano's export", _is_doccano, _doccano, "task=filename or id, worker=user"))
+TOOLS = (("Label Studio's export", _is_label_studio, _label_studio, "task=data, worker=completed_by"),
+         ("Prodigy's export", _is_prodigy, _prodigy, "task=image or text, worker=_annotator_id or _session_id"),
+         ("Argilla's export", _is_argilla, _argilla, "task=id, worker=user_id"),
+         ("LeWiDi's JSON", _is_lewidi, _lewidi, "task=item, worker=annotators"),
+         ("a list of answers for each item", _has_lists, _of_lists, "task=item, worker=in the list"),
+         ("doccano's export", _is_doccano, _doccano, "task=filename or id, worker=user"))

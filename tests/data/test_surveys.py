@@ -49,6 +49,11 @@ def test_a_condition_of_a_survey_is_no_question(write):
     assert triples(read_answers(file, where=["group=a"])) == expected(("Q1", "Q2", "Q3"))
 
 
+def test_a_long_table_with_times_is_no_survey(write):
+    file = write("id,task,worker,label,start time,completion time,email\n1,a,w1,x,1,2,q\n2,a,w2,y,1,2,q\n3,b,w1,y,1,2,q\n")
+    assert triples(read_answers(file)) == [("a", "w1", "x"), ("a", "w2", "y"), ("b", "w1", "y")]
+
+
 def test_a_survey_without_questions(write):
     with pytest.raises(UserError, match="a table of LimeSurvey without questions; expected a column for each"):
         read_answers(write("id,submitdate,lastpage\n1,now,3\n"))

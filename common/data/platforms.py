@@ -1,0 +1,109 @@
+"""The exports of annotation platforms in JSON, with all answers to an item in one record: as in tools.py."""
+import json
+
+from common.data.tools import SKIP, item_of, one, person
+
+CHOSEN = ("true", "1", "on")  # the value of an option in Potato; others have the option's name or its number
+
+
+# --- Labelbox -------------------------------------------------------------------------------------------------------
+
+def _is_labelbox(record):
+    return isinstance(record.get("data_row"), dict) and isinstance(record.get("projects"), dict)
+
+
+def _labelbox(record, _):
+    task = item_of(record["data_row"], "external_id", "global_key", "row_data", "id")
+    for project in record["projects"].values():
+        for label in project["labels"]:
+            if (label.get("performance_details") or {}).get("skipped"):
+                yield {SKIP: "skipped labels"}
+                continue
+            classifications = label["annotations"].get("classifications")
+            if not classifications:
+                yield {SKIP: "labels without a classification"}
+            for each in classifications or ():
+                answer = each.get("radio_answer") or each.get("checklist_answers")
+                if answer:
+                    options = answer if isinstance(answer, list) else [answer]
+                    yield {"task": task, "worker": label["label_details"].get("created_by"), "question": each["name"],
+                           "label": one([option["name"] for option in options])}
+                else:
+                    yield {SKIP: "texts, which are no classes,"}
+
+
+# --- Kili -----------------------------------------------------------------------------------------------------------
+
+def _is_kili(record):
+    return "externalId" in record and isinstance(record.get("labels"), list) and all(
+        "jsonResponse" in label for label in record["labels"])
+
+
+def _kili(record, _):
+    for label in record["labels"]:
+        jobs = {job: found["categories"] for job, found in label["jsonResponse"].items() if "categories" in found}
+        if label.get("labelType", "DEFAULT") != "DEFAULT":
+            yield {SKIP: "predictions, drafts and reviews"}
+        elif label.get("isLatestLabelForUser") is False:
+            yield {SKIP: "labels that their authors have replaced"}
+        elif not jobs:
+            yield {SKIP: "labels without a category"}
+        else:
+            for job, categories in jobs.items():
+                yield {"task": record["externalId"], "worker": person(label.get("author")), "question": job,
+                       "label": one([each["name"] for each in categories])}
+
+
+# --- Amazon SageMaker Ground Truth -------------------------------------------------------------------------------------
+
+def _workers_of(record):
+    """The list of the workers' answers, or None: in an output manifest of a custom job, in the input of a consolidation
+    function, or in a file of worker-response, whose task is the folder's name."""
+    lists = [record.get("answers"), record.get("annotations"),
+             *(each.get("annotationsFromAllWorkers") for each in record.values() if isinstance(each, dict))]
+    return next((answers for answers in lists if isinstance(answers, list) and answers and all(
+        isinstance(each, dict) and "workerId" in each and each.keys() & {"answerContent", "annotationData"}
+        for each in answers)), None)
+
+
+def _is_sagemaker(record):
+    return _workers_of(record) is not None
+
+
+def _sagemaker(record, _):
+    shown = record.get("dataObject") or record
+    task = item_of(shown, "source-ref", "s3Uri", "source", "task", "content", "datasetObjectId")
+    for each in _workers_of(record):
+        answer = each["answerContent"] if "answerContent" in each else each["annotationData"]["content"]
+        answer = json.loads(answer) if isinstance(answer, str) else answer
+        for question, value in answer.items():
+            yield {"task": task, "worker": each["workerId"], "question": question, "label": one(value)}
+
+
+# --- Potato ---------------------------------------------------------------------------------------------------------
+
+POTATO = "instance_id_to_label_to_value"
+
+
+def _is_potato(record):
+    return isinstance(record.get(POTATO, record.get("label_annotations")), dict)
+
+
+def _potato(record, _):
+    given = record[POTATO] if POTATO in record else {record["id"]: record["label_annotations"]}
+    for task, schemas in given.items():
+        if isinstance(schemas, list):  # [[{schema, name}, value]]
+            schemas, pairs = {}, schemas
+            for place, value in pairs:
+                schemas.setdefault(place["schema"], {})[place["name"]] = value
+        for question, options in schemas.items():
+            chosen = [name if str(value).lower() in CHOSEN else value for name, value in options.items()
+                      if value not in (None, "", False)]
+            yield ({"task": task, "worker": record.get("user_id"), "question": question, "label": one(chosen)} if chosen
+                   else {SKIP: "questions without an answer"})
+
+
+PLATFORMS = (("Labelbox's export", _is_labelbox, _labelbox, "task=external_id, worker=created_by"),
+             ("Kili's export", _is_kili, _kili, "task=externalId, worker=author"),
+             ("SageMaker Ground Truth's answers", _is_sagemaker, _sagemaker, "task=source-ref or folder, worker=workerId"),
+             ("Potato's annotations", _is_potato, _potato, "task=id, worker=user_id"))
