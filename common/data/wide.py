@@ -39,6 +39,7 @@ from common.data.wide_checks import (
     check_annotators,
     check_header,
     listed,
+    questions_flag,
     refuse_counts,
     refuse_long,
     refuse_minus_one,
@@ -187,7 +188,7 @@ def _check_form(file, stamp, names):
     echo(f"notice: {file}: column {stamp!r} is left out")
     if not names or key(names[0]) == "name" or not find_column(names[:1], (*WORKER, *MORE_WORKERS, *TASK, *MORE_TASKS)):
         raise UserError(f"{file}, line 1: column {stamp!r} comes first, so each row seems to be a person's answers to a "
-                        "form; expected the persons in the next column, named worker, or the items, named task")
+                        f"form; expected them named: {questions_flag(stamp, names)}, or the items in a column named task")
 
 
 def _like_files(names):

@@ -120,14 +120,19 @@ def warn_of_rows(file, task, names, codes):
     rows, columns = _agreement(codes), _agreement(codes.T)
     if not columns > rows + MARGIN:
         return
+    how = questions_flag(task, names) if task else "expected a first column named worker"
+    warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; if each row has one "
+         f"person's answers: {how}")
+
+
+def questions_flag(worker, names):
+    """What is typed for a table with a row for each annotator, in the column `worker`, and the items' columns `names`."""
     start = os.path.commonprefix(names)
-    if start and not (task or "").startswith(start):
+    if start and not worker.startswith(start):
         questions = shlex.quote(f"{start}*")
     else:
         questions = shlex.join(names) if len(names) <= MANY else "NAME ..."
-    how = f"--columns {shlex.quote(task)} --questions {questions}" if task else "expected a first column named worker"
-    warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; if each row has one "
-         f"person's answers: {how}")
+    return f"--columns {shlex.quote(worker)} --questions {questions}"
 
 
 def _agreement(codes):

@@ -175,9 +175,9 @@ def test_objects_of_no_known_tool(write):
     person = {f"i{k}.jpg": {"label": "cat", "seconds": k} for k in range(9)}
     with pytest.raises(UserError, match="'label' for a worker; expected"):
         read_answers(write(json.dumps(person), "ann.json"))
-    records = [{"source-ref": f"s3://x/{k}.jpg", "animal": k % 2, "animal-metadata": {"class-name": "cat", "time": k}}
+    records = [{"source-ref": f"s3://x/{k}.jpg", "animal": k % 2, "animal-facts": {"class-name": "cat", "time": k}}
                for k in range(12)]
-    with pytest.raises(UserError, match="records with objects in 'animal-metadata', of no tool that is known here"):
+    with pytest.raises(UserError, match="records with objects in 'animal-facts', of no tool that is known here"):
         read_answers(write(json.dumps(records), "manifest.json"))
     quoted = [{"text": f'{{"answer": {k}}}', "ann": "ok", "bob": "bad", "cy": "ok" if k else "bad"} for k in range(9)]
     assert len(read_answers(write(json.dumps(quoted), "quoted.json")).annotators) == 3
