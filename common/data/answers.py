@@ -18,7 +18,7 @@ from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
 from common.data.rows import REPEATED, answered, open_answers, read_long, roles_in, whole
 from common.data.several_files import by_files, concatenate, people_of, refuse_questions
-from common.data.surveys import read_questions, read_survey
+from common.data.surveys import ROWS, read_questions, read_survey
 from common.data.tables import JOINT, Frame, header_of, is_empty, normal, read_columns, rename, without_header
 from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
@@ -193,7 +193,7 @@ def _check_shape(answers, classes):
         raise UserError(f"{answers.file}: {answers.layout}: {found} classes of {items} items; expected fewer classes than "
                         "items: name the columns by --columns TASK WORKER LABEL, or the classes by --classes")
     for count, what in ((found, "classes"), (len(answers.annotators), "annotators")):
-        if count > items:
+        if count > items and not answers.layout.startswith(ROWS):
             warn(f"{answers.file}: {count} {what} of {items} items; are the columns the right ones? {answers.layout} "
                  "(--columns TASK WORKER LABEL)")
 

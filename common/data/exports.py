@@ -4,6 +4,7 @@ pandas' to_json(), lists of records, peerannot's answers.json and the exports of
 """
 import json
 import re
+import shlex
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from common.data.layouts import CONTENT, TASK, find_column, find_roles
 from common.data.opening import unpacked
-from common.data.platforms import PLATFORMS
+from common.data.platforms import PLATFORMS, is_sagemaker
 from common.data.tables import Frame, encoding_of, header_of, read_columns
 from common.data.tools import ID, INPUT, SKIP, TOOLS, one
 from common.system.errors import UserError, echo
@@ -29,7 +30,7 @@ def json_table(file, where=()):
     no word of `where` says which."""
     document, lines = _parse(file)
     if isinstance(document, dict):
-        if isinstance(document.get("answers"), list):  # SageMaker's worker-response: the folder names the item
+        if is_sagemaker(document) and "answers" in document:  # of worker-response: the folder names the item
             document.setdefault("task", Path(str(file)).resolve().parent.name)
         document = _of_object(file, document)
         if isinstance(document, Frame):
@@ -196,8 +197,13 @@ def _placed(file, unit, number, read, record, document):
     try:
         return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, document)]
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
-        why = str(error) if type(error) is ValueError else "not as the tool writes it"
-        raise UserError(f"{file}, {unit} {number}: {why}; expected one label for each answer") from None
+        raise _unreadable(file, unit, number, error) from None
+
+
+def _unreadable(file, unit, number, error):
+    """The UserError for a record that its tool's reader refuses."""
+    why = str(error) if type(error) is ValueError else "not as the tool writes it"
+    return UserError(f"{file}, {unit} {number}: {why}; expected one label for each answer")
 
 
 def _answers_of(file, tool, roles, rows, unit, where):
@@ -212,10 +218,17 @@ def _answers_of(file, tool, roles, rows, unit, where):
     rows = _named_tasks(file, tool, rows)
     questions = list(dict.fromkeys(row["question"] for row in rows if row.get("question")))
     words = [re.fullmatch(r"\s*question\s*(!?)=\s*(.*?)\s*", word) for word in where or ()]
-    left_out = {word[2] for word in words if word and word[1]}
-    if len(set(questions) - left_out) > 1 and not any(word and not word[1] for word in words):
+    left_out, wanted = ({word[2] for word in words if word and bool(word[1]) == unwanted} for unwanted in (True, False))
+    if len(set(questions) - left_out) > 1 and not wanted:
         raise UserError(f"{file}: {tool}, with answers to {len(questions)} questions, {', '.join(questions[:5])}; "
-                        f"expected one of them: --where question={questions[0]}")
+                        f"expected one of them: --where {shlex.quote(f'question={questions[0]}')}")
+    counted = (wanted & set(questions) or set(questions)) - left_out
+    rows = [row for row in rows if row["question"] in counted] if counted else rows
+    for row in rows:
+        try:
+            row["label"] = one(row["label"])
+        except ValueError as error:
+            raise _unreadable(file, unit, row[""], error) from None
     numbers = np.array([row.pop("") for row in rows])
     named = questions[0] if len(questions) == 1 else "label"
     if all(row.get("worker") in (None, "") for row in rows):

@@ -80,7 +80,8 @@ LAYOUTS = (
             "meta*")),
     Layout("PyBossa", ("task_run__task_id", "task_run__info"), ("task_run__task_id",), ("task_run__user_id",),
            ("task_run__info",)),
-    Layout("PyBossa", ("project_id", "task_id", "user_id", "info"), ("task_id",), ("user_id",), ("info",)),
+    Layout("PyBossa", ("project_id", "task_id", "user_id", "user_ip", "info", "finish_time"),
+           ("task_id",), ("user_id",), ("info",)),
 )
 
 
@@ -98,13 +99,14 @@ SURVEYS = (
     Survey("Qualtrics", ("responseid", "recordeddate"), ("responseid",),
            ("startdate", "enddate", "status", "ipaddress", "progress", "duration_(in_seconds)", "finished", "recordeddate",
             "recipient*", "externalreference", "locationlatitude", "locationlongitude", "distributionchannel",
-            "userlanguage", "*_first_click", "*_last_click", "*_page_submit", "*_click_count", "*_recaptchascore")),
+            "userlanguage", "sc0", "*_do", "*_do_*",
+            "*_first_click", "*_last_click", "*_page_submit", "*_click_count", "*_recaptchascore")),
     Survey("SurveyMonkey", ("respondent_id", "collector_id"), ("respondent_id",),
            ("collector_id", "date_created", "date_modified", "start_date", "end_date", "ip_address", "email_address",
             "first_name", "last_name", "custom_data_1")),
     Survey("LimeSurvey", ("id", "submitdate", "lastpage"), ("id",),
            ("submitdate", "lastpage", "startlanguage", "seed", "startdate", "datestamp", "ipaddr", "refurl", "token",
-            "interviewtime", "*time")),
+            "interviewtime", "grouptime*")),
     Survey("LimeSurvey", ("response_id", "date_submitted", "last_page"), ("response_id",),
            ("date_submitted", "last_page", "start_language", "seed", "date_started", "date_last_action", "ip_address",
             "referrer_url", "access_code", "total_time", "group_time:*", "question_time:*")),
@@ -174,7 +176,7 @@ def find_roles(file, header, several=False):
         return Roles(task, worker, label)
     if several and task and label and (sure[2] or len(header) == 2):
         return Roles(task, None, label)
-    in_rows = not task and not label and key(header[0]) in WORKER  # a row for each annotator
+    in_rows = not task and not label and header and key(header[0]) in WORKER  # a row for each annotator
     if in_rows or not sure[1] and not sure[2]:
         return None
     missing = next(kind for kind, column in zip(("task", "worker", "label"), (task, worker, label), strict=True)
@@ -185,11 +187,14 @@ def find_roles(file, header, several=False):
 
 
 def find_survey(header):
-    """The Survey whose columns these are, or None, as where there is a column for the worker and one for the label."""
+    """The Survey whose columns these are, or None, as where others are called like a label and the task or the worker."""
     names = {key(column) for column in header}
-    if names & {*WORKER} and names & {*LABEL}:
+    survey = next((survey for survey in SURVEYS if names.issuperset(survey.signs)), None)
+    if survey is None:
         return None
-    return next((survey for survey in SURVEYS if names.issuperset(survey.signs)), None)
+    others = names - {*survey.signs, *matching(names, survey.others)}
+    label, roles = others & {*LABEL, *MORE_LABELS}, others & {*TASK, *MORE_TASKS, *WORKER, *MORE_WORKERS}
+    return None if label and roles - label else survey
 
 
 def _roles_of(layout, file, header, several):

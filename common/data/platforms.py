@@ -1,9 +1,12 @@
-"""The exports of annotation platforms in JSON, with all answers to an item in one record: as in tools.py."""
+"""The exports of annotation platforms in JSON, with all answers to an item in one record.
+
+As in tools.py, but a label is what the platform has for it: --where may leave its question out before it is read.
+"""
 import json
 
-from common.data.tools import SKIP, item_of, one, person
+from common.data.tools import SKIP, item_of, person
 
-CHOSEN = ("true", "1", "on")  # the value of an option in Potato; others have the option's name or its number
+TYPED = ("text_box", "number", "slider")  # names of Potato's fields that have a value; others are options
 
 
 # --- Labelbox -------------------------------------------------------------------------------------------------------
@@ -27,7 +30,7 @@ def _labelbox(record, _):
                 if answer:
                     options = answer if isinstance(answer, list) else [answer]
                     yield {"task": task, "worker": label["label_details"].get("created_by"), "question": each["name"],
-                           "label": one([option["name"] for option in options])}
+                           "label": [option["name"] for option in options]}
                 else:
                     yield {SKIP: "texts, which are no classes,"}
 
@@ -36,12 +39,12 @@ def _labelbox(record, _):
 
 def _is_kili(record):
     return "externalId" in record and isinstance(record.get("labels"), list) and all(
-        "jsonResponse" in label for label in record["labels"])
+        isinstance(label, dict) and "jsonResponse" in label for label in record["labels"])
 
 
 def _kili(record, _):
     for label in record["labels"]:
-        jobs = {job: found["categories"] for job, found in label["jsonResponse"].items() if "categories" in found}
+        jobs = {job: found["categories"] for job, found in label["jsonResponse"].items() if found.get("categories")}
         if label.get("labelType", "DEFAULT") != "DEFAULT":
             yield {SKIP: "predictions, drafts and reviews"}
         elif label.get("isLatestLabelForUser") is False:
@@ -51,7 +54,7 @@ def _kili(record, _):
         else:
             for job, categories in jobs.items():
                 yield {"task": record["externalId"], "worker": person(label.get("author")), "question": job,
-                       "label": one([each["name"] for each in categories])}
+                       "label": [each["name"] for each in categories]}
 
 
 # --- Amazon SageMaker Ground Truth -------------------------------------------------------------------------------------
@@ -66,7 +69,8 @@ def _workers_of(record):
         for each in answers)), None)
 
 
-def _is_sagemaker(record):
+def is_sagemaker(record):
+    """Whether a record has the answers of SageMaker Ground Truth's workers."""
     return _workers_of(record) is not None
 
 
@@ -77,7 +81,7 @@ def _sagemaker(record, _):
         answer = each["answerContent"] if "answerContent" in each else each["annotationData"]["content"]
         answer = json.loads(answer) if isinstance(answer, str) else answer
         for question, value in answer.items():
-            yield {"task": task, "worker": each["workerId"], "question": question, "label": one(value)}
+            yield {"task": task, "worker": each["workerId"], "question": question, "label": value}
 
 
 # --- Potato ---------------------------------------------------------------------------------------------------------
@@ -86,24 +90,25 @@ POTATO = "instance_id_to_label_to_value"
 
 
 def _is_potato(record):
-    return isinstance(record.get(POTATO, record.get("label_annotations")), dict)
+    given = record.get(POTATO, record.get("label_annotations", ""))
+    return isinstance(given, dict) or given is None
 
 
 def _potato(record, _):
-    given = record[POTATO] if POTATO in record else {record["id"]: record["label_annotations"]}
-    for task, schemas in given.items():
+    given = record[POTATO] if POTATO in record else {record["id"]: record["label_annotations"] or {}}
+    for task, schemas in (given or {}).items():
         if isinstance(schemas, list):  # [[{schema, name}, value]]
             schemas, pairs = {}, schemas
             for place, value in pairs:
                 schemas.setdefault(place["schema"], {})[place["name"]] = value
         for question, options in schemas.items():
-            chosen = [name if str(value).lower() in CHOSEN else value for name, value in options.items()
-                      if value not in (None, "", False)]
-            yield ({"task": task, "worker": record.get("user_id"), "question": question, "label": one(chosen)} if chosen
+            chosen = [value if name in TYPED else name for name, value in options.items()
+                      if str(value).lower() not in ("none", "", "false")]
+            yield ({"task": task, "worker": record.get("user_id"), "question": question, "label": chosen} if chosen
                    else {SKIP: "questions without an answer"})
 
 
 PLATFORMS = (("Labelbox's export", _is_labelbox, _labelbox, "task=external_id, worker=created_by"),
              ("Kili's export", _is_kili, _kili, "task=externalId, worker=author"),
-             ("SageMaker Ground Truth's answers", _is_sagemaker, _sagemaker, "task=source-ref or folder, worker=workerId"),
+             ("SageMaker Ground Truth's answers", is_sagemaker, _sagemaker, "task=source-ref or folder, worker=workerId"),
              ("Potato's annotations", _is_potato, _potato, "task=id, worker=user_id"))

@@ -2,7 +2,6 @@
 import re
 import shlex
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -175,14 +174,20 @@ def check_columns(file, header, names, flag):
 
 
 def named_columns(file, header, names, flag):
-    """The columns that the user's `names` stand for: a column each, or all that match a pattern with `*`."""
+    """The columns that the user's `names` stand for: a column each, or all others that match a pattern."""
     found = []
     for name in names:
-        known = columns_of(name, header) is not None or not set(name) & set("*?[")
-        columns = [] if known else [column for column in header if fnmatchcase(column, name)]
-        found += columns or [normal(name)]
+        known = columns_of(name, header) or not like(name, header)
+        found += [normal(name)] if known else [column for column in like(name, header) if column not in found]
     check_columns(file, header, found, flag)
+    if len(set(found)) < len(found):
+        raise UserError(f"{flag}: a column twice; expected each once")
     return found
+
+
+def like(pattern, header):
+    """The columns that match a pattern in which `*` stands for anything."""
+    return [name for name in header if re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), name)]
 
 
 def _items_of(file, header, roles):

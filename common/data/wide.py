@@ -30,7 +30,7 @@ from common.data.rows import (
     without_import_ids,
 )
 from common.data.surveys import by_rows, coded, unit_of
-from common.data.tables import UNNAMED, Column, Frame, header_of, is_unnamed, normal
+from common.data.tables import UNNAMED, Column, Frame, first_bytes, header_of, is_unnamed, normal
 from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,
@@ -47,6 +47,7 @@ from common.data.wide_checks import (
     warn_of_criteria,
     warn_of_rows,
 )
+from common.data.workbooks import is_one
 from common.system.errors import UserError, echo
 
 NUMBERED = "the row's number"  # as the task
@@ -86,7 +87,7 @@ def read_wide(file, classes, where=(), several=False):
         written = plain(rows.label.values)
         check_annotators(file, table, names, codes, written, several)
         refuse_counts(file, names, codes, written)
-        warn_of_rows(file, None if task == NUMBERED else task, names, codes)
+        warn_of_rows(file, header_of(file), None if task == NUMBERED else task, names, codes)
         warn_of_criteria(file, names)
     refuse_minus_one(file, rows, classes)
     return rows
@@ -122,8 +123,9 @@ def _select(file, where):
     unnamed = [name for k, name in enumerate(table) if k and is_unnamed(name)]
     full = next((name for name in unnamed if set(table[name].values) - NOTHING), None)
     if full:
+        text = not isinstance(file, Frame) and not is_one(first_bytes(file))
         raise UserError(f"{file}, line 1: nothing above column {list(table).index(full) + 1}; expected a name for each "
-                        f"column in the first line{NO_HEADER * (not isinstance(file, Frame))}")
+                        f"column in the first line{NO_HEADER * text}")
     return {name: column for name, column in table.items() if name not in unnamed}, lines
 
 
@@ -187,8 +189,10 @@ def _check_form(file, stamp, names):
     names neither the persons of a form nor items."""
     echo(f"notice: {file}: column {stamp!r} is left out")
     if not names or key(names[0]) == "name" or not find_column(names[:1], (*WORKER, *MORE_WORKERS, *TASK, *MORE_TASKS)):
+        worker, questions = (names[0], names[1:]) if names and key(names[0]) == "name" else (stamp, names)
+        typed = questions_flag(header_of(file), worker, questions)
         raise UserError(f"{file}, line 1: column {stamp!r} comes first, so each row seems to be a person's answers to a "
-                        f"form; expected them named: {questions_flag(stamp, names)}, or the items in a column named task")
+                        f"form; expected them named: {typed}, or the items in a column named task")
 
 
 def _like_files(names):

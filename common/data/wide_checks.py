@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import plain
-from common.data.rows import spot
+from common.data.rows import like, spot
 from common.data.tables import Frame
 from common.system.errors import UserError, echo, warn
 
@@ -80,14 +80,16 @@ def check_annotators(file, table, names, codes, written, several):
                         "labels, name all there are in --classes")
 
 
-def refuse_minus_one(file, rows, classes):
-    """Raises UserError where -1 seems to stand for no answer in the Rows. classes: those of --classes, or None."""
+def refuse_minus_one(file, rows, classes, columns=None):
+    """Raises UserError where -1 seems to stand for no answer in the Rows. classes: those of --classes, or None; columns: the
+    Column that names the table's columns, by default the annotators'."""
     written = plain(rows.label.values)
     if "-1" not in written or "-1" in (classes or ()):
         return
     if {"0", "1"} <= {*written} or not any(re.fullmatch(r"\d+", name) for name in written):
         cell = np.flatnonzero([written[code] == "-1" for code in rows.label.codes])[0]
-        column = rows.annotator.values[rows.annotator.codes[cell]]
+        columns = columns or rows.annotator
+        column = columns.values[columns.codes[cell]]
         raise UserError(f"{spot(file, rows.lines, cell)}: -1 in column {column!r}; expected nothing where there is no "
                         "answer, or -1 among --classes")
 
@@ -114,34 +116,40 @@ def refuse_counts(file, names, codes, written):
                         "classes with their votes; expected who gave which label, or all labels in --classes")
 
 
-def warn_of_rows(file, task, names, codes):
-    """Warns where the answers in a column are alike more than those in a row: each row may be a person's. task: the items'
-    column, or None; codes: int (N, M) into the labels."""
-    rows, columns = _agreement(codes), _agreement(codes.T)
-    if not columns > rows + MARGIN:
+def warn_of_rows(file, header, task, names, codes):
+    """Warns where the answers in a column, the median one, are alike more than those in a row: each row may be a person's.
+    header: all columns; task: the items', or None; codes: int (N, M) into the labels."""
+    (equal, pairs), (equal_below, pairs_below) = _equal_pairs(codes), _equal_pairs(codes.T)
+    below = pairs_below > 0
+    if not pairs.any() or not below.any():
         return
-    how = questions_flag(task, names) if task else "expected a first column named worker"
+    rows, columns = equal.sum() / pairs.sum(), np.median(equal_below[below] / pairs_below[below])
+    if columns < rows + MARGIN:
+        return
+    how = questions_flag(header, task, names) if task else "expected a first column named worker"
     warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; if each row has one "
          f"person's answers: {how}")
 
 
-def questions_flag(worker, names):
-    """What is typed for a table with a row for each annotator, in the column `worker`, and the items' columns `names`."""
+def questions_flag(header, worker, names):
+    """What is typed for a table with a row for each annotator, in the column `worker`, and the items' columns `names`.
+    header: all columns."""
     start = os.path.commonprefix(names)
-    if start and not worker.startswith(start):
+    if start and not start.startswith("-") and like(f"{start}*", header) == list(names):
         questions = shlex.quote(f"{start}*")
     else:
         questions = shlex.join(names) if len(names) <= MANY else "NAME ..."
     return f"--columns {shlex.quote(worker)} --questions {questions}"
 
 
-def _agreement(codes):
-    """How often two answers in one row are equal; NaN where no row has two. codes: int (N, M), -1 for no answer."""
+def _equal_pairs(codes):
+    """(equal, pairs), int (N,) each: how many pairs of answers in a row are equal, and how many there are. codes: int
+    (N, M), -1 for no answer."""
     row, _ = np.nonzero(codes >= 0)
-    equal = np.unique(row * (codes.max() + 1) + codes[codes >= 0], return_counts=True)[1]
-    answers = np.bincount(row)
-    pairs = (answers * (answers - 1)).sum()
-    return (equal * (equal - 1)).sum() / pairs if pairs else np.nan
+    cells, counts = np.unique(row * (codes.max() + 1) + codes[codes >= 0], return_counts=True)
+    answers = np.bincount(row, minlength=len(codes))
+    equal = np.bincount(cells // (codes.max() + 1), counts * (counts - 1), len(codes))
+    return equal, answers * (answers - 1)
 
 
 def say_unanswered(file, item, codes):

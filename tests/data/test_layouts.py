@@ -162,9 +162,9 @@ def test_forms_have_a_row_for_each_annotator(write, capsys):
     assert triples(more) == triples(answers)
     items = read_answers(write("timestamp,id,ann,bob\n1,a.png,cat,dog\n2,b.png,dog,dog\n3,c.png,cat,cat\n"))
     assert triples(items) == sorted(CROWD)
-    with pytest.raises(UserError, match="expected the persons in the next column, named worker, or the items, named task"):
+    with pytest.raises(UserError, match="named: --columns Name --questions a.png b.png c.png, or the items in a"):
         read_answers(write("Timestamp,Name,a.png,b.png,c.png\n" + people))
-    with pytest.raises(UserError, match="each row seems to be a person's answers .*in the next column, named worker"):
+    with pytest.raises(UserError, match="each row .* --columns Timestamp --questions 'Which animal\\?' 'And this\\?', or"):
         read_answers(write("Timestamp,Which animal?,And this?\n9:00,cat,dog\n9:01,cat,cat\n"))
 
 

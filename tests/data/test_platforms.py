@@ -33,8 +33,10 @@ def test_labelbox(write, capsys):
     said = capsys.readouterr().out
     assert "skipped labels are left out: 1 of 9" in said and "labels without a classification are left out" in said
     labels.append(labelbox([radio("no", "Blurred?")]))
-    with pytest.raises(UserError, match="answers to 2 questions, Animal\\?, Blurred\\?; .*: --where question="):
+    with pytest.raises(UserError, match="answers to 2 questions, Animal\\?, Blurred\\?; .*: --where 'question=Animal\\?'"):
         read_answers(ndjson(write, records))
+    assert triples(read_answers(ndjson(write, records), where=["question=Animal?"])) == sorted(CROWD)
+    labels[-1] = labelbox([{"name": "Tags", "checklist_answers": [{"name": "cat"}, {"name": "dog"}]}])
     assert triples(read_answers(ndjson(write, records), where=["question=Animal?"])) == sorted(CROWD)
     labels[-1] = labelbox([{"name": "Animal?", "checklist_answers": [{"name": "cat"}, {"name": "dog"}]}])
     with pytest.raises(UserError, match="line 1: 2 labels in one answer \\(cat, dog\\)"):
@@ -100,6 +102,29 @@ def test_lists_of_answers_by_worker_ids_are_of_no_platform(write):
     records = [{"task": task, "annotations": [{"workerId": worker, "label": label} for worker, label in given]}
                for task, given in by_item().items()]
     assert triples(read_answers(ndjson(write, records))) == sorted(CROWD)
+
+
+def test_an_item_of_its_own_file_keeps_its_name(write):
+    files = [write(json.dumps({"id": task, "annotators": [worker for worker, _ in given],
+                               "answers": [label for _, label in given]}), f"{k}.json")
+             for k, (task, given) in enumerate(by_item().items())]
+    assert triples(read_answers(files)) == sorted(CROWD)
+
+
+def test_labels_of_other_tools(write):
+    records = [{"externalId": "a", "labels": [None]}, {"externalId": "b", "labels": []}]
+    with pytest.raises(UserError):
+        read_answers(write(json.dumps(records), "data.json"))
+
+
+def test_potato_scales_and_texts(write):
+    def state(worker, given):
+        return write(json.dumps({"user_id": worker, "instance_id_to_label_to_value": given}), f"{worker}.json")
+    files = [state("ann", {"a": {"sure": {"scale_1": "1"}, "why": {"text_box": "it is"}}, "b": {"sure": {"scale_2": "2"}}}),
+             state("bob", {"a": {"sure": {"scale_2": "2", "scale_1": "false"}, "why": {"text_box": ""}},
+                           "b": {"sure": {"scale_2": "2"}}})]
+    answers = read_answers(files, where=["question=sure"])
+    assert answers.classes == ["scale_1", "scale_2"] and len(answers) == 4
 
 
 def test_xml_is_refused(write):

@@ -49,9 +49,55 @@ def test_a_condition_of_a_survey_is_no_question(write):
     assert triples(read_answers(file, where=["group=a"])) == expected(("Q1", "Q2", "Q3"))
 
 
-def test_a_long_table_with_times_is_no_survey(write):
-    file = write("id,task,worker,label,start time,completion time,email\n1,a,w1,x,1,2,q\n2,a,w2,y,1,2,q\n3,b,w1,y,1,2,q\n")
-    assert triples(read_answers(file)) == [("a", "w1", "x"), ("a", "w2", "y"), ("b", "w1", "y")]
+@pytest.mark.parametrize("header", [
+    "id,task,worker,label,start time,completion time,email", "id,image,worker,rating,submitdate,lastpage,seed",
+    "n,item,responseid,rating,recordeddate,a,b", "record_id,image,rater,score,redcap_survey_identifier,a,b",
+    "id,task_id,user_id,label,project_id,info,b"])
+def test_a_long_table_with_the_columns_of_a_tool_is_no_survey(write, header):
+    task = header.split(",")[1]
+    rows = "1,{a},w1,x,1,2,q\n2,{a},w2,y,1,2,q\n3,{b},w1,y,1,2,q\n".format(a="a" + task, b="b" + task)
+    assert triples(read_answers(write(f"{header}\n{rows}"))) == [
+        (f"a{task}", "w1", "x"), (f"a{task}", "w2", "y"), (f"b{task}", "w1", "y")]
+
+
+def test_parts_of_a_question_are_named_by_the_second_line(write):
+    file = write("Respondent ID,Collector ID,Rate,,,Which?\n,,A,B,C,Response\n7,1,x,y,x,y\n8,1,x,x,x,y\n")
+    assert triples(read_answers(file)) == sorted(
+        (item, person, label) for person, answers in (("7", "xyxy"), ("8", "xxxy"))
+        for item, label in zip(("Rate [A]", "Rate [B]", "Rate [C]", "Which?"), answers, strict=True))
+
+
+def test_people_without_an_address_are_numbered(write):
+    file = write("ID,Start time,Completion time,Email,Q1,Q2\n1,a,b,p1,x,y\n2,a,b,,x,y\n3,a,b,p3,y,y\n")
+    assert read_answers(file).annotators == ["1", "2", "3"]
+
+
+def test_a_second_line_of_qualtrics_alone_is_nobody(write):
+    file = write("ResponseId,RecordedDate,Q1,Q2\nResponse ID,Recorded Date,a?,b?\nR_1,now,x,y\nR_2,now,y,y\n")
+    assert read_answers(file).annotators == ["R_1", "R_2"] and read_answers(file).classes == ["x", "y"]
+
+
+def test_columns_that_are_no_questions_are_said(write, capsys):
+    file = write("ResponseId,RecordedDate,Consent,Q1,Q2,Q1_DO_1\nR_1,now,I agree,x,y,1\nR_2,now,I agree,y,y,2\n")
+    read_answers(file)
+    assert "no answer in 'Consent' is in another column; if these are no questions" in capsys.readouterr().out
+    read_answers(file, questions=["Q*"], classes=["x", "y", "1", "2"])
+    assert "no answer in" not in capsys.readouterr().out
+
+
+def test_the_worker_of_questions(write):
+    """The survey's own by default; else the first column, if its values differ."""
+    file = write("StartDate,ResponseId,RecordedDate,Q1,Q2\nnow,R_1,now,x,y\nnow,R_2,now,y,y\n")
+    assert read_answers(file, questions=["Q1", "Q2"]).annotators == ["R_1", "R_2"]
+    file = write("group,code,Q1,Q2\na,p1,x,y\na,p2,y,y\n")
+    with pytest.raises(UserError, match="--questions Q1 Q2: a value of 'group' comes twice; expected the annotators'"):
+        read_answers(file, questions=["Q1", "Q2"])
+    assert read_answers(file, columns=["code"], questions=["Q*", "Q1"][:1]).annotators == ["p1", "p2"]
+    with pytest.raises(UserError, match="--questions Q\\* Q1: a column twice"):
+        read_answers(file, columns=["code"], questions=["Q*", "Q1"])
+    arrays = write("code,G1[SQ1],G1[SQ2],r?\np1,x,y,x\np2,y,y,y\n")
+    assert read_answers(arrays, questions=["G1[SQ*]"]).items == ["G1[SQ1]", "G1[SQ2]"]
+    assert read_answers(arrays, questions=["r?", "G1[SQ1]"]).items == ["r?", "G1[SQ1]"]
 
 
 def test_a_survey_without_questions(write):
