@@ -108,9 +108,9 @@ def _warn_of_other_questions(file, items, codes, labels):
     given = np.zeros((len(labels), len(items)), bool)
     row, item = np.nonzero(codes >= 0)
     given[codes[row, item], item] = True
-    apart = given.any(0) & ~given[given.sum(1) > 1].any(0)
-    if 0 < apart.sum() < len(items):
-        names = ", ".join(repr(items[k]) for k in np.flatnonzero(apart)[:MANY])
+    unshared = given.any(0) & ~given[given.sum(1) > 1].any(0)
+    if 0 < unshared.sum() < len(items):
+        names = ", ".join(repr(items[k]) for k in np.flatnonzero(unshared)[:MANY])
         warn(f"{file}: no answer in {names} is in another column; if these are no questions about items, name the others in "
              "--questions")
 
