@@ -119,9 +119,11 @@ def refuse_counts(file, names, codes, written):
 def warn_of_rows(file, header, task, names, codes):
     """Warns where the answers in a column, the median one, are alike more than those in a row: each row may be a person's.
     header: all columns; task: the items', or None; codes: int (N, M) into the labels."""
+    if not (codes >= 0).any():
+        return
     (equal, pairs), (equal_below, pairs_below) = _equal_pairs(codes), _equal_pairs(codes.T)
     below = pairs_below > 0
-    if not pairs.any() or not below.any():
+    if not (pairs.any() and below.any()):
         return
     rows, columns = equal.sum() / pairs.sum(), np.median(equal_below[below] / pairs_below[below])
     if columns < rows + MARGIN:

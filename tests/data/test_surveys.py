@@ -185,3 +185,9 @@ def test_triples_without_a_header_are_named_in_both_orders(write):
     with pytest.raises(UserError, match="expected them named: --no-header --columns 2 1 3, or"):
         read_answers(file, no_header=True)
     assert len(read_answers(file, columns=["2", "1", "3"], no_header=True).items) == 8
+
+
+def test_tables_without_an_answer(write):
+    for header in ("task,k,", "id,submitdate,lastpage,Q1", "ResponseId,RecordedDate,Q1"):
+        with pytest.raises(UserError, match="no answers; expected at least two annotators"):
+            read_answers(write(header + "\n"))
