@@ -25,7 +25,7 @@ FIRST, MOST = 4, .7  # the columns among which these two are, and the share of a
 CRITERIA = {"accuracy", "adequacy", "clarity", "coherence", "completeness", "consistency", "correct", "correctness",
             "faithfulness", "fluency", "grammar", "helpfulness", "informativeness", "readability", "relevance", "usefulness"}
 STEADY = .25  # the variance of the rows' sums where cells count votes, as a share of that of independent columns
-MARGIN = .2  # by which answers in a column are alike more than those in a row, where rows are people; adult has .16
+MARGIN = .1  # by which answers in a column are alike more than those in a row, where rows are people; product has .06
 MANY = 6  # columns, of which not all are named in a line
 
 
@@ -54,8 +54,8 @@ def refuse_long(file, table, names, numbered=False):
             person = [re.search(f"{PEOPLE}|participant|respondent|user", name.lower()) for name in pair]
             if person[0] and not person[1] or not any(person) and values[0] < values[1]:  # there are more items than people
                 pair = pair[::-1]
-            numbered = isinstance(file, Frame) and all(name.isdigit() for name in table)
-            typed = "--no-header " * numbered + f"--columns {shlex.join([*pair, label])}"
+            nameless = isinstance(file, Frame) and all(name.isdigit() for name in table)
+            typed = "--no-header " * nameless + f"--columns {shlex.join([*pair, label])}"
             raise UserError(f"{file}, line 1: columns {', '.join(names)}; {pair[0]!r} and {pair[1]!r} look like a task and "
                             f"a worker, as hardly a pair of theirs comes twice; expected them named: {typed}, or, if each "
                             "column is an annotator's, a first column named task with the items")
