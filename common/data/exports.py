@@ -227,7 +227,7 @@ def _answers_of(file, tool, roles, rows, unit, where):
     for row in rows:
         try:
             row["label"] = one(row["label"])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _unreadable(file, unit, row[""], error) from None
     numbers = np.array([row.pop("") for row in rows])
     named = questions[0] if len(questions) == 1 else "label"
@@ -286,4 +286,4 @@ def _classifications(record, several):
             question = f"{record['workflow_id']} {annotation['task']}" if several else annotation["task"]
             yield same | {"task": subject[name] if name and subject[name] else record["subject_ids"],
                           INPUT: record["subject_ids"], ID: record["subject_ids"], "worker": record["user_name"],
-                          "label": one(annotation["value"]), "question": question}
+                          "label": annotation["value"], "question": question}

@@ -1,7 +1,4 @@
-"""The exports of annotation platforms in JSON, with all answers to an item in one record.
-
-As in tools.py, but a label is what the platform has for it: --where may leave its question out before it is read.
-"""
+"""The exports of annotation platforms in JSON, with all answers to an item in one record: as in tools.py."""
 import json
 
 from common.data.tools import SKIP, item_of, person

@@ -104,7 +104,7 @@ def _chosen(file, roles, table, lines):
     odd = [name for name in roles.options if set(map(str.lower, table[name].values)) - {"true", "false", "1", "0", ""}]
     if odd:
         raise unclear_label(file, roles.tool, roles.options, roles.task, roles.worker)
-    chosen = np.stack([_is_one_of(table[name], {"true", "1"}, fold=True) for name in roles.options], 1)
+    chosen = np.stack([is_one_of(table[name], {"true", "1"}, fold=True) for name in roles.options], 1)
     several = np.flatnonzero(chosen.sum(1) > 1)
     if len(several):
         raise UserError(f"{spot(file, lines, several[0])}: several of {roles.label}.* are true; expected one label")
@@ -119,7 +119,7 @@ def answered(file, roles, table, lines):
     return without_rows(file, table, lines, is_empty(table[roles.label]), "without a label")
 
 
-def without_import_ids(table, lines):
+def _without_import_ids(table, lines):
     """The table and its lines without the second and the third line of Qualtrics' header."""
     for column in table.values():
         ids = [code for code, value in enumerate(column.values[:3]) if value.startswith('{"ImportId"')]
@@ -131,7 +131,7 @@ def without_import_ids(table, lines):
 
 def without_headers(file, table, lines, names):
     """The table and its lines without the rows that have the names of the columns `names` again."""
-    again = np.logical_and.reduce([_is_one_of(table[name], {name, JOINT.join(map(normal, name.split("+")))})
+    again = np.logical_and.reduce([is_one_of(table[name], {name, JOINT.join(map(normal, name.split("+")))})
                                    for name in names])
     return without_rows(file, table, lines, again, "that repeat the header")
 
@@ -177,8 +177,8 @@ def named_columns(file, header, names, flag):
     """The columns that the user's `names` stand for: a column each, or all others that match a pattern."""
     found = []
     for name in names:
-        known = columns_of(name, header) or not like(name, header)
-        found += [normal(name)] if known else [column for column in like(name, header) if column not in found]
+        matching = [] if columns_of(name, header) else like(name, header)
+        found += [column for column in matching if column not in found] if matching else [normal(name)]
     check_columns(file, header, found, flag)
     if len(set(found)) < len(found):
         raise UserError(f"{flag}: a column twice; expected each once")
@@ -222,12 +222,12 @@ def select(file, names, where=(), left_out=()):
     wanted = conditions(file, where)
     more = [*wanted, *(name for name, *_ in left_out)]
     names = header_of(file) if names is None else names
-    table, lines = read_columns(file, list(dict.fromkeys([*names, *more])))
+    table, lines = _without_import_ids(*read_columns(file, list(dict.fromkeys([*names, *more]))))
     keep = np.ones(len(lines), bool)
     for name, (values, unwanted) in wanted.items():
-        keep &= ~_is_one_of(table[name], unwanted)
+        keep &= ~is_one_of(table[name], unwanted)
         if values:
-            keep &= _is_one_of(table[name], values)
+            keep &= is_one_of(table[name], values)
         if not keep.any():
             raise UserError(f"--where {' '.join(where)}: no row of {file}; column {name!r} has "
                             f"{first_few(sorted(table[name].values))}")
@@ -235,7 +235,7 @@ def select(file, names, where=(), left_out=()):
         out = np.zeros(len(lines), bool)
         for name, reason, values in left_out:
             if reason == why:
-                out |= _is_one_of(table[name], values, fold=True) if values else ~is_empty(table[name])
+                out |= is_one_of(table[name], values, fold=True) if values else ~is_empty(table[name])
         if (out & keep).any():
             echo(f"notice: {file}: {why} are left out: {(out & keep).sum()} of {keep.sum()} rows")
         keep &= ~out
@@ -260,7 +260,7 @@ def conditions(file, where):
     return wanted
 
 
-def _is_one_of(column, values, fold=False):
+def is_one_of(column, values, fold=False):
     """bool (N,): whether a cell holds one of the values."""
     held = np.array([(value.lower() if fold else value) in values for value in column.values], bool)
     return held[column.codes] if len(held) else np.zeros(len(column.codes), bool)

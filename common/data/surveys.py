@@ -10,10 +10,10 @@ from common.data.rows import (
     Rows,
     check_columns,
     conditions,
+    is_one_of,
     named_columns,
     not_annotators,
     select,
-    without_import_ids,
     without_rows,
 )
 from common.data.tables import Column, Frame, header_of, is_empty, is_unnamed, normal
@@ -29,7 +29,7 @@ def read_survey(file, classes, where=()):
     survey = find_survey(header_of(file))
     if survey is None:
         return None
-    table, lines = without_import_ids(*select(file, None, where))
+    table, lines = select(file, None, where)
     worker = _worker_of(survey, table, lines)
     keys = {key(name) for name in table}
     out = {worker, *matching(table, survey.others), *conditions(file, where), *not_annotators(list(table)),
@@ -79,7 +79,7 @@ def read_questions(file, columns, questions, classes, where=()):
     items = [name for name in named_columns(file, header, questions, flag) if name != worker]
     if not items:
         raise UserError(f"{flag}: {worker!r} names the annotators; expected the columns of the items")
-    table, lines = without_import_ids(*select(file, list(dict.fromkeys([worker, *items])), where))
+    table, lines = select(file, list(dict.fromkeys([worker, *items])), where)
     if not columns and len(table[worker].values) < len(lines):
         raise UserError(f"{flag}: a value of {worker!r} comes twice; expected the annotators' column in --columns")
     return by_rows(file, table, worker, items, lines, classes)
@@ -87,7 +87,7 @@ def read_questions(file, columns, questions, classes, where=()):
 
 def by_rows(file, table, worker, items, lines, classes):
     """The Rows of a table with a row for each annotator, in the column `worker`, and a column for each of the items."""
-    out = is_empty(table[worker]) | (table[worker].codes == _code(table[worker], "Response ID"))  # Qualtrics' second line
+    out = is_one_of(table[worker], {"", "Response ID"})  # the second is in Qualtrics' second line
     table, lines = without_rows(file, table, lines, out, f"without a person in {worker!r}")
     people = table[worker]
     echo(f"notice: {file}: taken as a row for each of {len(people.values)} annotators and a column for each of "
@@ -113,10 +113,6 @@ def _warn_of_other_questions(file, items, codes, labels):
         names = ", ".join(repr(items[k]) for k in np.flatnonzero(unshared)[:MANY])
         warn(f"{file}: no answer in {names} is in another column; if these are no questions about items, name the others in "
              "--questions")
-
-
-def _code(column, value):
-    return column.values.index(value) if value in column.values else -2
 
 
 def coded(table, names):

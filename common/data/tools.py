@@ -1,8 +1,9 @@
 """The exports of annotation tools in JSON: how a tool's record is known, and the answers that it holds.
 
-Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. It raises ValueError
-for what one label cannot stand for. The task may be shown by a name that others have too: INPUT says then what the worker
-saw, and ID names it. TOOLS, at the end, lists the readers.
+Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. The label may be in
+lists and objects: `one` is called for the questions that count. ValueError is raised for what is no label. The task may be
+shown by a name that others have too: INPUT says then what the worker saw, and ID names it. TOOLS, at the end, lists the
+readers.
 """
 import json
 
@@ -73,7 +74,7 @@ def _label_studio(record, _):
             for question, value in answers:
                 found = [value[name] for name in ("choices", "rating", "number") if name in value]
                 found += [["/".join(map(str, path)) for path in value["taxonomy"]]] if "taxonomy" in value else []
-                yield same | {"worker": person(annotation.get("completed_by")), "label": one(found[0]),
+                yield same | {"worker": person(annotation.get("completed_by")), "label": found[0],
                               "question": question} if found else {SKIP: "regions and texts, which are no classes,"}
 
 
@@ -101,7 +102,7 @@ def _prodigy(record, document):
     elif record.get("accept") == []:
         yield {SKIP: "tasks without a choice"}
     else:
-        yield row | {"label": one(record.get("accept", record.get("label")))}
+        yield row | {"label": record.get("accept", record.get("label"))}
 
 
 # --- Argilla --------------------------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def _argilla(record, _):
             yield {SKIP: "discarded responses and drafts"}
         elif response.get("value") is not None:
             yield {"task": task, "worker": person(response.get("user_id") or response.get("user")),
-                   "label": one(response["value"]), "question": question}
+                   "label": response["value"], "question": question}
 
 
 def _responses(record):
@@ -184,7 +185,7 @@ def _given(record, workers, labels, names):
     plain = {name: value for name, value in record.items() if isinstance(value, str | int | float) and value != ""}
     name = find_column(list(plain), (*TASK, "uid", *MORE_TASKS))
     task = item_of(plain) if name is None else plain[name]
-    yield from ({"task": task, "worker": person(worker), "label": one(label)}
+    yield from ({"task": task, "worker": person(worker), "label": label}
                 for worker, label in zip(workers, labels, strict=True) if label not in (None, ""))
 
 
@@ -212,13 +213,13 @@ def _doccano(record, _):
     task = item_of(record, "filename", "id")
     if isinstance(record.get("annotations"), list):  # version 0: [{label, user}]
         for each in record["annotations"]:
-            yield {"task": task, "worker": person(each["user"]), "label": one(each["label"])}
+            yield {"task": task, "worker": person(each["user"]), "label": each["label"]}
         return
     labels = record.get("label", record.get("labels"))
     worker = person(next((record[name] for name in ("annotator", "user", "username") if record.get(name)), None))
     if labels and isinstance(labels[0], list):
         raise ValueError("spans of a text, which are not classes")
-    yield {"task": task, "worker": worker, "label": one(labels)} if labels else {SKIP: "examples without a label"}
+    yield {"task": task, "worker": worker, "label": labels} if labels else {SKIP: "examples without a label"}
 
 
 # (the tool, whether a record is its, the record's reader, what is taken for the task and the worker)

@@ -27,7 +27,6 @@ from common.data.rows import (
     spot,
     whole,
     without_headers,
-    without_import_ids,
 )
 from common.data.surveys import by_rows, coded, unit_of
 from common.data.tables import UNNAMED, Column, Frame, first_bytes, header_of, is_unnamed, normal
@@ -103,9 +102,9 @@ def read_named(file, columns, annotators, classes, where=()):
     names = named_columns(file, header, annotators, flag)
     task = normal(columns[0]) if columns else header[0]
     check_columns(file, header, [task], f"--columns {task}")
-    if len({*names, *map(normal, columns or ())}) < len(names) + len(columns or ()):
-        raise UserError(f"{flag}{' and --columns ' + task if columns else ''}: a column twice; expected each once")
-    table, lines = without_import_ids(*select(file, list(dict.fromkeys([task, *names])), where))
+    if columns and task in names:
+        raise UserError(f"{flag} and --columns {task}: a column twice; expected each once")
+    table, lines = select(file, list(dict.fromkeys([task, *names])), where)
     table, lines = without_headers(file, table, lines, table)
     if task in names:
         item, task = _by_number(lines), NUMBERED
@@ -119,7 +118,7 @@ def read_named(file, columns, annotators, classes, where=()):
 def _select(file, where):
     """({name: Column}, lines) of all columns but those with neither a name nor a cell, as programs write them at the end.
     Raises UserError for cells under no name, as of a title above the header."""
-    table, lines = without_import_ids(*select(file, None, where))
+    table, lines = select(file, None, where)
     unnamed = [name for k, name in enumerate(table) if k and is_unnamed(name)]
     full = next((name for name in unnamed if set(table[name].values) - NOTHING), None)
     if full:

@@ -3,7 +3,6 @@
 A tensor of this GPU has its values on the CPU, and its device is torch's `meta`. (FakeTensorMode says "cuda" of its tensors,
 but without a driver these have no backward.)
 """
-import itertools
 import threading
 from contextlib import nullcontext
 
@@ -21,11 +20,10 @@ from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.methods.true_label import TrueLabel
 from common.networks.classifier import Classifier
-from common.output.run_folder import RunFolder
-from common.training import loop
 from common.training.learner import Learner
 from common.training.protocol import Protocol
 from conftest import load_script
+from test_checkpoints import stop_after
 from test_own_runs import crowd as make_crowd
 
 dispatch = pytest.importorskip("torch.utils._python_dispatch", reason="torch has moved its dispatch modes")
@@ -230,17 +228,6 @@ def test_the_mistakes_that_this_is_to_find_are_found(gpu, kind, message):
         step(gpu, kind)
 
 
-def stopped_after(count, save):
-    """RunFolder.save, stopped by Control-C behind the checkpoint of that number."""
-    numbers = itertools.count(1)
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        if next(numbers) == count:
-            raise KeyboardInterrupt
-    return save_and_stop
-
-
 def agree(one, other):
     """Fails where two runs left different things. Adam on the CPU is another function than elsewhere: last digits differ."""
     assert {file.name for file in one.iterdir()} == {file.name for file in other.iterdir()}
@@ -258,11 +245,8 @@ def test_a_run_ends_and_resumes_as_on_the_cpu(gpu, tmp_path, blank_pictures, mon
              *flags)
     assert digits_main.main([*flags, "--device", "cpu", "--out", str(tmp_path / "cpu")]) == 0
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     on_gpu = [*flags, "--device", "meta", "--out", str(tmp_path / "gpu")]
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "save", stopped_after(2, RunFolder.save))
-        digits_main.main(on_gpu)
+    stop_after(monkeypatch, 2, on_gpu)
     assert digits_main.main(on_gpu) == 0
     agree(tmp_path / "cpu", tmp_path / "gpu")
 
