@@ -10,7 +10,7 @@ from torchvision.datasets import CIFAR10
 
 from common.crowd.synthetic import pair_experts
 from common.data.dataset import Items
-from common.data.decoding import left_out_file, read_items
+from common.data.image_lists import left_out_file, read_items
 from common.data.images import Augmentation, ImageSet
 from common.data.opening import BROKEN, GZIP, MB, Bounded, folder_at, opened, read_bytes
 from common.data.pickles import load_arrays

@@ -3,7 +3,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common.crowd.synthetic import Experts
-from common.data.decoding import left_out_file, read_items, read_lists, table
+from common.data.image_lists import left_out_file, read_items, read_lists, table
 from common.data.images import IMAGENET, Augmentation
 from common.data.opening import folder_at
 from common.system.errors import UserError

@@ -19,8 +19,10 @@ class Squaring:
         return open_image(file, self.plane)
 
     def __call__(self, image, size, mode):
-        if self.window is None and is_wide(image) and image.getextrema()[1] > 255:
-            raise NotAnImage("more than 8 bits a pixel, and no range of values that becomes black to white")
+        if self.window is None and is_wide(image):
+            high = image.getextrema()[1]
+            if high > 255 or image.mode == "F" and 0 < high <= 1:
+                raise NotAnImage("more than 8 bits a pixel, and no range of values that becomes black to white")
         return FITTERS[self.fit](_ready(image, size, mode, self.window), size)
 
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from common.data.cache import cache_folder
-from common.data.decoding import decode, left_out_file
+from common.data.decoding import decode
+from common.data.image_lists import left_out_file
 from common.data.images import Augmentation, ImageSet, Pixels, ahead
 
 PIXELS = torch.randint(0, 256, (6, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

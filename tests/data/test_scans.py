@@ -1,5 +1,6 @@
 """Images as they are: medical images and arrays, slices of volumes, one range for all, what is said of them."""
 import csv
+import os
 import zlib
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from common.data.decoding import NotAnImage, open_image
+from common.data.decoding import NotAnImage, decode, open_image
 from common.data.preprocessing import apply, fit, survey_images
 from common.data.scans import Volume
 from common.data.sources import read_source
@@ -227,6 +228,23 @@ def test_a_page_is_chosen_as_a_slice_is(tmp_path):
         pass
 
 
+def test_a_moving_picture_has_no_pages(tmp_path, capsys):
+    first, second = (Image.fromarray(np.full((12, 12), value, np.uint8)) for value in (10, 200))
+    (tmp_path / "images").mkdir()
+    first.save(tmp_path / "images" / "a.gif", save_all=True, append_images=[second])
+    source = read_source(images=str(tmp_path / "images"))
+    inputs, readable = apply(source, fit(source, np.arange(1), plane=1))
+    assert readable.all() and (inputs.raw(slice(None)) == 10).all()
+
+
+def test_a_metaimage_is_known_by_its_data_file_too(tmp_path):
+    write_scan(tmp_path / "a.mhd", np.full((8, 8), 100, np.int16))
+    assert (decode([tmp_path / "a.mhd"], 8, "L")[0].images == 100).all()
+    np.full((8, 8), 50, np.int16).tofile(tmp_path / "a.raw")
+    os.utime(tmp_path / "a.raw", (1, 1))
+    assert (decode([tmp_path / "a.mhd"], 8, "L")[0].images == 50).all()
+
+
 def test_flags_without_effect_are_a_warning(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
@@ -261,8 +279,9 @@ def test_other_images_than_those_of_the_training(tmp_path):
     Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "new" / "a.png")
     Image.fromarray(np.full((8, 8), 200, np.uint16)).save(tmp_path / "new" / "b.png")
     np.save(tmp_path / "new" / "c.npy", np.zeros((5, 8, 8)))
+    np.save(tmp_path / "new" / "d.npy", ramp(0, 1, (8, 8)).astype(np.float32))
     images, readable = apply(read_source(images=str(tmp_path / "new")), made)
-    assert readable.tolist() == [False, True, False]
+    assert readable.tolist() == [False, True, False, False]
     assert images.pixels.images[1].unique().tolist() == [200]
 
 
