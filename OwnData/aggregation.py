@@ -37,7 +37,8 @@ METHODS = (*AGGREGATE_THEN_TRAIN, LABEL_MODEL, *AGGREGATORS)
 # flags that answers alone have no use for: of whole groups, and others
 OF_TRAINING = [f.name for f in fields(OwnOptions) if f.metadata["group"] in ("training", "KD-Crowd", "images")
                and f.name not in ("methods", "seed")]
-OF_TRAINING += ["train_size", "test_size", "groups", "folds", "held_out", "patience", "precision", "keep", "graphs"]
+OF_TRAINING += ["train_size", "test_size", "groups", "select", "folds", "held_out", "patience", "precision", "keep",
+                "graphs"]
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def load(options):
     for name in OF_TRAINING:
         value = getattr(options, name)
         if value not in (getattr(OwnOptions, name), getattr(PROTOCOL, name, None)):
-            shown = "" if value is True else f" {value}"
+            shown = "" if value is True else " ".join(["", *map(str, value if isinstance(value, list) else [value])])
             raise UserError(f"--{name.replace('_', '-')}{shown}: nothing is trained on answers alone; leave it out, or give "
                             "the items by --images, --features or --texts")
     check_methods(options.methods)

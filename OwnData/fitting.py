@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.exports import is_nested, records_of
 from common.data.layouts import TASK, find_column
+from common.data.tables import Frame
 from common.output.model import Model, load_model, prediction_columns
 from common.system.errors import UserError
-from OwnData.aggregation import Result, has_items_in_index, is_named, several
+from OwnData.aggregation import Result, is_named, several, table_of
 
 TABLES = {"labels": "labels", "annotators": "annotators", "agreement": "agreement", "next_items": "next",
           "confusion": "confusion"}  # DataFrame: file
@@ -21,19 +23,21 @@ TEXT = {"labels": ("item", "truth", "majority_vote", "label"), "annotators": ("a
 
 @dataclass(frozen=True)
 class Classifier:
-    """A run's classifier. `load` reads one; `fit` returns one with the run's results."""
+    """A run's classifier. `load` reads one; `fit` returns one with the run's results. cache: the run's --cache, or None."""
     model: Model
+    cache: str | None
 
-    def predict(self, images=None, features=None, texts=None, items=None, device="cpu"):
+    def predict(self, images=None, features=None, texts=None, items=None, device="cpu", cache=None):
         """A DataFrame with a row for each item: item, label, confidence, a column for each class.
 
         One of images (a folder), features (a table's path or DataFrame, an array (N, F) or its .npy; items: the names of
-        the rows) and texts (a table's path, DataFrame or Series) is given. Raises UserError for anything wrong with them.
+        the rows) and texts (a table's path, DataFrame or Series) is given. cache: the folder of decoded images and features,
+        or "none", as in `fit` by default. Raises UserError for anything wrong with them.
         """
         from OwnData.predict import predict
         with tempfile.TemporaryDirectory() as folder:
-            given = as_files(Path(folder), has_names, images=images, features=features, texts=texts, items=items)
-            names, probabilities = predict(self.model, given, device)
+            given = as_files(Path(folder), images=images, features=features, texts=texts, items=items)
+            names, probabilities = predict(self.model, given, device, cache or self.cache)
         return pd.DataFrame(prediction_columns(names, probabilities, self.model.classes))
 
 
@@ -70,9 +74,10 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         raise UserError("--no-header: answers is a DataFrame, whose columns have names")
     folder = Path(out or tempfile.mkdtemp(prefix="crowd-"))
     with tempfile.TemporaryDirectory() as tables:
-        answered = as_files(Path(tables), has_items_in_index, **several(answers))
-        given = as_files(Path(tables), has_names, images=images, features=features, texts=texts, items=items, truth=truth,
-                         gold=gold, groups=groups)
+        given = {**several(answers), "truth": truth, "gold": gold}
+        answered = as_files(Path(tables), **{name: table_of(table, name) for name, table in given.items()})
+        known = {name: answered.pop(name) for name in ("truth", "gold") if name in answered}
+        given = known | as_files(Path(tables), images=images, features=features, texts=texts, items=items, groups=groups)
         arguments = ["--answers", *answered.values()] if answered else []
         arguments += [word for name, value in given.items() for word in (f"--{name}", value)]
         for name, value in flags.items():
@@ -87,14 +92,14 @@ def fit(answers, *, images=None, features=None, texts=None, items=None, truth=No
         raise UserError(f"no method was trained to the end; {folder / 'summary.json'} says why")
     model = load_model(str(folder / "model.pt"))
     frames = {name: read_frame(folder / f"{file}.csv", len(model.classes)) for name, file in TABLES.items()}
-    return Fit(model, **frames, summary=json.loads((folder / "summary.json").read_text()),
+    return Fit(model, flags.get("cache"), **frames, summary=json.loads((folder / "summary.json").read_text()),
                folder=folder)
 
 
 def load(path):
     """The Classifier in model.pt, or in the run's folder that has it. Raises UserError if there is none."""
     path = Path(path)
-    return Classifier(load_model(str(path / "model.pt" if path.is_dir() else path)))
+    return Classifier(load_model(str(path / "model.pt" if path.is_dir() else path)), None)
 
 
 def read_frame(file, classes):
@@ -108,9 +113,8 @@ def read_frame(file, classes):
                        na_values={name: [""] for name in columns if name not in text})
 
 
-def as_files(folder, named, **given):
-    """{name: path}: what is given, DataFrames and arrays as files in the folder; without what is None. named: the function
-    that tells whether a DataFrame's index holds names."""
+def as_files(folder, **given):
+    """{name: path}: what is given, without what is None; Frames, DataFrames, Series and arrays as files in the folder."""
     files = {}
     for name, value in given.items():
         if value is None:
@@ -123,10 +127,16 @@ def as_files(folder, named, **given):
         elif isinstance(value, np.ndarray):
             files[name] = str(folder / f"{name}.npy")
             np.save(files[name], value)
+        elif isinstance(value, Frame) and is_nested(value.table):
+            files[name] = str(folder / f"{name}.json")
+            Path(files[name]).write_text(json.dumps(records_of(value.table)))
+        elif isinstance(value, Frame):
+            files[name] = str(folder / f"{name}.csv")
+            value.as_text().to_csv(files[name], index=False)
         elif isinstance(value, pd.DataFrame | pd.Series):
             files[name] = str(folder / f"{name}.csv")
             frame = value.to_frame("text") if isinstance(value, pd.Series) else value
-            frame.to_csv(files[name], index=isinstance(value, pd.Series) or named(frame),
+            frame.to_csv(files[name], index=isinstance(value, pd.Series) or has_names(frame),
                          index_label=frame.index.name or "task")
         else:
             raise UserError(f"{name}: a {type(value).__name__}; expected a DataFrame, an array or a path")

@@ -42,15 +42,26 @@ def json_table(file, where=()):
 
 def nested_table(table, name, where=()):
     """The Frame of a DataFrame with lists or objects in its cells, as json_table's; None of any other table."""
-    first = [table.iloc[:, place].dropna().iloc[:1].tolist() for place in range(table.shape[1])]
-    if not any(isinstance(value, list | dict | np.ndarray) for values in first for value in values):
+    first = _first_cells(table)
+    if not is_nested(table) or not any(is_one(_as_json(first)) for _, is_one, *_ in EXPORTS):
         return None
+    return _of_records(name, records_of(table), None, where)
+
+
+def is_nested(table):
+    """Whether a DataFrame has lists or objects in its cells."""
+    return any(isinstance(value, list | dict | np.ndarray) for value in _first_cells(table).values())
+
+
+def records_of(table):
+    """The rows of a DataFrame as json reads them: a list of dictionaries."""
     table = table.set_axis(map(str, table.columns), axis=1).astype(object)
-    records = table.where(table.notna(), None).to_dict("records")
-    start = _as_json(dict(zip(table.columns, (values[0] if values else None for values in first), strict=True)))
-    if not any(is_one(start) for _, is_one, *_ in EXPORTS):
-        return None
-    return _of_records(name, list(map(_as_json, records)), None, where)
+    return list(map(_as_json, table.where(table.notna(), None).to_dict("records")))
+
+
+def _first_cells(table):
+    """{column: its first cell with a value, None where there is none}."""
+    return {str(name): next(iter(table.iloc[:, place].dropna().iloc[:1]), None) for place, name in enumerate(table.columns)}
 
 
 def _as_json(record):
@@ -63,7 +74,8 @@ def _of_records(file, document, lines, where):
     unit, numbers = ("record", np.arange(1, len(document) + 1)) if lines is None else ("line", np.array(lines))
     for tool, is_one, read, roles in EXPORTS:
         if all(map(is_one, document)):
-            rows = chain.from_iterable(_placed(file, unit, number, read, record, document)
+            same_label = len({str(record.get("label")) for record in document}) == 1
+            rows = chain.from_iterable(_placed(file, unit, number, read, record, same_label)
                                        for number, record in zip(numbers.tolist(), document, strict=True))
             return _answers_of(file, tool, roles, rows, unit, where)
     return _frame(file, document, numbers, unit)
@@ -192,10 +204,11 @@ def refuse_objects(file):
                             "record for each answer, with task, worker and label")
 
 
-def _placed(file, unit, number, read, record, document):
-    """The rows of a record, each with its number. Raises UserError, with the place, for what the tool's reader refuses."""
+def _placed(file, unit, number, read, record, of_all):
+    """The rows of a record, each with its number. of_all: what the tool's reader is told of all records. Raises UserError,
+    with the place, for what the reader refuses."""
     try:
-        return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, document)]
+        return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, of_all)]
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
         raise _unreadable(file, unit, number, error) from None
 

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from common.system.errors import UserError
 from conftest import ROOT
@@ -73,6 +74,30 @@ def test_names_stay_text(tables, capsys):
         fit(answers, features=features.assign(a=np.nan), device="cpu")
     with pytest.raises(UserError, match="--slice is for images"):
         fit(answers, features=features, slice=0, device="cpu")
+
+
+def test_answers_are_read_as_aggregate_reads_them(tables):
+    """Whole numbers in a column of floats, and lists of answers in cells."""
+    random = np.random.default_rng(0)
+    features = pd.DataFrame({"task": range(20), "x": random.normal(size=20)})
+    floats = pd.DataFrame([(float(k), w, k % 2) for k in range(20) for w in "abc"], columns=["task", "worker", "label"])
+    lists = pd.DataFrame({"uid": range(20), "annotators": [["a", "b", "c"]] * 20, "labels": [[k % 2] * 3 for k in range(20)]})
+    for answers in (floats, lists):
+        done = fit(answers, features=features, methods=["majority-vote"], epochs=1, folds=2, device="cpu")
+        assert done.labels["item"].tolist() == aggregate(answers).labels["item"].tolist() == list(map(str, range(20)))
+
+
+def test_no_cache_is_left_where_none_is_wanted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    for k in range(12):
+        Image.fromarray(np.full((12, 12), k * 10, np.uint8)).save(tmp_path / "images" / f"{k}.png")
+    answers = pd.DataFrame([(f"{k}.png", w, k // 6) for k in range(12) for w in "abc"], columns=["task", "worker", "label"])
+    done = fit(answers, images=tmp_path / "images", methods=["majority-vote"], epochs=1, folds=2, device="cpu", cache="none")
+    done.predict(images=tmp_path / "images")
+    assert not list(tmp_path.rglob("*.pixels"))
+    load(done.folder).predict(images=tmp_path / "images", cache=str(tmp_path / "own"))
+    assert [file.parent.name for file in tmp_path.rglob("*.pixels")] == ["own"]
 
 
 def test_the_truth_does_not_choose_the_training_items(tables):
