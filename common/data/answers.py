@@ -15,8 +15,9 @@ from common.data.class_names import (
     warn_of_misspellings,
 )
 from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
+from common.data.item_columns import REPEATED
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
-from common.data.rows import REPEATED, answered, open_answers, read_long, roles_in, whole
+from common.data.rows import answered, open_answers, read_long, roles_in, whole
 from common.data.several_files import by_files, concatenate, people_of, refuse_questions
 from common.data.surveys import ROWS, read_questions, read_survey
 from common.data.tables import JOINT, Frame, header_of, is_empty, normal, read_columns, rename, without_header
@@ -24,7 +25,7 @@ from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn
 
-SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet has shortened
+SCIENTIFIC = r"\d(\.\d+)?[eE]\+\d+"  # an id that a spreadsheet or a float has shortened
 UNANIMOUS = 20  # items with several answers, all equal, from which a label is doubtful
 UPLOAD = r".*/upload/\d+/[0-9a-f]{8}-|.*/local-files/\?d="  # what Label Studio puts before a file's name
 
@@ -157,8 +158,8 @@ def _tidy(file, rows, classes):
         short = next((name for name in column.values if "+" in name
                       and any(re.fullmatch(SCIENTIFIC, part) for part in name.split(JOINT))), None)
         if short:
-            raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet has shortened, so that different ones "
-                            "look the same; expected the ids in full: export them as text")
+            raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet or a column of floats has shortened, "
+                            "so that different ones look the same; expected the ids in full, as text")
     frame = file if isinstance(file, Frame) else Frame(None, str(file), unit=rows.unit or "line")
     short = [re.sub(UPLOAD, "", name) if "/" in name else name for name in rows.item.values]
     item = rename(rows.item, short) if short != rows.item.values and len(set(short)) == len(short) else rows.item

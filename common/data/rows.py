@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from common.data.exports import json_table, nested_table, task_names
-from common.data.layouts import MORE_TASKS, NOT_AN_ANNOTATOR, TASK, Roles, find_column, find_roles, key, unclear_label
+from common.data.item_columns import items_of
+from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key, unclear_label
 from common.data.opening import unpacked
 from common.data.tables import (
     JOINT,
@@ -24,11 +25,6 @@ from common.data.tables import (
 )
 from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
-
-COUNTERS = ("id", "index", "row")  # columns that may number the rows
-ORDERS = ("index", "row")  # that may number each person's trials
-MIXED = 2  # items that a number stands for on average, from which it is none of an item
-REPEATED = .2  # the share of a worker's repeated answers from which a column is not the items'
 
 
 @dataclass(frozen=True)
@@ -151,7 +147,7 @@ def roles_in(file, columns, several):
     if not columns:
         roles = find_roles(file, header, several)
         known = roles is None or roles.tool or not roles.worker or isinstance(file, Frame) and file.layout
-        return roles if known else _items_of(file, header, roles)
+        return roles if known else items_of(file, header, roles)
     if len(columns) == 2 and several:  # a file of each annotator
         columns = [columns[0], None, columns[1]]
     elif len(columns) != 3:
@@ -188,29 +184,6 @@ def named_columns(file, header, names, flag):
 def like(pattern, header):
     """The columns that match a pattern in which `*` stands for anything."""
     return [name for name in header if re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), name)]
-
-
-def _items_of(file, header, roles):
-    """The Roles with another column for the task, where that of the task numbers the rows, or each worker's rows, and
-    another one's values come several times, from different workers for the most part."""
-    others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
-              and key(name) not in (*COUNTERS, "page") and find_column([name], (*TASK, *MORE_TASKS))]
-    if not others or key(roles.task) not in COUNTERS:
-        return roles
-    table, lines = read_columns(file, [roles.task, roles.worker, *others])
-    numbers = table[roles.task]
-
-    def is_task(name):
-        shown = len(np.unique(numbers.codes.astype(np.int64) * len(table[name].values) + table[name].codes))
-        if len(numbers.values) < len(lines) and (key(roles.task) not in ORDERS or shown < MIXED * len(numbers.values)):
-            return False
-        pairs = pd.DataFrame({"item": table[name].codes, "worker": table[roles.worker].codes})
-        return 1 < len(table[name].values) < len(lines) and pairs.duplicated().mean() < REPEATED
-    found = next(filter(is_task, others), None)
-    if found is None:
-        return roles
-    echo(f"notice: {file}: {found!r} names the items, as {roles.task!r} numbers rows (--columns TASK WORKER LABEL)")
-    return replace(roles, task=found)
 
 
 def select(file, names, where=(), left_out=()):

@@ -1,4 +1,5 @@
 """Tables with a row for each annotator and a column for each item, as surveys are kept."""
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,9 @@ def read_survey(file, classes, where=()):
     if left_out:
         echo(f"notice: {file}: a table of {survey.tool}; columns that are no questions are left out: {', '.join(left_out)}")
     named = _second_names(table, worker, questions)
+    twice = next((name for name, count in Counter(named).items() if count > 1), None)
+    if twice:
+        raise UserError(f"{file}: two questions are named {twice!r}; expected a name for each")
     rows = by_rows(file, table, worker, questions, lines, classes)
     return replace(rows, item=Column(rows.item.codes, named))
 

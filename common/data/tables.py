@@ -3,16 +3,19 @@ not; with a byte order mark, quotes, CRLF, spaces around names. Excel's and Parq
 import codecs
 import contextlib
 import csv
+import io
+import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
 
 from common.data import workbooks
-from common.data.opening import unpacked
+from common.data.opening import MB, unpacked
 from common.system.errors import UserError
 
 SEPARATORS = "\t,;|"
@@ -56,11 +59,18 @@ class Frame:
 def content_of(file):
     """The bytes of a table, opened in a `with`: unpacked, and as CSV where they are Excel's or Parquet's."""
     with unpacked(file) as content:
-        start = content.peek(8)[:8]
-        if workbooks.is_one(start):
-            yield workbooks.as_csv(content, start, file)
+        if workbooks.is_one(content.peek(8)[:8]):
+            status = os.stat(file)
+            yield io.BytesIO(_csv_of(str(file), status.st_size, status.st_mtime_ns))
         else:
             yield content
+
+
+@lru_cache(maxsize=4)
+def _csv_of(file, *_):
+    """The bytes of a workbook or a Parquet table as CSV. Size and time of the file tell a changed one."""
+    with unpacked(file) as content:
+        return workbooks.as_csv(content, content.peek(8)[:8], file)
 
 
 def first_bytes(file):
@@ -203,13 +213,35 @@ def read_columns(file, names=None):
     else:
         header, dialect = _dialect(file)
         frame = _parse(file, dialect | TEXT)
-    lines = file.numbers if isinstance(file, Frame) and file.numbers is not None else frame.index.to_numpy() + 2
+    if isinstance(file, Frame):
+        lines = np.arange(len(frame)) + 2 if file.numbers is None else file.numbers
+    else:
+        lines = _lines_of(file, len(frame), dialect)
     columns = {name: _joined([_strip(frame[part]) for part in columns_of(name, header)]) for name in names or header}
     blank = np.logical_and.reduce([is_empty(column) for column in columns.values()])
     if blank.any():
         columns = {name: take(column, ~blank) for name, column in columns.items()}
         lines = lines[~blank]
     return columns, lines
+
+
+def _lines_of(file, rows, dialect):
+    """int (rows,): the line of a table's file on which each row begins. A cell in quotes may have several lines; a row of a
+    workbook counts as one."""
+    lines = np.arange(rows) + 2
+    with content_of(file) as content:
+        if isinstance(content, io.BytesIO) or dialect["sep"] == SPACES:
+            return lines
+        breaks = sum(block.count(b"\n") for block in iter(partial(content.read, MB), b""))
+    if breaks - rows in (0, 1):
+        return lines
+    with content_of(file) as content, io.TextIOWrapper(content, dialect["encoding"], newline="") as text:
+        found = csv.reader(text, delimiter=dialect["sep"], skipinitialspace=True)
+        try:
+            ends = np.array([found.line_num for _ in found])
+        except csv.Error:  # a cell of more than 131,072 characters
+            return lines
+    return ends[:-1] + 1 if len(ends) == rows + 1 else lines
 
 
 def take(column, rows):
@@ -252,7 +284,8 @@ def read_numbers(file, name, without=()):
     Raises UserError for a cell that is not a number; NaN stays where a cell is empty.
     """
     header, dialect = _dialect(file)
-    frame = _parse(file, dialect | {"dtype": {name: str}, "na_values": ["nan", "NaN"], "keep_default_na": False})
+    missing = {column: ["nan", "NaN"] for column in header if column != name}
+    frame = _parse(file, dialect | {"dtype": {name: str}, "na_values": missing, "keep_default_na": False})
     empty = [column for column in frame if is_unnamed(column) and frame[column].replace("", None).isna().all()]
     numbers = frame.drop(columns=[name, *without, *empty])
     for column in numbers.columns:

@@ -1,9 +1,9 @@
 """The exports of annotation tools in JSON: how a tool's record is known, and the answers that it holds.
 
-Each reader yields {task, worker, label, question} of a record, or {SKIP: what} for what is no answer. The label may be in
-lists and objects: `one` is called for the questions that count. ValueError is raised for what is no label. The task may be
-shown by a name that others have too: INPUT says then what the worker saw, and ID names it. TOOLS, at the end, lists the
-readers.
+Each reader takes a record, and whether all records have the same `label`. It yields {task, worker, label, question}, or
+{SKIP: what} for what is no answer. The label may be in lists and objects: `one` is called for the questions that count.
+ValueError is raised for what is no label. The task may be shown by a name that others have too: INPUT says then what the
+worker saw, and ID names it. TOOLS, at the end, lists the readers.
 """
 import json
 
@@ -84,7 +84,7 @@ def _is_prodigy(record):
     return "_task_hash" in record or "answer" in record and ("accept" in record or "_session_id" in record)
 
 
-def _prodigy(record, document):
+def _prodigy(record, same_label):
     shown = [{name: each[name] for name in CONTENT if name in each} for each in (record, record.get("meta") or {})]
     task = item_of(shown[0]) or item_of(shown[1]) or record["_input_hash"]
     row = {"task": task, INPUT: record.get("_input_hash", task), ID: record.get("_input_hash", task),
@@ -92,7 +92,7 @@ def _prodigy(record, document):
     answer = record.get("answer", "accept")
     if record.get("spans"):
         raise ValueError("spans of a text or an image, which are not classes")
-    if "accept" not in record and "label" in record and len({str(each.get("label")) for each in document}) == 1:
+    if "accept" not in record and "label" in record and same_label:
         if answer == "ignore":
             yield {SKIP: "ignored tasks"}
         else:

@@ -1,6 +1,5 @@
 """Excel's workbooks and Parquet's tables, read by pandas where its reader is installed, as CSV text."""
 import io
-from functools import cache
 
 import pandas as pd
 
@@ -9,6 +8,7 @@ from common.system.errors import UserError, echo
 
 OLD_EXCEL, PARQUET = b"\xd0\xcf\x11\xe0", b"PAR1"
 LARGEST = 256 * MB  # bytes of such a file
+EXACT = 2 ** 53  # up to here a float is each whole number
 CELLS = 200_000_000  # of a table, which a small file may claim to hold
 
 
@@ -18,8 +18,8 @@ def is_one(start):
 
 
 def as_csv(content, start, name):
-    """BytesIO: what read_book returns, as CSV in UTF-8."""
-    return io.BytesIO(as_text(read_book(content, start, name)).to_csv(index=False).encode("utf-8", "replace"))
+    """The bytes of what read_book returns, as CSV in UTF-8."""
+    return as_text(read_book(content, start, name)).to_csv(index=False).encode("utf-8", "replace")
 
 
 def read_book(content, start, name):
@@ -52,15 +52,9 @@ def _read_sheet(source, name):
     with pd.ExcelFile(io.BytesIO(source)) as book:
         first, *others = book.sheet_names
         if others:
-            _notice(f"{name}: only its first sheet, {first!r}, is read; others: {', '.join(map(str, others[:5]))}")
+            echo(f"notice: {name}: only its first sheet, {first!r}, is read; others: {', '.join(map(str, others[:5]))}")
         table = pd.read_excel(book, sheet_name=first, dtype=object, na_filter=False)
     return table.rename(columns={f"Unnamed: {k}": "" for k in range(1, table.shape[1])})  # pandas' name for none
-
-
-@cache
-def _notice(text):
-    """Prints a notice, once: a file may be read more often."""
-    echo(f"notice: {text}")
 
 
 def _read_parquet(source, _):
@@ -75,12 +69,14 @@ def _read_parquet(source, _):
 
 
 def as_text(table):
-    """The table with its cells as strings, nothing where there is no value; whole numbers have no decimals."""
+    """The table with its cells as strings, nothing where there is no value; whole numbers have no decimals. Those that a
+    float does not tell from the next one have an exponent, so that none is taken for an id."""
     table = table.reset_index(drop=True)
     for place in range(table.shape[1]):
         values = table.iloc[:, place]
         if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-            values = values.astype("Int64")
+            exact = not values.abs().max() >= EXACT
+            values = values.astype("Int64") if exact else values.map("{:e}".format, na_action="ignore")
         text = values.astype(object).where(values.notna(), "").map(str)
         table.isetitem(place, text)
     return table

@@ -1,4 +1,5 @@
 """The layouts of answers that tools, spreadsheets and pandas write: each read as the same crowd, or refused."""
+import gzip
 import io
 import json
 import re
@@ -200,8 +201,8 @@ def many(label, items=30):
 @pytest.mark.parametrize("content, message", [
     ("\n".join(",".join(row) for row in CROWD), "line 1: 'a.png' stands in the rows below too, so there is no header"),
     ("1,2,1\n1,3,2\n2,2,1\n", "line 1: two columns are named '1'; expected a header: a first line of names"),
-    ("task,worker,label\n1.58292E+18,ann,cat\n", "'1.58292E[+]18' is a number that a spreadsheet has"),
-    ("task,worker,label\na,1.5e+09,cat\n", "worker '1.5e[+]09' is a number that a spreadsheet has shortened"),
+    ("task,worker,label\n1.58292E+18,ann,cat\n", "'1.58292E[+]18' is a number that a spreadsheet or"),
+    ("task,worker,label\na,1.5e+09,cat\n", "worker '1.5e[+]09' is a number that a spreadsheet or"),
     (table("task;worker;label", '{t};{w};{c}', 'd.png;ann;"cat,dog"\n'), "line 8: 'cat,dog', which are 2 labels in"),
     (table("task;worker;label", '{t};{w};{c}', 'd.png;ann;"[""cat"", ""dog""]"\n'), "line 8: .* has 2 labels in one answer"),
     (table("task;worker;label", '{t};{w};{c}', "d.png;ann;['cat', 'dog']\n"), "line 8: .* has 2 labels in one answer"),
@@ -298,6 +299,47 @@ def test_only_the_first_sheet_is_read(write, capsys):
         TABLE.to_excel(book, sheet_name="two", index=False)
     assert triples(read_answers(write(content.getvalue(), "answers.xlsx"))) == sorted(CROWD)
     assert capsys.readouterr().out.count("only its first sheet, 'one', is read; others: two") == 1
+
+
+def test_a_workbook_is_parsed_once_until_it_changes(tmp_path, monkeypatch):
+    pytest.importorskip("openpyxl")
+    parsed, read = [], pd.read_excel
+    monkeypatch.setattr(pd, "read_excel", lambda *args, **named: parsed.append(1) or read(*args, **named))
+    TABLE.to_excel(tmp_path / "answers.xlsx", index=False)
+    assert triples(read_answers(str(tmp_path / "answers.xlsx"))) == sorted(CROWD) and len(parsed) == 1
+    TABLE[1:].to_excel(tmp_path / "answers.xlsx", index=False)
+    assert triples(read_answers(str(tmp_path / "answers.xlsx"))) == sorted(CROWD[1:]) and len(parsed) == 2
+
+
+def test_ids_that_a_float_cannot_hold(write):
+    """1582920000000000001 and ...2 are one number in a column of floats."""
+    for first in (1582920000000000001, 2 ** 53):
+        table = pd.DataFrame({"tweet_id": [float(first + k) for k in (0, 0, 1, 1)], "worker": ["x", "y"] * 2,
+                              "label": [0, 1, 1, 1]})
+        with pytest.raises(UserError, match="a column of floats has shortened"):
+            read_answers(Frame(table, "answers"))
+    table["tweet_id"] = [float(2 ** 53 - 1 - k) for k in (0, 0, 1, 1)]
+    assert read_answers(Frame(table, "answers")).items == ["9007199254740991", "9007199254740990"]
+
+
+@pytest.mark.parametrize(("content", "line"), [
+    ('text,worker,label\n"one\ntwo\nthree",ann,cat\nfour,,dog\n', 5),
+    ('text,"worker\nid",label\none,ann,cat\n\ntwo,,dog\n', 5),
+    ("text,worker,label\r\none,ann,cat\r\n\r\ntwo,,dog", 4)])
+def test_errors_name_the_line_of_the_file(write, content, line):
+    for name, text in (("answers.csv", content), ("answers.csv.gz", gzip.compress(content.encode("utf-16")))):
+        with pytest.raises(UserError, match=f"line {line}: nothing in column"):
+            read_answers(write(text, name))
+
+
+def test_prodigy_s_questions_of_one_label(write):
+    """One label in all records: the annotator says yes or no to it. Several: an accepted one is the answer."""
+    records = [{"_task_hash": 1, "_input_hash": t, "text": t, "label": "CAT", "_annotator_id": w,
+                "answer": "accept" if c == "cat" else "reject"} for t, w, c in CROWD]
+    assert triples(read_answers(write(lines(records)))) == sorted(
+        (t, w, "accept" if c == "cat" else "reject") for t, w, c in CROWD)
+    records = [record | {"label": c, "answer": "accept"} for record, (_, _, c) in zip(records, CROWD, strict=True)]
+    assert triples(read_answers(write(lines(records)))) == sorted(CROWD)
 
 
 def test_excel_and_parquet(write, monkeypatch):

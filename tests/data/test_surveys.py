@@ -187,6 +187,12 @@ def test_triples_without_a_header_are_named_in_both_orders(write):
     assert len(read_answers(file, columns=["2", "1", "3"], no_header=True).items) == 8
 
 
+def test_questions_of_one_name_are_refused(write):
+    file = write("Respondent ID,Collector ID,Rate,,Rate\n,,A,B,A\n" + "".join(f"{k},1,x,y,x\n" for k in range(3)))
+    with pytest.raises(UserError, match="two .* are named 'Rate"):
+        read_answers(file)
+
+
 def test_tables_without_an_answer(write):
     for header in ("task,k,", "id,submitdate,lastpage,Q1", "ResponseId,RecordedDate,Q1"):
         with pytest.raises(UserError, match="no answers; expected at least two annotators"):
