@@ -14,13 +14,14 @@ from common.data.class_names import (
     tidy_labels,
     warn_of_misspellings,
 )
+from common.data.columns import JOINT, is_empty, normal, rename
 from common.data.exports import PEERANNOT, refuse_objects, zooniverse_table
 from common.data.item_columns import REPEATED
 from common.data.layouts import LABEL, MORE_LABELS, MORE_TASKS, TASK, TRUTH, Roles, find_column
 from common.data.rows import answered, open_answers, read_long, roles_in, whole
 from common.data.several_files import by_files, concatenate, people_of, refuse_questions
 from common.data.surveys import ROWS, read_questions, read_survey
-from common.data.tables import JOINT, Frame, header_of, is_empty, normal, read_columns, rename, without_header
+from common.data.tables import Frame, header_of, read_columns, without_header
 from common.data.wide import read_named, read_wide
 from common.names import DUPLICATES
 from common.system.errors import UserError, echo, warn

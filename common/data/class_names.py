@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
+from common.data.columns import Column, rename
 from common.data.rows import spot
-from common.data.tables import Column, rename
 from common.data.tools import one
 from common.system.errors import UserError, echo, warn
 

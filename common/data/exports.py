@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.json_documents import read_json
 from common.data.layouts import CONTENT, TASK, find_column, find_roles
-from common.data.opening import unpacked
 from common.data.platforms import PLATFORMS, is_sagemaker
-from common.data.tables import Frame, encoding_of, header_of, read_columns
+from common.data.tables import Frame, header_of, read_columns
 from common.data.tools import ID, INPUT, SKIP, TOOLS, one
 from common.system.errors import UserError, echo
 
@@ -28,7 +28,7 @@ EXPECTED = "expected a list of records, JSON Lines, or an object {task: {worker:
 def json_table(file, where=()):
     """The Frame of a JSON file. Raises UserError for a document that holds no answers, or those of several questions where
     no word of `where` says which."""
-    document, lines = _parse(file)
+    document, lines = read_json(file)
     if isinstance(document, dict):
         if is_sagemaker(document) and "answers" in document:  # of worker-response: the folder names the item
             document.setdefault("task", Path(str(file)).resolve().parent.name)
@@ -79,43 +79,6 @@ def _of_records(file, document, lines, where):
                                        for number, record in zip(numbers.tolist(), document, strict=True))
             return _answers_of(file, tool, roles, rows, unit, where)
     return _frame(file, document, numbers, unit)
-
-
-def _parse(file):
-    """(document, None) of JSON, (list of objects, the line of each) of JSON Lines."""
-    with unpacked(file) as content:
-        content = content.read()
-    try:
-        text = content.decode(encoding_of(content[:4])).lstrip("\ufeff")
-        first = text.lstrip().split("\n", 1)
-        if first[0].rstrip().endswith("}") and len(first) == 2 and first[1].lstrip().startswith("{"):
-            lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-            return _by_lines(file, lines), [number for number, _ in lines]
-        return json.loads(text, object_pairs_hook=_once(file)), None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not JSON that can be read ({error})") from None
-
-
-def _by_lines(file, lines):
-    hook, found = _once(file), []
-    for number, line in lines:
-        try:
-            found.append(json.loads(line, object_pairs_hook=hook))
-        except ValueError as error:
-            raise UserError(f"{file}, line {number}: not JSON that can be read ({error}); expected an object on each line"
-                            ) from None
-    return found
-
-
-def _once(file):
-    """The hook of json.loads that raises UserError for a name that is twice in an object."""
-    def once(pairs):
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise UserError(f"{file}: {name!r} twice in one object; expected each task once, and each worker once in it")
-        return found
-    return once
 
 
 def _of_object(file, document):

@@ -6,23 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from common.data.columns import JOINT, Column, is_empty, normal, take
 from common.data.exports import json_table, nested_table, task_names
 from common.data.item_columns import items_of
 from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key, unclear_label
 from common.data.opening import unpacked
-from common.data.tables import (
-    JOINT,
-    Column,
-    Frame,
-    columns_of,
-    encoding_of,
-    first_bytes,
-    header_of,
-    is_empty,
-    normal,
-    read_columns,
-    take,
-)
+from common.data.tables import Frame, columns_of, encoding_of, first_bytes, header_of, read_columns
 from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
 

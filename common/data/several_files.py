@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import WIDE, some
+from common.data.columns import Column, normal
 from common.data.layouts import without_ending
 from common.data.rows import Rows
-from common.data.tables import UNNAMED, Column, header_of, normal
+from common.data.tables import UNNAMED, header_of
 from common.system.errors import UserError, echo
 
 SHARED = 1.5  # files an item is in on average, from which they are of different annotators

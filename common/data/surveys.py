@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import NOTHING
+from common.data.columns import Column, is_empty, normal
 from common.data.layouts import MORE_WORKERS, WORKER, find_survey, key, matching
 from common.data.rows import (
     Rows,
@@ -17,7 +18,7 @@ from common.data.rows import (
     select,
     without_rows,
 )
-from common.data.tables import Column, Frame, header_of, is_empty, is_unnamed, normal
+from common.data.tables import Frame, header_of, is_unnamed
 from common.data.wide_checks import MANY, listed, refuse_minus_one
 from common.system.errors import UserError, echo, warn
 

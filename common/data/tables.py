@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -15,24 +14,17 @@ import numpy as np
 import pandas as pd
 
 from common.data import workbooks
+from common.data.columns import is_empty, joined, normal, strip, take
 from common.data.opening import MB, unpacked
 from common.system.errors import UserError
 
 SEPARATORS = "\t,;|"
 SPACES = r"\s+"  # where there is no other separator
 UNNAMED = "Unnamed: 0", "(column 1)"  # the first column without a name, as pandas calls it, or else: the rows' numbers
-JOINT = " + "  # between the values of columns that are one
 LONGEST = 1 << 26  # bytes of a header
 # as objects equal cells are one string: ten million answers never exist as ten million strings. As categories they are
 # parsed too, and 007 becomes 7
 TEXT = {"dtype": object, "na_filter": False, "low_memory": False}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of text: `codes` int (N,) into its distinct `values`, which are stripped of spaces."""
-    codes: object
-    values: list
 
 
 @dataclass(frozen=True)
@@ -85,12 +77,6 @@ def encoding_of(start):
         return "utf-16"
     zero = [start[:1] == b"\0", start[1:2] == b"\0"]
     return "utf-16-be" if zero == [True, False] else "utf-16-le" if zero == [False, True] else "utf-8-sig"
-
-
-def normal(name):
-    """The name without the spaces around it, in Unicode's composed form (NFC), so that names that print alike are equal."""
-    name = name.strip()
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _dialect(file):
@@ -217,7 +203,7 @@ def read_columns(file, names=None):
         lines = np.arange(len(frame)) + 2 if file.numbers is None else file.numbers
     else:
         lines = _lines_of(file, len(frame), dialect)
-    columns = {name: _joined([_strip(frame[part]) for part in columns_of(name, header)]) for name in names or header}
+    columns = {name: joined([strip(frame[part]) for part in columns_of(name, header)]) for name in names or header}
     blank = np.logical_and.reduce([is_empty(column) for column in columns.values()])
     if blank.any():
         columns = {name: take(column, ~blank) for name, column in columns.items()}
@@ -242,39 +228,6 @@ def _lines_of(file, rows, dialect):
         except csv.Error:  # a cell of more than 131,072 characters
             return lines
     return ends[:-1] + 1 if len(ends) == rows + 1 else lines
-
-
-def take(column, rows):
-    """These rows of a column, and the values that they have."""
-    codes, used = pd.factorize(column.codes[rows])
-    return Column(codes, [column.values[code] for code in used])
-
-
-def is_empty(column):
-    """bool (N,): which cells have nothing."""
-    return column.codes == (column.values.index("") if "" in column.values else -2)
-
-
-def _strip(series):
-    """A series of strings as a Column; values that differ by the spaces around them, or by their Unicode form, are one."""
-    cells, written = pd.factorize(series)
-    names = [normal(value) for value in written]
-    return Column(cells, names) if len(set(names)) == len(names) else rename(Column(cells, written), names)
-
-
-def _joined(columns):
-    """The Column of several, whose values are `a + b`; nothing where one has nothing."""
-    if len(columns) == 1:
-        return columns[0]
-    codes, cells = pd.MultiIndex.from_arrays([column.codes for column in columns]).factorize()
-    values = [[column.values[code] for column, code in zip(columns, cell, strict=True)] for cell in cells]
-    return rename(Column(codes, values), [JOINT.join(value) if all(value) else "" for value in values])
-
-
-def rename(column, names):
-    """The Column with these names for its values; values of one name are one."""
-    codes, values = pd.factorize(pd.Index(names, dtype=object))
-    return Column(codes[column.codes], list(values))
 
 
 def read_numbers(file, name, without=()):

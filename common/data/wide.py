@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.class_names import NOTHING, WIDE, plain
+from common.data.columns import Column, normal
 from common.data.layouts import (
     FIRST_TASKS,
     MORE_TASKS,
@@ -29,7 +30,7 @@ from common.data.rows import (
     without_headers,
 )
 from common.data.surveys import by_rows, coded, unit_of
-from common.data.tables import UNNAMED, Column, Frame, first_bytes, header_of, is_unnamed, normal
+from common.data.tables import UNNAMED, Frame, first_bytes, header_of, is_unnamed
 from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,

@@ -81,7 +81,8 @@ def test_answers_are_read_as_aggregate_reads_them(tables):
     random = np.random.default_rng(0)
     features = pd.DataFrame({"task": range(20), "x": random.normal(size=20)})
     floats = pd.DataFrame([(float(k), w, k % 2) for k in range(20) for w in "abc"], columns=["task", "worker", "label"])
-    lists = pd.DataFrame({"uid": range(20), "annotators": [["a", "b", "c"]] * 20, "labels": [[k % 2] * 3 for k in range(20)]})
+    lists = pd.DataFrame({"uid": range(20), "annotators": [["a", "b", "c"]] * 20,
+                          "labels": [[k % 2] * 3 for k in range(20)]})
     for answers in (floats, lists):
         done = fit(answers, features=features, methods=["majority-vote"], epochs=1, folds=2, device="cpu")
         assert done.labels["item"].tolist() == aggregate(answers).labels["item"].tolist() == list(map(str, range(20)))
