@@ -9,16 +9,15 @@ from common.crowd.labels import CrowdLabels, majority_vote
 from common.data.answers import read_answers, read_labels
 from common.data.dataset import Dataset, Items, cut
 from common.data.groups import read_groups
-from common.data.item_names import FILE_NAMES, SEVERAL
+from common.data.item_names import FILE_NAMES
 from common.data.sources import Source, read_source
-from common.names import OWN_NETWORKS
-from common.networks.own import AUXILIARY, build, load_weights
 from common.output.csv_files import write_columns
 from common.output.model import Model, prediction_columns, states_of
 from common.system.errors import UserError, echo, first_few, warnings
 from common.training.protocol import m_step_epochs
 from OwnData.options import PROTOCOL, name_of
-from OwnData.own_inputs import prepare, read_weights
+from OwnData.own_inputs import prepare
+from OwnData.own_network import network_of
 
 GOLD = "gold"
 
@@ -106,7 +105,7 @@ def load(options):
     options.batch_size = options.batch_size or max(2, min(BATCH, len(train) // 4))
     kind = "backbone" if made.choice.backbone else source.kind
     options.epochs = options.epochs or int(np.clip(round(ROWS[kind] / len(train)), *EPOCHS[kind]))
-    network, spec = _network(options, made, len(answers.classes))
+    network, spec = network_of(options, made, len(answers.classes))
     finish = partial(leave, unanswered=unanswered, classes=answers.classes, network=spec,
                      preprocessing=made.preprocessing)
     dataset = Dataset(train, test, answers.classes, annotators, finish=finish, texts=_texts_of(source, train), named=True)
@@ -117,15 +116,7 @@ def load(options):
 def _locate(source, names, place, given="answers to"):
     """int array: which of the source's items each name means. place(k) says where the k-th name stands; given: what is given
     there, for errors."""
-    index = source.find(names)
-    unknown = np.flatnonzero(index < 0)
-    if len(unknown):
-        more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
-        what = "may be several files of" if index[unknown[0]] == SEVERAL else "is not in"
-        unnamed = source.kind == "features" and source.origin.endswith(".npy") and source.names[-1] == str(len(source) - 1)
-        raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which {what} --{source.kind} "
-                        f"{source.origin}{more}; expected {given} items that are there: {first_few(source.names)}"
-                        + "; name the rows by --items FILE" * unnamed)
+    index = source.locate(names, place, given)
     order = np.argsort(index, kind="stable")
     same = np.flatnonzero(np.diff(index[order]) == 0)
     if len(same):
@@ -178,46 +169,6 @@ def _with_gold(answers, index, train, gold):
             name += " labels"
         names.append(name)
     return CrowdLabels.from_triples(item, annotator, label, len(train), len(names), len(answers.classes)), names
-
-
-def _network(options, made, classes):
-    """(precision -> Classifier, its spec). made: the Inputs."""
-    if made.width:
-        spec = {"name": "small", "features": made.width, "classes": classes}
-        return partial(build, spec), spec
-    name, preprocessing = made.choice.network, made.preprocessing
-    spec = {"name": name, "channels": preprocessing["channels"], "size": preprocessing["size"], "classes": classes}
-    if name in AUXILIARY and (options.weights or options.pretrained or options.finetune):
-        spec["transform_input"] = True  # what torchvision's own weights of these are for
-    try:
-        built = build(spec)
-    except ValueError as error:
-        raise UserError(f"--network {name}: {error}; expected another network, or another --size") from None
-    start = _start(options, name, built)
-
-    def network(precision):
-        classifier = build(spec, precision)
-        if start:
-            load_weights(classifier.body, start)
-        return classifier
-    return network, spec
-
-
-def _start(options, name, built):
-    """The state dict that the network's body starts from, or None."""
-    if options.weights and options.pretrained:
-        raise UserError("--weights and --pretrained: both say what the network starts from; expected one of them")
-    if options.pretrained and name in OWN_NETWORKS:
-        raise UserError(f"--pretrained: there are no weights for --network {name}, which is the project's own; expected one "
-                        "of torchvision's, as resnet18")
-    if not (options.weights or options.pretrained or options.finetune):
-        return None
-    state = read_weights(options, name)
-    count, total = load_weights(built.body, state)
-    if not count:
-        raise UserError(f"--weights {options.weights}: not a state dict of {name}; expected one")
-    echo(f"{count} of the {total} tensors of {name} start from {options.weights or 'pretrained weights'}")
-    return state
 
 
 def _texts_of(source, train):

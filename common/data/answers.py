@@ -161,10 +161,9 @@ def _tidy(file, rows, classes):
         if short:
             raise UserError(f"{file}: {kind} {short!r} is a number that a spreadsheet or a column of floats has shortened, "
                             "so that different ones look the same; expected the ids in full, as text")
-    frame = file if isinstance(file, Frame) else Frame(None, str(file), unit=rows.unit or "line")
     short = [re.sub(UPLOAD, "", name) if "/" in name else name for name in rows.item.values]
     item = rename(rows.item, short) if short != rows.item.values and len(set(short)) == len(short) else rows.item
-    return replace(rows, item=item, label=tidy_labels(frame, rows.label, rows.lines, classes))
+    return replace(rows, item=item, label=tidy_labels(file, rows.label, rows.lines, classes))
 
 
 def _merged(column):

@@ -2,7 +2,6 @@
 import numpy as np
 import torch
 
-from common.data.item_names import SEVERAL
 from common.data.layouts import TASK, find_column
 from common.data.tables import header_of, read_columns
 from common.system.errors import UserError
@@ -28,12 +27,7 @@ def read_groups(file, source):
     given = np.flatnonzero(np.array([value != "" for value in columns[group].values], bool)[codes])  # else one of its own
     codes, lines = codes[given], [lines[k] for k in given]
     names = [columns[task].values[columns[task].codes[k]] for k in given]
-    index = source.find(names)
-    unknown = np.flatnonzero(index < 0)
-    if len(unknown):
-        what = "may be several items of" if index[unknown[0]] == SEVERAL else "is not in"
-        raise UserError(f"{file}, line {lines[unknown[0]]}: item {names[unknown[0]]!r}, which {what} --{source.kind} "
-                        f"{source.origin}; expected groups of items that are there")
+    index = source.locate(names, lambda k: f"{file}, line {lines[k]}", "groups of")
     groups = np.arange(len(source)) + len(columns[group].values)
     groups[index] = codes
     other = np.flatnonzero(groups[index] != codes)

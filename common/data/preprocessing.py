@@ -22,7 +22,7 @@ GREY = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True)
-class Survey:
+class ImageSummary:
     """What a sample of images is like. sizes: [(width, height)]; modes: those of Pillow that occur; window: the range
     (low, high) of the values in images of more than 8 bits a pixel, or None where there are none; scans, pages,
     wide_colours: how many are scans or arrays, are TIFFs of several pages, have colours of 16 bits."""
@@ -70,8 +70,8 @@ class Survey:
             warn("--slice: has no effect, no image is a volume or has several pages")
 
 
-def survey_images(source, train, plane=None):
-    """The Survey of the training items (int array) of a Source of images."""
+def summarise_images(source, train, plane=None):
+    """The ImageSummary of the training items (int array) of a Source of images."""
     sizes, modes, values, counts = [], set(), [], Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what Pillow finds odd in a file
@@ -87,7 +87,7 @@ def survey_images(source, train, plane=None):
                     counts["wide_colours"] += has_wide_colours(image)
             except NotAnImage:
                 continue  # reported when all are decoded
-    return Survey(sizes, modes, _range(np.concatenate(values)) if values else None, **counts)
+    return ImageSummary(sizes, modes, _range(np.concatenate(values)) if values else None, **counts)
 
 
 def _some(values):
@@ -166,18 +166,18 @@ def _squaring(preprocessing):
     return Squaring(preprocessing["fit"], window and tuple(window), preprocessing["slice"])
 
 
-def fit_images(source, train, survey=None, size=None, fitting="pad", color=False, scale=None, window=None, plane=None):
+def fit_images(source, train, summary=None, size=None, fitting="pad", color=False, scale=None, window=None, plane=None):
     """The preprocessing of images.
 
-    survey: what survey_images says of them. size: an image's side in pixels, by default theirs, at most LARGEST; fitting:
+    summary: the ImageSummary of them. size: an image's side in pixels, by default theirs, at most LARGEST; fitting:
     crop, stretch or pad; color: three channels even of grey images; scale: (mean, deviation) of the pixels where weights
     expect them, by default the images' own; window: the range (low, high) of images of more than 8 bits a pixel, by default
-    that of the survey; plane: the number of the slice, of volumes.
+    that of the summary; plane: the number of the slice, of volumes.
     """
-    survey = survey or survey_images(source, train, plane)
-    size = size or min(survey.side or LARGEST, LARGEST)
-    channels = 1 if survey.grey and not color else 3
-    window = survey.window and tuple(window or survey.window)
+    summary = summary or summarise_images(source, train, plane)
+    size = size or min(summary.side or LARGEST, LARGEST)
+    channels = 1 if summary.grey and not color else 3
+    window = summary.window and tuple(window or summary.window)
     made = {"kind": "images", "size": size, "channels": channels, "fit": fitting, "window": window and list(window),
             "slice": plane, "backbone": None}
     mean, deviation = scale or _scale_of([source.raw[i] for i in _sample(train)], size, channels, _squaring(made))

@@ -11,7 +11,7 @@ from common.data.exports import json_table, nested_table, task_names
 from common.data.item_columns import items_of
 from common.data.layouts import NOT_AN_ANNOTATOR, Roles, find_roles, key, unclear_label
 from common.data.opening import unpacked
-from common.data.tables import Frame, columns_of, encoding_of, first_bytes, header_of, read_columns
+from common.data.tables import Frame, columns_of, encoding_of, first_bytes, header_of, read_columns, unit_of
 from common.data.workbooks import PARQUET, read_book
 from common.system.errors import UserError, echo, first_few
 
@@ -49,14 +49,14 @@ def read_long(file, roles, where, person):
     if roles.options:
         table[roles.label] = _chosen(file, roles, table, lines)
     table, lines = answered(file, roles, table, lines)
-    unit = file.unit if isinstance(file, Frame) else "line"
     item, label = whole(table[roles.task], roles.task, file, lines, _leave_out(roles.task)), table[roles.label]
     if roles.worker:
         annotator = whole(table[roles.worker], roles.worker, file, lines, _leave_out(roles.worker))
     else:
         annotator = Column(np.zeros(len(lines), int), [person])
     layout = file.layout if isinstance(file, Frame) and file.layout else roles.describe()
-    return Rows(item, annotator, label, lines if unit else None, unit or "", layout)
+    numbered = not isinstance(file, Frame) or file.unit
+    return Rows(item, annotator, label, lines if numbered else None, unit_of(file), layout)
 
 
 def _leave_out(name):
@@ -230,7 +230,7 @@ def is_one_of(column, values, fold=False):
 
 def spot(file, lines, row):
     """Where a row stands: `answers.csv, line 7`."""
-    return f"{file}, {isinstance(file, Frame) and file.unit or 'line'} {lines[row]}"
+    return f"{file}, {unit_of(file)} {lines[row]}"
 
 
 def whole(column, name, file, lines, more=""):

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from common.data.class_names import WHOLE, plain
-from common.data.item_names import FILE_NAMES, find_items
+from common.data.item_names import FILE_NAMES, SEVERAL, find_items
 from common.data.layouts import TASK, TRUTH, find_column, key
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.scans import ENDINGS
 from common.data.tables import UNNAMED, header_of, read_columns, read_numbers
-from common.system.errors import UserError, echo
+from common.system.errors import UserError, echo, first_few
 
 TEXT = ("text", "sentence", "document", "content", "body", "tweet", "comment", "question")
 RUN_PICTURES = ("curves.png", "confusion.png", "memorization.png", "annotator_error.png")
@@ -37,6 +37,21 @@ class Source:
         """int array: which item each name means, as item_names.find_items says, -1 for none and SEVERAL for more than one.
         """
         return find_items(self.names, names, FILE_NAMES if self.kind == "images" else FILE_NAMES[:1])
+
+    def locate(self, names, place, given):
+        """int array: which item each name means. place(k) says where the k-th name stands, and `given` what is given there,
+        for errors. Raises UserError for a name that means no item, or may mean several."""
+        index = self.find(names)
+        unknown = np.flatnonzero(index < 0)
+        if len(unknown):
+            more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
+            several = f"may be several {'files' if self.kind == 'images' else 'items'} of"
+            what = several if index[unknown[0]] == SEVERAL else "is not in"
+            unnamed = self.kind == "features" and self.origin.endswith(".npy") and self.names[-1] == str(len(self) - 1)
+            raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which {what} --{self.kind} "
+                            f"{self.origin}{more}; expected {given} items that are there: {first_few(self.names)}"
+                            + "; name the rows by --items FILE" * unnamed)
+        return index
 
     def call(self, index, names):
         """The Source under the names by which its items (int array) were found. The others are called in the same way, if

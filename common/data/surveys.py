@@ -18,7 +18,7 @@ from common.data.rows import (
     select,
     without_rows,
 )
-from common.data.tables import Frame, header_of, is_unnamed
+from common.data.tables import header_of, is_unnamed, unit_of
 from common.data.wide_checks import MANY, listed, refuse_minus_one
 from common.system.errors import UserError, echo, warn
 
@@ -124,8 +124,3 @@ def coded(table, names):
     """(labels, codes): the labels that occur, and the cells of the columns `names`, int (N, K) into them, -1 for nothing."""
     labels = pd.Index(sorted(set().union(*(table[name].values for name in names)) - NOTHING))
     return list(labels), np.stack([labels.get_indexer(table[name].values)[table[name].codes] for name in names], 1)
-
-
-def unit_of(file):
-    """What the rows of a file are numbered as."""
-    return isinstance(file, Frame) and file.unit or "line"

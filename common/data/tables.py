@@ -179,6 +179,11 @@ def _parse(file, dialect):
     return frame
 
 
+def unit_of(file):
+    """What the rows of a file or a Frame are numbered as."""
+    return isinstance(file, Frame) and file.unit or "line"
+
+
 def header_of(file):
     """The columns' names."""
     return _named([normal(str(name)) for name in file.table.columns]) if isinstance(file, Frame) else _dialect(file)[0]

@@ -29,8 +29,8 @@ from common.data.rows import (
     whole,
     without_headers,
 )
-from common.data.surveys import by_rows, coded, unit_of
-from common.data.tables import UNNAMED, Frame, first_bytes, header_of, is_unnamed
+from common.data.surveys import by_rows, coded
+from common.data.tables import UNNAMED, Frame, first_bytes, header_of, is_unnamed, unit_of
 from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,

@@ -10,7 +10,7 @@ import SimpleITK
 from PIL import Image
 
 from common.data.decoding import NotAnImage, decode, open_image
-from common.data.preprocessing import apply, fit, survey_images
+from common.data.preprocessing import apply, fit, summarise_images
 from common.data.scans import Volume
 from common.data.sources import read_source
 from common.system.errors import UserError
@@ -132,13 +132,13 @@ def test_what_is_done_is_said(tmp_path, how, said):
     for k in range(3):
         Image.fromarray(np.full((76, 51), k, np.uint8)).save(tmp_path / f"{k}.png")
     source = read_source(images=str(tmp_path))
-    survey = survey_images(source, np.arange(3))
-    made = fit(source, np.arange(3), survey=survey, fitting=how, size=32)
-    assert survey.describe(made) == f"images: 51 x 76 -> 32 x 32, {said}"
+    summary = summarise_images(source, np.arange(3))
+    made = fit(source, np.arange(3), summary=summary, fitting=how, size=32)
+    assert summary.describe(made) == f"images: 51 x 76 -> 32 x 32, {said}"
     Image.fromarray(np.full((9, 9), 5000, np.uint16)).save(tmp_path / "3.png")
     source = read_source(images=str(tmp_path))
-    survey = survey_images(source, np.arange(4))
-    assert survey.describe(fit(source, np.arange(4), survey=survey, window=(0, 4095))).endswith(
+    summary = summarise_images(source, np.arange(4))
+    assert summary.describe(fit(source, np.arange(4), summary=summary, window=(0, 4095))).endswith(
         "; of more than 8 bits a pixel, 0 to 4095 become black to white (--window LOW HIGH)")
 
 
@@ -219,11 +219,11 @@ def test_a_page_is_chosen_as_a_slice_is(tmp_path):
     pages[0].save(tmp_path / "images" / "a.tif", save_all=True, append_images=pages[1:])
     source = read_source(images=str(tmp_path / "images"))
     for plane, value in ((None, 10), (2, 30)):
-        survey = survey_images(source, [0], plane)
-        made = fit(source, [0], survey=survey, plane=plane)
+        summary = summarise_images(source, [0], plane)
+        made = fit(source, [0], summary=summary, plane=plane)
         images, _ = apply(source, made)
         assert images.pixels.images.unique().tolist() == [value]
-        assert ("1 have several pages, of which the first is used (--slice K)" in survey.describe(made)) == (plane is None)
+        assert ("1 have several pages, of which the first is used (--slice K)" in summary.describe(made)) == (plane is None)
     with pytest.raises(Volume, match="a.tif: 3 pages; expected --slice from 0 to 2"), open_image(source.raw[0], 3):
         pass
 
@@ -248,7 +248,7 @@ def test_a_metaimage_is_known_by_its_data_file_too(tmp_path):
 def test_flags_without_effect_are_a_warning(tmp_path, capsys):
     (tmp_path / "images").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "images" / "a.png")
-    survey_images(read_source(images=str(tmp_path / "images")), [0]).warn_of_unused((0, 1), 3)
+    summarise_images(read_source(images=str(tmp_path / "images")), [0]).warn_of_unused((0, 1), 3)
     said = capsys.readouterr().out
     assert "--window: has no effect, no image has more than 8 bits a pixel" in said
     assert "--slice: has no effect, no image is a volume or has several pages" in said
@@ -265,8 +265,8 @@ def test_wide_colours_are_named(tmp_path):
     (tmp_path / "images" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
                                                 + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
     source = read_source(images=str(tmp_path / "images"))
-    survey = survey_images(source, [0])
-    assert "1 have 16 bits a colour, of which the upper 8 are used" in survey.describe(fit(source, [0], survey=survey))
+    summary = summarise_images(source, [0])
+    assert "1 have 16 bits a colour, of which the upper 8 are used" in summary.describe(fit(source, [0], summary=summary))
 
 
 def test_other_images_than_those_of_the_training(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.preprocessing import Survey
+from common.data.preprocessing import ImageSummary
 from common.names import LITE0
 from common.networks import backbones, frozen
 from common.networks.backbones import EfficientNetLite0, lite0_weights, scale_of
@@ -17,7 +17,7 @@ from common.system.errors import UserError
 from conftest import load_script
 from OwnData import own_data
 from OwnData.options import OwnOptions
-from OwnData.own_inputs import choose
+from OwnData.own_network import choose
 
 
 def wave(size):
@@ -138,8 +138,8 @@ def test_features_are_standardised_by_the_training_items(pictures):
     (20, {"backbone": "resnet18", "finetune": True}, (None, "resnet18"))])
 def test_which_backbone(side, more, found, capsys):
     """side: the median shorter side, negative for images with colours."""
-    survey = Survey([(abs(side), 300)] * 2 + [(500, 500)], {"L" if side > 0 else "RGB"}, None)
-    choice = choose(OwnOptions(**more), survey)
+    summary = ImageSummary([(abs(side), 300)] * 2 + [(500, 500)], {"L" if side > 0 else "RGB"}, None)
+    choice = choose(OwnOptions(**more), summary)
     assert (choice.backbone, choice.network) == found
     assert len(capsys.readouterr().out.splitlines()) == (not more or "finetune" in more)
 
@@ -153,7 +153,7 @@ def test_which_backbone(side, more, found, capsys):
     ({"network": "vgg16", "finetune": True}, "--finetune: trains a pretrained --backbone; expected one")])
 def test_flags_that_do_not_go_together(more, message):
     with pytest.raises(UserError, match=message):
-        choose(OwnOptions(**more), Survey([(100, 100)], {"RGB"}, None))
+        choose(OwnOptions(**more), ImageSummary([(100, 100)], {"RGB"}, None))
 
 
 def test_a_backbone_of_torchvision_s_from_a_file(tmp_path, pictures, capsys):
