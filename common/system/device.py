@@ -11,7 +11,7 @@ import torch
 from common.system import processes
 from common.system.errors import UserError, echo
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def choose_device(text):
@@ -67,12 +67,13 @@ def settle(device):
 
 def keep_freed_memory():
     """Lets glibc keep what a training step frees, up to 1 GB, for the next step. By default each tensor of some megabytes is
-    mapped anew, and touching its pages for the first time may take as long as the arithmetic. Elsewhere nothing is done."""
+    mapped anew, and touching its pages for the first time may take as long as the arithmetic. With M_MMAP_THRESHOLD, which
+    is 32 MB at the most, those of larger tensors still would be. Elsewhere nothing is done."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library: macOS, musl, Windows
         return
-    mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
+    mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**30)
 
 

@@ -126,7 +126,7 @@ from common.system.device import settle
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        tensors = [torch.zeros(20 * 2**20, dtype=torch.uint8) for _ in range(4)]
+        tensors = [torch.zeros(40 * 2**20, dtype=torch.uint8) for _ in range(4)]
         del tensors
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
