@@ -82,7 +82,7 @@ class CrowdLabels:
                               self.annotators, self.classes)
 
     def subsample(self, keep, seed):
-        """`keep` random labels of each item, all of an item that has no more."""
+        """`keep` random labels of each item, all of an item that has no more. seed: as of numpy's RandomState."""
         item = self.item.numpy()
         order = np.lexsort((np.random.RandomState(seed).random_sample(len(item)), item))
         kept = torch.zeros(len(item), dtype=torch.bool)

@@ -151,7 +151,8 @@ def subsampled(crowd, keep, seed):
     if keep is None:
         return crowd
     if keep > crowd.annotators:
-        raise UserError(f"--labels-per-item {keep}: this crowd has {crowd.annotators} annotators")
+        raise UserError(f"--labels-per-item {keep}: this crowd has {crowd.annotators} annotators; give a number from 1 to "
+                        f"{crowd.annotators}")
     return crowd.subsample(keep, seed)
 
 
@@ -162,6 +163,7 @@ def synthesized(train, test, class_names, experts, options, files=None):
     """
     def crowd_of(items, seed):
         crowd = synthesize(items.truth.numpy(), experts, options.case, seed)
-        return replace(items, crowd=subsampled(crowd, options.labels_per_item, seed))
+        # not by the numbers that drew the labels: those with low numbers, which are kept, would be of low classes
+        return replace(items, crowd=subsampled(crowd, options.labels_per_item, [seed, 1]))
     train, test = cut(crowd_of(train, TRAIN_SEED), crowd_of(test, TEST_SEED), len(class_names), options)
     return Dataset(train, test, class_names, annotator_names(experts, options.case), files=files or {})

@@ -1,6 +1,7 @@
 """Sparse crowd labels against plain loops over dense ones, and the synthesized crowds against NumPy's own choice."""
 import warnings
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from sklearn.neighbors import NearestCentroid
 import cifar10
 import digits
 from common.crowd.labels import CrowdLabels, initial_weights, majority_vote, vote_shares
-from common.crowd.synthetic import annotator_names, pair_experts, senior_labels, synthesize
+from common.crowd.synthetic import Experts, annotator_names, pair_experts, senior_labels, synthesize
+from common.data.dataset import TRAIN_SEED, Items, synthesized
 from common.networks.aggregator import Aggregator, forecast
 
 CLASSES = 3
@@ -53,7 +55,7 @@ def test_select_and_batches(dense, data):
 
 @given(dense_labels, st.integers(1, 4), st.integers(0, 9))
 @settings(deadline=None)
-def test_thin(dense, keep, seed):
+def test_subsample(dense, keep, seed):
     crowd = CrowdLabels.from_dense(dense, CLASSES)
     subsampled = to_dense(crowd.subsample(keep, seed))
     np.testing.assert_array_equal((subsampled >= 0).sum(1), np.minimum((dense >= 0).sum(1), keep))
@@ -61,10 +63,25 @@ def test_thin(dense, keep, seed):
     np.testing.assert_array_equal(to_dense(crowd.subsample(keep, seed)), subsampled)
 
 
-def test_thin_draws_all_annotators_alike():
+def test_subsample_draws_all_annotators_alike():
     crowd = CrowdLabels.from_dense(np.zeros((3000, 4), int), CLASSES)
     counts = np.bincount(crowd.subsample(1, 0).annotator)
     assert counts.sum() == 3000 and abs(counts - 750).max() < 100  # four standard deviations
+
+
+@pytest.mark.parametrize("case", [1, 2, 3])
+def test_labels_are_kept_whatever_they_say(case):
+    """--labels-per-item on a synthesized crowd: the numbers that drew the labels do not say which are kept."""
+    truth = torch.arange(4000) % 2
+    items = Items(torch.zeros(4000, 1), truth, list(range(4000)))
+    experts = Experts(np.array([[[.55, .45], [.45, .55]]] * 10), 5, (0, 1))
+    options = SimpleNamespace(case=case, labels_per_item=3, train_size=None, test_size=None)
+    crowd = synthesized(items, items, ["cat", "dog"], experts, options).train.crowd
+    whole = synthesize(truth.numpy(), experts, case, TRAIN_SEED)
+    assert len(crowd.label) == 12_000
+    for label in (0, 1):
+        right, expected = ((c.label[truth[c.item] == label] == label).double().mean() for c in (crowd, whole))
+        assert abs(right - expected) < .03
 
 
 @given(dense_labels, st.integers(0, 9))
