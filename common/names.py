@@ -13,6 +13,7 @@ PAPER_METHODS = ("majority-vote", "crowd-layer", "doctor-net", "aggnet", "mbem",
 SYNTHESIZED_METHODS = tuple(name for name in PAPER_METHODS if name != "mbem")  # the tables of synthesized crowds
 STAGES = 3  # of KD-Crowd: the crowd model, its student, the crowd model with the student as its teacher
 TEACHERS = {f"kd-crowd-{name}": name for name in CROWD_MODELS}
+WITH_DIVERGENCE = {"max-mig", *TEACHERS}  # methods whose loss has --divergence
 METHODS = tuple(each for name in FIELD_METHODS for each in (name, f"kd-crowd-{name}") if each in (name, *TEACHERS))
 FORECASTER = "-forecaster"  # behind a method's name: the name of its forecaster
 STUDENTS = ("elr", "dividemix")  # KD-Crowd's robust learners

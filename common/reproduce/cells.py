@@ -64,12 +64,12 @@ class Cell:
     @property
     def config(self):
         """The record of the run that the folder holds, or None."""
-        return read_config(self.folder)  # of what else may be there the script will tell
+        return read_config(self.folder)  # the script reports any other content
 
     @property
     def knows_truth(self):
-        """Whether the finished run that the folder holds knows the truth of any training item. What a stopped one knows, the
-        script will tell."""
+        """Whether the finished run that the folder holds knows the truth of any training item. False for a stopped run; the
+        script checks that one itself."""
         return self.done and self.summary["majority_vote_accuracy"] is not None
 
     @property
@@ -90,7 +90,11 @@ class Cell:
             return "failed"
         metrics = self.folder / "metrics.csv"
         rows = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.exists() else []
-        return f"stopped after epoch {rows[-1].split(',')[0]}" if len(rows) > 1 else "not begun"
+        if len(rows) < 2:
+            return "not begun"
+        last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=False))
+        stage = f"stage {last['stage']}, " if last.get("stage") else ""
+        return f"stopped after {stage}epoch {last['epoch']}"
 
 
 def make_cells(options, extra, script):

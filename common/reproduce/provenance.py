@@ -45,8 +45,7 @@ def provenance(parts):
 
 
 def without_places(flags, script):
-    """A run's flags, {name: value}, in which a file or folder is its last name alone: where it lay is nobody's business, and
-    may be elsewhere the next time."""
+    """A run's flags, {name: value}, in which a file or folder is its last name alone. The path is private and may change."""
     places = {f.name for f in dataclasses.fields(script.read_options([])) if f.metadata["argument"].get("metavar") in PLACES}
 
     def last_name(value):

@@ -2,7 +2,7 @@
 import math
 from dataclasses import dataclass
 
-from common.names import STAGES, TEACHERS
+from common.names import FORECASTER, STAGES, TEACHERS
 from common.output.records import read_config, read_summary
 from common.reproduce.cells import parts, row_name
 from common.reproduce.files import read_rows
@@ -52,19 +52,24 @@ def _of_summary(summary):
 
 
 def _of_metrics(path, flags):
-    """The last epoch of a stopped run, and how far it came."""
+    """The last epoch that each method has in its final stage, of a stopped run, and how far the run came."""
     rows = read_rows(path / "metrics.csv")
-    last = rows[-1]["epoch"]
     values = {row["method"]: {"last_accuracy": float(row["test_accuracy"])} for row in rows
-              if row["epoch"] == last and row["test_accuracy"]}
-    return values, f"{last} of {flags['epochs']} epochs"
+              if row["test_accuracy"] and _is_final(row)}
+    last = rows[-1]
+    stage = f", stage {last['stage']}" if last.get("stage") else ""
+    return values, f"{last['epoch']} of {flags['epochs']} epochs{stage}"
+
+
+def _is_final(row):
+    """Whether a row of metrics.csv or memorization.csv is of the last stage of its method, or of its forecaster."""
+    method = row["method"].removesuffix(FORECASTER)
+    return int(row.get("stage") or 0) == (STAGES - 1 if method in TEACHERS else 0)
 
 
 def _memorized(path):
     """{method: mean share of the annotators' errors that it repeats at its last epoch}."""
-    last = {name: STAGES - 1 for name in TEACHERS}
-    return {row["method"]: float(row["mean"]) for row in last_memorized(path / MEMORIZED)
-            if int(row["stage"]) == last.get(row["method"], 0)}
+    return {row["method"]: float(row["mean"]) for row in last_memorized(path / MEMORIZED) if _is_final(row)}
 
 
 def of_corrected_kd_crowd(run):

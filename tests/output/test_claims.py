@@ -6,6 +6,7 @@ import pytest
 
 import reproduce
 from common.reproduce import claim_tables, claims, overview
+from common.reproduce.cells import Cell
 from common.reproduce.claims import (
     AHEAD,
     KD_AHEAD,
@@ -20,6 +21,7 @@ from common.reproduce.claims import (
     judge,
 )
 from common.reproduce.comparisons import compare
+from common.reproduce.read_records import read_runs
 from common.system.errors import UserError
 from conftest import ROOT
 
@@ -95,6 +97,19 @@ def test_within_the_standard_error_is_not_ahead(put, judged):
     for seed, (ours, theirs) in enumerate([(.90, .85), (.80, .845)]):
         put("digits", {"max-mig": ours, "aggnet": theirs}, seed=seed)
     assert judged(AHEAD, "digits").verdict == "not confirmed"
+
+
+def test_a_stopped_run_counts_by_each_methods_final_stage(put, tmp_path):
+    """KD-Crowd, stopped in stage 1: the crowd model has ended, the student is not the result."""
+    path = put("labelme", {}, lambda_u=0.)
+    (path / "summary.json").unlink()
+    rows = [(epoch, 0, name, .4 + epoch / 100) for epoch in range(1, 51) for name in (ALONE, f"{ALONE}-forecaster")]
+    rows += [(epoch, 1, STUDENT, .95) for epoch in (1, 2)]
+    (path / "metrics.csv").write_text("epoch,stage,method,loss,test_accuracy,test_auc,seconds\n" + "".join(
+        f"{epoch},{stage},{name},1,{accuracy},,\n" for epoch, stage, name, accuracy in rows))
+    (run,) = read_runs(path.parent)
+    assert run.values == {ALONE: {"last_accuracy": .9}, f"{ALONE}-forecaster": {"last_accuracy": .9}}
+    assert run.stopped == "2 of 50 epochs, stage 1" and Cell("", path, ()).state() == "stopped after stage 1, epoch 2"
 
 
 def test_with_one_seed_nothing_is_confirmed(put, judged):
