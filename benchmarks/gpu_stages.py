@@ -262,10 +262,10 @@ def compare(bench, work, names, train, batches):
     kernel by kernel, from the same start. On a CPU nothing is recorded."""
     precision = choose_precision("auto", bench.device)
     ways = SERIAL, GraphExecutor(bench.device) if bench.whole else SERIAL
-    fold_models, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in ways], None
+    sides, different = [[work.learner(name, train, bench.device, precision) for name in names] for _ in ways], None
     for k, batch in enumerate(batches):
         losses = []
-        for executor, learners in zip(ways, fold_models, strict=True):
+        for executor, learners in zip(ways, sides, strict=True):
             if k == len(batches) // 2:
                 loop.end_epoch(learners, train)
                 for learner in learners:
@@ -274,11 +274,11 @@ def compare(bench, work, names, train, batches):
             losses.append(torch.stack(executor.step(learners, batch, dict.fromkeys(learners, k))))
         if different is None and not torch.equal(*losses):
             different = k
-    same = all(torch.equal(tensor, other.method.state_dict()[key]) for one, other in zip(*fold_models, strict=True)
+    same = all(torch.equal(tensor, other.method.state_dict()[key]) for one, other in zip(*sides, strict=True)
                for key, tensor in one.method.state_dict().items())
     times = [1000 * bench.seconds(lambda k, executor=executor, learners=learners: executor.step(
         learners, batches[k % len(batches)], dict.fromkeys(learners, k)), len(batches))
-        for executor, learners in zip(ways, fold_models, strict=True)]
+        for executor, learners in zip(ways, sides, strict=True)]
     return {"same": same and different is None, "first_different": different, "eager_ms": times[0], "graph_ms": times[1]}
 
 

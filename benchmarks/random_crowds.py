@@ -131,7 +131,8 @@ def main(first, last, copies=False):
     for seed in range(first, last):
         crowd, h, truth, rate, pairs = draw(seed, copies)
         seen = crowd.counts > 0
-        ours = FittedCrowd.of(crowd, h=score(LabelModel(crowd), h).calibrated)
+        model = LabelModel(crowd)
+        ours = FittedCrowd.of(model, score(model, h).calibrated)
         posteriors = (vote_shares(crowd), dawid_skene(crowd), one_coin(crowd), torch.from_numpy(h),
                       torch.from_numpy(ours.labels.posterior))
         copiers += count_copiers(crowd, truth.numpy(), rate, pairs, ours.copies.representative)

@@ -135,7 +135,7 @@ def compare_drawn(crowds):
     [(CrowdLabels, truth)], and how many annotators are called copies in all."""
     found, copies = [], 0
     for crowd, truth in crowds:
-        ours = FittedCrowd.of(crowd)
+        ours = FittedCrowd.of(LabelModel(crowd))
         copies += (ours.copies.representative != np.arange(crowd.annotators)).sum()
         found.append([measure(ours.labels.posterior, truth),
                       *(rate(model, crowd, truth) for model in rivals(slow=False).values())])
@@ -159,7 +159,8 @@ def reveal(folder, by_gain, seed):
         left = hidden[~shown[hidden]]
         count = min(round(.05 * len(hidden)), len(left))
         chance = random.random(len(left))
-        gain = expected_gain(labels.posterior, pooled_confusion(model, labels))[item[left]] if by_gain else chance
+        confusion = pooled_confusion(model, labels, np.ones(crowd.annotators, bool))
+        gain = expected_gain(labels.posterior, confusion)[item[left]] if by_gain else chance
         # one answer an item first: a second one is asked for when the first is known
         first = np.lexsort((chance, item[left]))
         again = np.zeros(len(left), bool)

@@ -34,8 +34,8 @@ def test_losses_and_gradients_are_those_of_the_cpu(bench):
 
 @needs_cuda
 def test_the_same_run_gives_the_same_stopped_or_not(bench, monkeypatch):
-    monkeypatch.setattr(gpu_stages.experiment, "CHECKPOINT_SECONDS", 60)  # the stage changes it
-    monkeypatch.setattr(gpu_stages.crews, "WORTHWHILE", 50)
+    monkeypatch.setattr(gpu_stages.loop, "CHECKPOINT_SECONDS", 60)  # the stage changes it
+    monkeypatch.setattr(gpu_stages.cuda_graphs, "WORTHWHILE", 50)
     rows = list(gpu_stages.repeat(bench))
     assert len(rows) == 8 and all(row["same_metrics"] and row["same_weights"] and not row["warnings"] for row in rows)
 
