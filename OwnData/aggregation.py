@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from common.crowd.aggregators import AGGREGATORS
+from common.crowd.bayes import LabelModel
 from common.crowd.fitted import FittedCrowd
 from common.data.layouts import (
     FIRST_TASKS,
@@ -161,7 +162,7 @@ def estimate(dataset, methods):
             found[name] = torch.from_numpy(AGGREGATORS[name](train.crowd)).float()
             seconds[name] = time.perf_counter() - clock
     clock = time.perf_counter()
-    crowd = FittedCrowd.of(items.crowd, train.gold_array())
+    crowd = FittedCrowd.of(LabelModel(items.crowd, train.gold_array()))
     seconds[LABEL_MODEL] = time.perf_counter() - clock
     return with_label_model(found, crowd, train), seconds, crowd
 

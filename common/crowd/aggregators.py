@@ -3,8 +3,9 @@ import numpy as np
 from scipy import optimize
 from scipy.special import digamma, expit, log_expit
 
-from common.crowd.bayes import FLOOR, ROUNDS, TOLERANCE, softmax
+from common.crowd.bayes import ROUNDS, TOLERANCE
 from common.crowd.confusion_counts import ConfusionCounts
+from common.crowd.tempering import FLOOR, softmax
 
 SUBTYPES = 10  # of a class, in EBCC
 SUBTYPE_PRIOR = .1  # the sum of the Dirichlet parameters over a class's subtypes

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, special, stats
 
-from common.crowd.bayes import FLOOR
 from common.crowd.confusion_counts import SPAMMERS
+from common.crowd.tempering import FLOOR
 
 QUANTILE = stats.norm.cdf(1.96)  # of the intervals, which are two-sided and of 95 %
 ADVERSARY, ABOVE_CHANCE = -3., 2.  # kappa in standard errors: below the first an adversary, from the second on no flag

@@ -44,25 +44,11 @@ from scipy import optimize, sparse
 from scipy.special import digamma
 
 from common.crowd.confusion_counts import Annotators, ConfusionCounts, prior_rows
+from common.crowd.tempering import FLOOR, LOG_SCALES, fit_tempering, log, log_likelihoods, softmax
 
-FLOOR = 1e-6  # of a probability, where its logarithm is taken
 ROUNDS, TOLERANCE = 100, 1e-4  # EM: most rounds, and the mean change of the posterior that ends it
 FITTED_LABELS = 50_000  # T and b are fitted on the labels of random items, about so many labels
-LOG_SCALES = -4., 1.5  # the bounds of -log T
 WEIGHTS = .5, .25, .25
-
-
-def softmax(logits):
-    """float (N, C): the softmax of each row; in place."""
-    logits -= logits.max(1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(1, keepdims=True)
-    return logits
-
-
-def log(p):
-    """float64: the logarithm of probabilities of any shape, FLOOR at the least."""
-    return np.log(np.maximum(p, FLOOR))
 
 
 @dataclass(frozen=True)
@@ -123,6 +109,8 @@ class LabelModel(ConfusionCounts):
     def __init__(self, crowd, gold=None, held_out=None, clusters=None):
         super().__init__(crowd, clusters)
         self.gold = None if gold is None else np.asarray(gold)
+        self.held_out = held_out
+        self._step = None, None
         self.scored = np.arange(len(self.label)) if held_out is None else np.flatnonzero(np.asarray(held_out)[self.item])
         # whole items: every other label could be the labels of half of the annotators
         some = np.random.default_rng(0).random(self.items) * len(self.scored) < FITTED_LABELS
@@ -232,6 +220,12 @@ class LabelModel(ConfusionCounts):
         tempered = self.clamp(softmax(exponent * evidence + scale * prior))
         return Solution(tempered, self._clamp_others(others), exponent, information, rows, annotators)
 
+    def step_from(self, h):
+        """The Solution of a single step from a classifier's predictions h (N, C). That of the last h is kept."""
+        if self._step[0] is not h:
+            self._step = h, self.temper(h, self.m_step(h), log(h))
+        return self._step[1]
+
     def calibrate(self, posterior, annotators, log_h):
         """1 / T that maximises the likelihood of the labels given the classifier alone. log_h: (N, C)."""
         own, log_h = self.likelihoods(posterior, annotators)[1][self.fitted], log_h[self.item[self.fitted]]
@@ -246,7 +240,7 @@ class LabelModel(ConfusionCounts):
         """
         source, others, step, end = self.alone.source, self.alone.others, self.alone.step, self.alone.end
         if h is not None:
-            classified = self.temper(h, self.m_step(h), log(h))
+            classified = self.step_from(h)
             if classified.information.sum() >= step.information.sum():
                 source, step = self.clamp(h.copy()), classified
                 others = source[self.item].astype(np.float32)
@@ -261,8 +255,7 @@ class LabelModel(ConfusionCounts):
         """(float (N, C), Solution) by which copies are found: log P(class) of each item before any label, and a single
         step from h, or the end of EM without one."""
         if h is not None:
-            step = self.temper(h, self.m_step(h), log(h))
-            return log(h), step
+            return log(h), self.step_from(h)
         end = self.alone.end
         return np.broadcast_to(log(end.posterior.mean(0)), (self.items, self.classes)), end
 
@@ -277,21 +270,3 @@ class LabelModel(ConfusionCounts):
         honest /= honest.sum(2, keepdims=True)
         free = (counts.sum(1) + 1 / self.classes) / (self.number + 1)[:, None]
         return honest + (1 - annotators.honest)[:, None, None] * (free[:, None] - honest)
-
-
-def log_likelihoods(logits, own):
-    """(K,): log sum_c softmax(logits)_c own_c, at least log FLOOR. logits, which are overwritten, and own: (K, C)."""
-    return np.log(np.maximum(np.einsum("lc,lc->l", softmax(logits), own), FLOOR))
-
-
-def fit_tempering(others, log_prior, own, fixed):
-    """(b, 1 / T) that maximise the likelihood of K labels times b, the density of Beta(2, 1); 1 / T is 1 if `fixed`. others,
-    log_prior, own: float64 (K, C)."""
-    def loss(values):
-        p = softmax(values[0] * others + values[1] * log_prior)
-        likelihood = np.maximum((p * own).sum(1), FLOOR)
-        slope = p - p * own / likelihood[:, None]
-        slopes = np.array([(slope * others).sum() - 1 / values[0], (slope * log_prior).sum()])
-        return -(np.log(likelihood).sum() + np.log(values[0])) / len(own), slopes / len(own)
-    scales = (1., 1.) if fixed else np.exp(LOG_SCALES)
-    return optimize.minimize(loss, (.7, 1. if fixed else .7), jac=True, method="L-BFGS-B", bounds=((FLOOR, 1.), scales)).x

@@ -1,9 +1,9 @@
 """Who copies whom.
 
-Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). The
-claim is serious, so a posterior without the labels of the two, and without those of anybody who answers nearly as one of
-them does, decides what an error of a pair is. By chance an annotator repeats a label of the other's as often as the
-annotator gives it at all, so favourite labels are no evidence. A pair are copies if
+Independent annotators share what is right; copies share errors too (Dong, Berti-Equille & Srivastava, VLDB 2009). An error
+is a label that the other annotators' posterior calls wrong. The labels of the pair and of their twins, who answer nearly as
+one of them does, are left out of it. By chance an annotator repeats a label of the other's as often as the annotator gives
+it at all, so favourite labels are no evidence. A pair are copies if
 
 - they agree on seven tenths of their items in common, beyond what the other annotators of these items say,
 - they share at least SHARED errors, and
@@ -16,7 +16,8 @@ from scipy import sparse
 from scipy.stats import norm
 
 from common.crowd.agreement import common_labels, items_in_common, label_table, some_items
-from common.crowd.bayes import LabelModel, softmax
+from common.crowd.bayes import LabelModel
+from common.crowd.tempering import softmax
 
 SHARED = 20  # errors in common, and items, from which a pair is looked at
 WRONG = .8  # the probability from which a label counts as an error, by its probability

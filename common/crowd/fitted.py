@@ -17,12 +17,11 @@ class FittedCrowd:
     copies: Copies
 
     @classmethod
-    def of(cls, crowd, gold=None, held_out=None, h=None):
-        """The FittedCrowd of CrowdLabels: copies are found, then counted once. h: (N, C), see LabelModel.labels."""
-        model = LabelModel(crowd, gold, held_out)
+    def of(cls, model, h=None):
+        """The FittedCrowd of a LabelModel: copies are found, then counted once. h: (N, C), see LabelModel.labels."""
         copies = find_copies(model, h)
         if len(copies.first):
-            model = LabelModel(crowd, gold, held_out, copies.representative)
+            model = LabelModel(model.crowd, model.gold, model.held_out, copies.representative)
         return cls(model, model.labels(h), copies)
 
     def by(self, source, posterior):

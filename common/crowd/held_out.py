@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.crowd.bayes import log, log_likelihoods, softmax
+from common.crowd.tempering import log, log_likelihoods, softmax
 
 HELD_OUT = "held_out_log_likelihood"  # its name in metrics.csv and summary.json
 STEPS = 2  # of EM, before a classifier is scored

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from common.crowd.bayes import LabelModel
 from common.crowd.fitted import FittedCrowd
 from common.crowd.held_out import combine
 from common.crowd.labels import clamp_to_gold
@@ -48,13 +49,13 @@ def classic_posteriors(crowd):
 
 def estimate(succeeded, dataset, plan):
     """The Estimates of a run. succeeded: {method: [Learner]}, its learners of all folds."""
-    train = dataset.train.without_copies()
     if plan.model:
         return estimate_held_out(succeeded, dataset.train, plan)
+    train = dataset.train.without_copies()
     posteriors = classic_posteriors(train.crowd)
     for name, models in succeeded.items():
         posteriors |= {} if name in AGGREGATE_THEN_TRAIN else label_training_items(models, dataset.train)
-    crowd = FittedCrowd.of(train.unique_labels().crowd, plan.gold)
+    crowd = FittedCrowd.of(LabelModel(train.unique_labels().crowd, plan.gold))
     return Estimates(with_label_model(posteriors, crowd, train), crowd)
 
 
@@ -75,11 +76,13 @@ def estimate_held_out(succeeded, train, plan):
                    if models[0].method.forecasts and len(models) > 1}
     competitors = {name: scores[name] for name in scores if name != UPPER_BOUND}
     h, shares = combine(plan.model, competitors) if competitors else (None, {})
-    crowd = FittedCrowd.of(images.unique_labels().crowd, plan.gold, plan.held_out, h)
+    crowd = FittedCrowd.of(plan.model, h)
     if h is not None:
         say_label_switching(h, crowd.labels.posterior, images.crowd.counts.cpu().numpy() > 0)
     for name, result in scores.items():
-        posteriors[name + POSTERIOR] = to_tensor(crowd.model.labels(result.calibrated).posterior, train)
+        alone = list(shares) == [name]  # then h is its predictions
+        labels = crowd.labels if alone else crowd.model.labels(result.calibrated)
+        posteriors[name + POSTERIOR] = to_tensor(labels.posterior, train)
     means = {name: result.mean for name, result in scores.items()}
     return Estimates(with_label_model(posteriors, crowd, images), crowd, means, shares)
 
@@ -131,11 +134,16 @@ def choose_labels(asked, best_method, succeeded, posteriors):
     """
     first = best_method or ([name for name in succeeded if name != UPPER_BOUND] or list(succeeded))[-1]
     if asked and asked not in posteriors:
-        echo(f"--label-source {asked}: its method failed")
+        echo(f"--label-source {asked}: its method failed; labels.csv follows another")
     wanted = asked, best_method and LABEL_MODEL, first + FORECASTER, first
     source = next(name for name in wanted if name in posteriors)
     method = source.removesuffix(FORECASTER).removesuffix(POSTERIOR)
     return method if method in succeeded else first, source
+
+
+def labels_of(method, posteriors):
+    """(N, C): a method's labels of the training items, or None: with folds the label model's with its predictions."""
+    return posteriors.get(method + POSTERIOR, posteriors.get(method))
 
 
 def model_confusion(models, posterior, crowd):

@@ -96,7 +96,7 @@ def test_the_own_label_is_no_evidence_of_an_annotator_whatever_the_labels_follow
     absent = np.argsort(random.random(dense.shape), 1)[:, :3]
     np.put_along_axis(dense, absent, -1, 1)
     crowd = CrowdLabels.from_dense(dense, 3)
-    by_label_model = FittedCrowd.of(crowd)
+    by_label_model = FittedCrowd.of(LabelModel(crowd))
     by_other = by_label_model.by("majority-vote" if model is vote_shares else "another", model(crowd).double().numpy())
     for each in by_label_model, by_other:
         assert flags_of(each.model, each.labels) == ["not above chance"] * 2 + [""] * 4

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import digamma, gammaln
 from scipy.stats import betabinom
 
-from common.crowd.bayes import LabelModel, log, softmax
+from common.crowd.bayes import LabelModel
 from common.crowd.confusion_counts import (
     FREE_ROUNDS,
     PSEUDO_ANNOTATORS,
@@ -20,6 +20,7 @@ from common.crowd.confusion_counts import (
 )
 from common.crowd.held_out import Score, combine, score
 from common.crowd.labels import CrowdLabels
+from common.crowd.tempering import log, softmax
 
 ALL = 5 * (FREE_ROUNDS // 5 + 1)  # a round that updates everything
 
@@ -241,7 +242,6 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
     counts = counts_by_loop(dense, posterior)
     prior = priors_by_loop(known.alpha, known.ability)
     pi = (counts + prior) / (counts + prior).sum(2, keepdims=True)
-    rho = (counts.sum(1) + 1 / 3) / (counts.sum((1, 2)) + 1)[:, None]
     r, shares, b = known.honest, np.log(posterior.mean(0)), solution.exponent
     information = []
     for k, (i, m, label) in enumerate(zip(model.item, model.annotator, model.label, strict=True)):
@@ -251,7 +251,6 @@ def test_the_posterior_is_that_of_a_plain_loop(small):
         own = ((counts[m, :, label] - posterior[i] + prior[m, :, label])
                / (counts[m].sum(1) - posterior[i] + known.alpha.sum(1)))
         free = (counts[m, :, label].sum() - 1 + 1 / 3) / (counts[m].sum())
-        assert rho.shape == (5, 3)
         own = r[m] * own + (1 - r[m]) * free
         information.append(np.log(others @ own) - np.log(posterior.mean(0) @ own))
     np.testing.assert_allclose(solution.information, np.bincount(model.item, information, 40), rtol=1e-4, atol=1e-4)
@@ -318,8 +317,8 @@ def test_it_finds_the_truth_where_the_votes_do_not():
     """Three good annotators against four who share one confusion."""
     random = np.random.default_rng(0)
     truth = np.arange(600) % 3
-    succeeded, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
-    crowd, _ = crowd_of(truth, np.concatenate([succeeded, swap]), random)
+    good, swap = one_coin([.9] * 3, 3), np.tile(np.full((3, 3), .1) + .7 * np.eye(3)[[1, 1, 1]], (4, 1, 1))
+    crowd, _ = crowd_of(truth, np.concatenate([good, swap]), random)
     votes = (crowd.votes().argmax(1).numpy() == truth).mean()
     assert votes < .75 < .95 < (LabelModel(crowd).labels().posterior.argmax(1) == truth).mean()
 
@@ -406,8 +405,8 @@ def test_a_classifier_and_labels_are_better_than_either(classified):
 def test_a_useless_classifier_does_no_harm(classified):
     crowd, truth, _ = classified
     random = np.random.default_rng(1)
-    succeeded, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
-    model = LabelModel(succeeded)
+    good_crowd, _ = crowd_of(truth, one_coin([.8] * 5, 5), random)
+    model = LabelModel(good_crowd)
     noise = random.dirichlet(np.ones(5) / 5, len(truth))
     labels, alone = model.labels(score(model, noise).calibrated), model.labels()
     assert (labels.posterior.argmax(1) == truth).mean() >= (alone.posterior.argmax(1) == truth).mean() - .01
