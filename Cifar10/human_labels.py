@@ -74,7 +74,7 @@ def hardest(crowd, names, truth, keep):
     """The labels of the `keep` annotators with the most errors alone, and their names: all 50 labels of an item leave
     little to learn."""
     if keep > len(names):
-        raise UserError(f"--hardest {keep}: there are {len(names)} annotators")
+        raise UserError(f"--hardest {keep}: there are {len(names)} annotators; give at most so many")
     item, annotator, label = (tensor.numpy() for tensor in (crowd.item, crowd.annotator, crowd.label))
     errors = np.bincount(annotator, label != truth[item], len(names))
     chosen = np.sort(np.argsort(-errors, kind="stable")[:keep])

@@ -63,8 +63,8 @@ def mig_loss(log_h, log_g, log_prior, divergence="kl", labelled=None):
 
 def label_mig_loss(log_h, labels, log_prior, divergence="kl", used=None):
     """-MIG^f between the classifier and one noisy label an item: the mig_loss of the labels as one-hot g, so that
-    K_ij = h(x_i)_c / p_c where item j's label is c. Labels that are not sure are averaged over: a scalar in nats,
-    linear in the labels' weights in either of its terms.
+    K_ij = h(x_i)_c / p_c where item j's label is c. Returns a scalar in nats; of soft labels the expected loss over labels
+    that are drawn from them independently.
 
     log_h: (B, C); labels: (B, C), the probability that item i's label is c; log_prior: (C,); used: bool (B,), the
     items that count, all by default. With fewer than two that count, the loss is zero.

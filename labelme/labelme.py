@@ -26,7 +26,8 @@ def load(options):
     _check_labels(answers, folder / "answers.npy", least=-1)
     copies = options.copies or _find_copies(answers, train.inputs.features.numpy())
     if len(train) % copies:
-        raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it")
+        raise UserError(f"--copies {copies}: the {len(train)} training rows are no multiple of it; give a divisor of "
+                        f"{len(train)}, or leave it out")
     crowd = CrowdLabels.from_dense(answers, len(CLASSES))
     images = [str(row // copies) for row in range(len(train))]
     train = Items(train.inputs, train.truth, images, crowd, copies)

@@ -8,8 +8,8 @@ class MBEM(EM):
     """pi and the class prior are counted from the classifier's hard predictions, then q is
     proportional to prior_c prod_m pi^m[c, y^m]; h is trained on q.
 
-    The published h is trained to its end before each E-step; here it goes on for an epoch or a part of one. A class that h
-    does not predict for a while has no prior then, and can be lost.
+    The published h is trained to its end before each E-step, here for the epochs of an M-step (see Constants). A class that
+    h does not predict for a while has no prior then, and can be lost.
     """
     name = "mbem"
 

@@ -102,7 +102,8 @@ class Method(nn.Module):
         return torch.softmax(self.classifier(inputs), 1)
 
     def head_weights(self):
-        """float32 (K,): the classifier's logits are of K heads, (B, K * C); `predict` weighs their probabilities so."""
+        """float32 (K,): the weight of each head. The logits are (B, K * C); `predict` is the weighted mean of the heads'
+        softmax."""
         return torch.ones(1)
 
     def log_probabilities(self, logits):

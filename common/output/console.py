@@ -3,7 +3,7 @@ from tqdm import tqdm
 
 from common.crowd.held_out import HELD_OUT
 from common.evaluation import metrics
-from common.names import ENSEMBLE, FORECASTER
+from common.names import ENSEMBLE, FORECASTER, TEACHERS, WITH_DIVERGENCE
 from common.system.errors import echo
 
 WIDTH = 80  # columns of a terminal
@@ -68,10 +68,10 @@ def say_start(dataset, options, device, precision, folder, state, executor):
     echo(f"{len(train)} training items, {len(dataset.test)} test items, {len(dataset.class_names)} classes, "
          f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}"
          + (f", {executor.count} methods at a time with a thread each" if executor.count > 1 else ""))
-    if options.divergence == "total-variation":
+    if options.divergence == "total-variation" and WITH_DIVERGENCE & set(options.methods):
         echo("total variation has no gradient: training takes its smooth surrogate, "
              "f(t) = t - 2 arctan t + pi/2 - 1")
-    if options.robust == "dividemix" and not train.inputs.augmentation:
+    if options.robust == "dividemix" and set(TEACHERS) & set(options.methods) and not train.inputs.augmentation:
         echo("dividemix: features leave nothing to augment, an item's two views differ by dropout alone")
     only = metrics.only_class(dataset.test.truth)
     if len(dataset.class_names) == 2 and only is not None:

@@ -25,8 +25,8 @@ FILES = {  # name: what it holds
                       "flag, true accuracy where known",
     "agreement.csv": "Cohen's kappa of the 1,000 pairs of annotators with most items in common (ten or more)",
     "next.csv": "the items in the order in which one more answer is worth most: label, confidence, expected gain in bits",
-    "confusion.npz": "confusion matrices (M, C, C), rows the true class: `estimated` by the label model, `model` inside "
-                     "the method, `true`",
+    "confusion.npz": "confusion matrices (M, C, C), rows the true class: `estimated` from labels.csv, smoothed by the "
+                     "label model's priors, `model` inside the method, `true`",
     "confusion.csv": "own data: the estimated matrices with names",
     "confusion.png": "the estimated matrices of the ten most active annotators, and the true ones where known",
     "curves.png": "test accuracy (and AUC, with two classes) by epoch",

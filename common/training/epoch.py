@@ -11,7 +11,7 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
     """Train the learners of a fold on the same batches of its items; the last, short batch is left out. Returns the mean
     losses, a list.
 
-    A learner whose loss was not finite is marked as failed, and so are those of its name in the other folds.
+    Marks a learner as failed if a loss or a weight of its is not finite.
     """
     size, steps = options.batch_size, len(fold.train) // options.batch_size
     device = train.truth.device
@@ -46,12 +46,13 @@ def train_epoch(learners, train, fold, epoch, options, stage=0):
         elif not learner.is_finite():  # a gradient was not: of the last batch, or the loss would have told
             learner.failure = f"weights not finite after {where}"
         if learner.failure:
-            tqdm.write(f"{learner.name} stopped: {learner.failure}")
+            tqdm.write(f"{learner.name} stopped: {learner.failure}; the other methods go on")
     return [row.mean().item() for row in losses]
 
 
 def train_folds(learners, train, plan, epoch, options, stage):
-    """One epoch of all learners, fold by fold. Returns {name: mean loss}."""
+    """One epoch of all learners, fold by fold. Returns {name: mean loss}. With a learner those of its name in the other
+    folds fail."""
     losses = {}
     for fold in plan.folds:
         mine = [learner for learner in learners if learner.fold == fold.number and not learner.failure]

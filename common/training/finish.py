@@ -7,14 +7,14 @@ import torch
 from common.crowd.held_out import HELD_OUT
 from common.crowd.labels import confusion_from
 from common.evaluation import metrics
-from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, POSTERIOR, STAGES, TEACHERS, UPPER_BOUND, teacher_student_pairs
+from common.names import ENSEMBLE, FORECASTER, LABEL_MODEL, STAGES, TEACHERS, UPPER_BOUND, teacher_student_pairs
 from common.output import console, csv_files, page, plots
 from common.output.console import say_crowd
 from common.output.crowd import outvoted, write_crowd
 from common.output.records import Summary
 from common.system import processes
 from common.system.errors import echo
-from common.training.estimates import choose_labels, estimate, model_confusion
+from common.training.estimates import choose_labels, estimate, labels_of, model_confusion
 from common.training.learner import fold_models
 from common.training.predictions import predict_all, to_array
 from common.training.selection import reported_epochs
@@ -58,7 +58,7 @@ def write_labels(succeeded, best_method, estimates, options, dataset, train, fol
     method, source = choose_labels(options.label_source, best_method, succeeded, estimates.posteriors)
     posterior = estimates.posteriors[source]
     crowd = estimates.crowd.by(source, to_array(posterior))
-    confusion = model_confusion(succeeded[method], posterior, train.crowd)
+    confusion = model_confusion(succeeded[method], labels_of(method, estimates.posteriors), train.crowd)
     found = write_crowd(folder, items, dataset.annotator_names, dataset.class_names if dataset.named else None,
                         estimates.posteriors, source, crowd, confusion)
     shares = estimates.shares if source == LABEL_MODEL else {}
@@ -84,7 +84,7 @@ def summarise_methods(options, plan, stages, succeeded, estimates, state, truth)
         last_stage = STAGES - 1 if name in TEACHERS else 0
         for reported in (name, name + FORECASTER):
             rows = [row for row in state["rows"] if row["method"] == reported and row.get("stage", 0) == last_stage]
-            labels = posteriors.get(reported + POSTERIOR, posteriors.get(reported)) if name in succeeded else None
+            labels = labels_of(reported, posteriors) if name in succeeded else None
             if rows or labels is not None or reported == name:
                 methods[reported] = reported_epochs(rows, plan.select, methods.get(name)) | {
                     "train_label_accuracy": None if labels is None else metrics.accuracy(labels.argmax(1), truth),
@@ -146,7 +146,7 @@ def write_kd_figures(succeeded, posteriors, train, annotator_names, folder, memo
     folder.write("memorization.png", lambda file: plots.memorization(file, memorized, pairs, folder.path.name), "wb")
     errors, means, true = {}, {}, metrics.true_confusion(train)
     for name in (name for pair in pairs for name in pair):
-        posterior = posteriors.get(name + POSTERIOR, posteriors.get(name))
+        posterior = labels_of(name, posteriors)
         errors[name] = metrics.annotator_error(true, confusion_from(train.crowd, posterior))
         inside = metrics.annotator_error(true, model_confusion(succeeded[name], posterior, train.crowd))
         means[name] = {"annotator_error": errors[name].nanmean().item(), "annotator_error_model": inside.nanmean().item()}

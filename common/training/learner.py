@@ -26,8 +26,8 @@ def generator(seed, *keys):
 
 
 class Learner:
-    """A method in training under the name of what it is trained for, in a stage and on a fold of the training items: its
-    optimiser, its clock, what became of it, the weights of the best epoch where one is selected."""
+    """A method in training, in a stage and on a fold: its optimiser, its clock, its failure, the weights of the best epoch
+    where one is selected. `name` is the method in the results: a student has the name of its KD-Crowd."""
 
     def __init__(self, name, stage, fold, method, protocol, device, executor=SERIAL):
         self.name, self.stage, self.fold = name, stage, fold
@@ -96,7 +96,7 @@ class Learner:
         self.method.load_state_dict(saved)
         if optimizer:
             self.optimizer.load_state_dict(optimizer)
-            for group in self.optimizer.param_groups:  # a checkpoint may be older than recordings
+            for group in self.optimizer.param_groups:  # a checkpoint may be older than CUDA graphs here
                 group["capturable"] = self.watch.device.type == "cuda"
         seconds, failure, best = state["seconds"], state["failure"], state["best"]
         if not isinstance(seconds, float) or not isinstance(failure, str | None):

@@ -21,7 +21,7 @@ def predict_all(learners, inputs, function=None, items=None):
     shared_out = 1 < processes.count() <= len(places)
     mine = range(processes.rank(), len(places), processes.count()) if shared_out else range(len(places))
     fetched = inputs.batches(places[k] if items is None else items[places[k]] for k in mine)
-    wholes = [None] * len(learners)  # filled, not joined from parts: small ones kept between large ones split the memory up
+    wholes = [None] * len(learners)  # preallocated: to join small parts would fragment the memory
     for k, batch in zip(mine, fetched, strict=True):
         def predict(learner, batch=batch):
             with learner.watch:

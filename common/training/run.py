@@ -3,7 +3,7 @@ import contextlib
 
 import torch
 
-from common.names import AUTO, TEACHERS, UPPER_BOUND
+from common.names import AUTO, TEACHERS, UPPER_BOUND, WITH_DIVERGENCE
 from common.networks.classifier import multiplications
 from common.output import console
 from common.output.run_folder import Follower, RunFolder
@@ -14,10 +14,11 @@ from common.training.cuda_graphs import GraphExecutor
 from common.training.estimates import check_label_source
 from common.training.executor import SERIAL, Executor
 from common.training.loop import files_of, train
+from common.training.options import Options
 from common.training.selection import make_plan
 
 LITTLE = 5e8  # multiplications forward in a step: some ten milliseconds of one core
-MUCH = 1e11  # as many take a GPU longer than the CPU takes to launch them
+MUCH = 1e11  # from so many on the GPU is the limit, not the CPU that launches its kernels
 
 
 def run(dataset, protocol, options):
@@ -43,7 +44,8 @@ def check(dataset, protocol, options):
     if UPPER_BOUND in options.methods and not (dataset.train.truth >= 0).any():
         options.methods = [name for name in options.methods if name != UPPER_BOUND]
         if not options.methods:
-            raise UserError("--methods true-label: no training item's true label is known")
+            raise UserError("--methods true-label: no training item's true label is known; choose another method, or give "
+                            "the truth")
         echo("true-label is left out: no training item's true label is known")
     if options.stage_end == "selected" and options.select == "none":
         raise UserError("--stage-end selected: needs an epoch that is selected; add --select, or leave it out")
@@ -54,6 +56,8 @@ def check(dataset, protocol, options):
     unused = [] if any(name in TEACHERS for name in options.methods) else options.changed("KD-Crowd")
     if unused:
         echo(f"{', '.join(unused)}: no effect without KD-Crowd; add a method such as kd-crowd-max-mig to --methods")
+    if options.divergence != Options.divergence and not WITH_DIVERGENCE & set(options.methods):
+        echo("--divergence: no effect without max-mig or KD-Crowd; add one to --methods")
     check_label_source(options)
     device = choose_device(options.device)
     least = min(len(fold.train) for fold in make_plan(dataset.train, options).folds)

@@ -27,8 +27,8 @@ class Plan:
     """How an epoch is selected.
 
     select: none, valid or crowd; folds: [Fold]; gold: int array (images,), see LabelModel, or None; held_out: bool array
-    (images,), whose predictions have not seen the image's labels; model: a LabelModel of the images; None for the last two
-    unless select is crowd.
+    (images,), True where no learner that predicts the image was trained on its labels; model: a LabelModel of the images.
+    None for the last two unless select is crowd.
     """
     select: str
     folds: list

@@ -20,7 +20,7 @@ from common.losses import label_mig_loss, mig_loss
 from common.methods.max_mig import MaxMIG
 from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
-from common.names import CROWD_MODELS, TEACHERS
+from common.names import TEACHERS
 from common.networks.classifier import Classifier
 from common.networks.papers import feature_net
 from common.training import run as training_run
@@ -31,7 +31,7 @@ from common.training.protocol import Protocol
 from common.training.selection import make_plan
 from common.training.stages import build_stage
 from conftest import load_script
-from test_methods import CLASSES, DENSE, INPUTS, make, whole_batch
+from test_methods import CLASSES, DENSE, INPUTS
 from test_runs import SMALL, numbers, same_weights
 
 digits_main = load_script("Digits")
@@ -117,7 +117,10 @@ def test_students_look_at_no_crowd(kind):
         method, _ = student(kind)
         torch.manual_seed(1)
         crowd = CrowdLabels.from_dense(dense, CLASSES)
-        losses.append(method.loss(Batch(torch.arange(5), INPUTS, crowd, lambda: INPUTS)).item())
+        batch = Batch(torch.arange(5), INPUTS, crowd, lambda: INPUTS)
+        losses.append([method.loss(batch).item()])
+        method.epoch = 5  # of DivideMix: after its warm-up
+        losses[-1].append(method.loss(batch).item())
     assert losses[0] == losses[1]
 
 
@@ -146,18 +149,6 @@ def test_label_loss(used):
     assert method.label_loss(log_p, TARGETS, used).item() == pytest.approx(expected.item(), rel=1e-5)
     certain = torch.eye(3)[[0, 1, 2, 0, 1]]
     assert np.isfinite(method.label_loss(log_p, certain, used).item())
-
-
-@pytest.mark.parametrize("name", CROWD_MODELS)
-def test_stage_two_adds_the_distillation_to_the_crowd_models_loss(name):
-    base, crowd = make(name)
-    method, _ = student(METHODS[f"kd-crowd-{name}"], kd_weight=2.5, input_size=INPUTS.shape[1])
-    batch = whole_batch(crowd)
-    log_h = method.log_probabilities(method.classifier(INPUTS))
-    torch.manual_seed(1)
-    expected = base.loss(batch) + 2.5 * method.distillation(log_h, TARGETS)
-    torch.manual_seed(1)
-    assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_elr_gradient_and_running_targets():

@@ -1,4 +1,4 @@
-"""Learners side by side, in threads or by recordings: the same numbers as one after another."""
+"""Learners side by side, in threads or by CUDA graphs: the same numbers as one after another."""
 import csv
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -38,7 +38,7 @@ class Worker:
         self.generator = generator
 
 
-def test_a_crew_keeps_the_order_and_leaves_the_callers_generator_to_the_caller():
+def test_an_executor_keeps_the_order_and_leaves_the_callers_generator_to_the_caller():
     import threading
     own = torch.Generator()
     learners = [Worker(own), Worker(None), Worker(own), Worker(None), Worker(own)]
@@ -98,12 +98,12 @@ class Stream:
 
 
 class Again:
-    """Stands for a Recording where there is no CUDA: the step on the Place's batch, once more. Like one it knows the tensors
-    that the method had when it was made."""
+    """Stands for a StepGraph where there is no CUDA: the step on the static inputs' batch, once more. Like one it knows the
+    tensors that the method had when it was made."""
     made = []
 
-    def __init__(self, learner, place, stream, beside):
-        self.learner, self.place, self.stream = learner, place, stream if beside else None
+    def __init__(self, learner, inputs, stream, beside):
+        self.learner, self.inputs, self.stream = learner, inputs, stream if beside else None
         self.knows = self.tensors()
         self.made.append((learner.name, learner.stage, beside))
 
@@ -112,12 +112,12 @@ class Again:
 
     def launch(self, _):
         assert self.tensors() == self.knows
-        return self.learner.descend(self.place.batch)
+        return self.learner.descend(self.inputs.batch)
 
 
 @pytest.fixture
-def recorder(monkeypatch):
-    """A Recorder without CUDA; `said` is what its streams are told."""
+def graph_executor(monkeypatch):
+    """A GraphExecutor without CUDA; `said` is what its streams are told."""
     said, Again.made = [], []
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(said))
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(said))
@@ -128,7 +128,7 @@ def recorder(monkeypatch):
     made = GraphExecutor(torch.device("cpu"))
     made.said = said
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a Crew of threads has
+    torch.set_num_threads(1)  # as an Executor of threads has
     yield made
     torch.set_num_threads(threads)
 
@@ -140,12 +140,12 @@ def metrics(folder):
 
 
 @pytest.mark.parametrize("robust", ["elr", "dividemix"])
-def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, robust):
+def test_captured_steps_are_the_steps(tmp_path, capsys, monkeypatch, graph_executor, robust):
     others = ["field"] if robust == "elr" else ["mbem"]  # a stage before DivideMix is as it is before ELR
     flags = ["--train-size", "100", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
              "--methods", *others, "kd-crowd-max-mig", "kd-crowd-aggnet", "--robust", robust]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(run, "choose_executor", lambda *_: recorder)
+    monkeypatch.setattr(run, "choose_executor", lambda *_: graph_executor)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1") and len(metrics(tmp_path / "0")) >= 2 * 9
     made = [(name, stage) for name, stage, _ in Again.made]
@@ -153,14 +153,14 @@ def test_recorded_steps_are_the_steps(tmp_path, capsys, monkeypatch, recorder, r
     for em in (("aggnet", 0), ("mbem", 0), ("kd-crowd-aggnet", 2)):
         assert made.count(em) == 2, "its q is another after each epoch"
     assert made.count(("kd-crowd-max-mig", 1)) == (0 if robust == "dividemix" else 1), "DivideMix draws on the CPU"
-    assert not recorder.graphs
+    assert not graph_executor.graphs
 
 
-def test_folds_are_recorded_one_after_another(tmp_path, capsys, monkeypatch, recorder):
+def test_folds_are_captured_one_after_another(tmp_path, capsys, monkeypatch, graph_executor):
     flags = ["--train-size", "160", "--test-size", "50", "--epochs", "2", "--batch-size", "20", "--device", "cpu",
              "--methods", "max-mig", "--select", "crowd", "--folds", "2"]
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "0")]) == 0
-    monkeypatch.setattr(run, "choose_executor", lambda *_: recorder)
+    monkeypatch.setattr(run, "choose_executor", lambda *_: graph_executor)
     assert load_script("Digits").main([*flags, "--out", str(tmp_path / "1")]) == 0
     assert metrics(tmp_path / "0") == metrics(tmp_path / "1")
     assert len(Again.made) == 4
@@ -174,7 +174,7 @@ class Walker:
         self.method, self.ways = Method(SimpleNamespace(network=nn.Identity)), []
 
     def step(self, batch, seed, take=None):
-        self.ways.append("recorded" if take else "launched")
+        self.ways.append("captured" if take else "launched")
         Walker.offset = self.draws
         return seed
 
@@ -182,18 +182,18 @@ class Walker:
 BATCH = Batch(torch.arange(4), torch.ones(4, 3), CrowdLabels.from_dense([[0], [1], [0], [1]], 2))
 
 
-def test_the_first_steps_and_those_that_differ_are_launched_kernel_by_kernel(recorder):
+def test_the_first_steps_and_those_that_differ_are_launched_kernel_by_kernel(graph_executor):
     one, other = Walker(), Walker()
     other.repeatable = False
     for _ in range(5):
-        assert recorder.step([one, other], BATCH, {one: 1, other: 2}) == [1, 2]
-    assert AT_FIRST == 3 and one.ways == ["launched"] * 3 + ["recorded"] * 2
+        assert graph_executor.step([one, other], BATCH, {one: 1, other: 2}) == [1, 2]
+    assert AT_FIRST == 3 and one.ways == ["launched"] * 3 + ["captured"] * 2
     assert other.ways == ["launched"] * 5
 
 
-@pytest.mark.parametrize(("dense", "graphs", "recorded"), [
+@pytest.mark.parametrize(("dense", "graphs", "captured"), [
     ([[0, 1], [1, 1]], "auto", True), ([[0, 1], [1, 1]], "off", False), ([[0, 1], [1, -1]], "auto", False)])
-def test_on_a_gpu_what_is_alike_is_recorded(dense, graphs, recorded):
+def test_on_a_gpu_what_is_alike_is_captured(dense, graphs, captured):
     train = SimpleNamespace(inputs=SimpleNamespace(batch=lambda _: torch.zeros(1, 1, 8, 8)),
                             crowd=CrowdLabels.from_dense(dense, 2))
     options = SimpleNamespace(batch_size=16, graphs=graphs)
@@ -202,34 +202,34 @@ def test_on_a_gpu_what_is_alike_is_recorded(dense, graphs, recorded):
         options.batch_size = batch_size
         protocol = SimpleNamespace(classifier=digits_net)
         return run.choose_executor(train, protocol, options, torch.device("cuda", 0), "float32")
-    assert isinstance(choose(), GraphExecutor) == recorded
+    assert isinstance(choose(), GraphExecutor) == captured
     assert choose(10**6) is SERIAL
 
 
-def test_recordings_wait_for_the_batch_and_are_waited_for(recorder):
+def test_graphs_wait_for_the_batch_and_are_waited_for(graph_executor):
     walkers = Walker(), Walker()
     for _ in range(AT_FIRST + 1):
-        recorder.said.clear()
-        recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
-    assert recorder.said == ["filled", "after filled", "after filled", "joined", "joined"]
-    recorder.begin_epoch(walkers[:1], 50)
-    assert list(recorder.graphs) == [walkers[0]]
-    recorder.begin_epoch(walkers, 3)
-    recorder.step(walkers, BATCH, dict.fromkeys(walkers, 0))
-    assert walkers[1].ways[-1] == "launched", "three steps do not repay a recording"
+        graph_executor.said.clear()
+        graph_executor.step(walkers, BATCH, dict.fromkeys(walkers, 0))
+    assert graph_executor.said == ["filled", "after filled", "after filled", "joined", "joined"]
+    graph_executor.begin_epoch(walkers[:1], 50)
+    assert list(graph_executor.graphs) == [walkers[0]]
+    graph_executor.begin_epoch(walkers, 3)
+    graph_executor.step(walkers, BATCH, dict.fromkeys(walkers, 0))
+    assert walkers[1].ways[-1] == "launched", "three steps do not repay a capture"
 
 
-def test_recordings_that_draw_do_not_run_beside_others(recorder, monkeypatch):
+def test_graphs_that_draw_do_not_run_beside_others(graph_executor, monkeypatch):
     drawing, still = Walker(), Walker()
     drawing.draws = 4
     monkeypatch.setattr(torch.cuda, "default_generators", {None: SimpleNamespace(get_offset=lambda: Walker.offset)})
     for _ in range(AT_FIRST + 1):
-        recorder.step([drawing, still], BATCH, {drawing: 0, still: 0})
+        graph_executor.step([drawing, still], BATCH, {drawing: 0, still: 0})
     assert [beside for _, _, beside in Again.made] == [False, True]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, torch.cuda.OutOfMemoryError, KeyboardInterrupt])
-def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
+def test_a_step_that_cannot_be_captured(graph_executor, monkeypatch, capsys, kind):
     """What is not possible is named with the way out; where memory is short, all steps are launched; Control-C is itself."""
     def refuse(learner, *_):
         if learner is first:
@@ -243,7 +243,7 @@ def test_a_step_that_cannot_be_recorded(recorder, monkeypatch, capsys, kind):
 
     def walk():
         for _ in range(AT_FIRST + 2):
-            recorder.step([first, second], BATCH, {first: 0, second: 0})
+            graph_executor.step([first, second], BATCH, {first: 0, second: 0})
     if kind is RuntimeError:
         with pytest.raises(UserError, match="walker: .*not permitted.* --graphs off"):
             walk()

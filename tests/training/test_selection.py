@@ -182,7 +182,7 @@ def test_the_epoch_with_the_best_score_is_kept(tmp_path, capsys):
         assert {confusion[name].shape for name in ("estimated", "model", "true")} == {(12, 10, 10)}
 
 
-def test_label_source_follows_the_candidate_that_is_named(tmp_path):
+def test_label_source_follows_the_estimate_that_is_named(tmp_path):
     _, summary, _ = run(tmp_path / "run", "--epochs", 1, "--folds", 2, "--methods", "majority-vote", "--label-source",
                         "dawid-skene")
     labels = read_csv(tmp_path / "run" / "labels.csv")
