@@ -75,7 +75,7 @@ class Workload:
         setting = Setting(lambda: self.network(precision), train.crowd, train.truth,
                           torch.tensor(self.protocol.prior, device=device), 50, 3 * self.side**2,
                           Constants(crowd_layer_start="aggregator"), Distillation(vote_shares(train.crowd), weight=3.))
-        learner = Learner(name, 0, 0, KINDS[name](setting), self.protocol, device)
+        learner = Learner(name, 0, 0, KINDS[name](setting), self.protocol, device, SERIAL)
         learner.method.train()
         return learner
 

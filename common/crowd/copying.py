@@ -43,54 +43,57 @@ class Copies:
 def find_copies(model, h=None):
     """The Copies among the annotators of a LabelModel. h: (N, C), a classifier's calibrated predictions, as in
     LabelModel.labels, or None."""
-    annotators, classes = model.annotators, model.classes
-    votes, count = model.votes, model.votes.sum(1)
-    usual = (model.given + 1 / classes) / (model.number + 1)[:, None]
-    nobody = np.zeros(0, np.int64)
-    alone = Copies(nobody, nobody, nobody, nobody, nobody, np.arange(annotators))
-
+    count = model.votes.sum(1)
     witnessed = count[model.item] >= 3  # somebody else has labelled the item
     witnessed &= some_items(model.item, np.where(count >= 3, count, 0))  # some of the items show copies as well
-    first, second, rate = _alike(model, votes, count, witnessed)
+    first, second, rate = _alike(model, count, witnessed)
     if not len(first):
-        return alone
-    link, near = _clusters(first[rate > TWINS], second[rate > TWINS], annotators)
-    # nearly equal annotators count once here: the labels would follow many copies. Without any the model is fitted already
-    once = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
-    log_prior, solution = once.evidence_for(h)
-
-    table = label_table(model.annotator, model.item, witnessed, annotators, model.items)
+        nobody = np.zeros(0, np.int64)
+        return Copies(nobody, nobody, nobody, nobody, nobody, np.arange(model.annotators))
+    table = label_table(model.annotator, model.item, witnessed, model.annotators, model.items)
     both, one, other = common_labels(table[first], table[second])
     common = np.diff(both.indptr)
     kept = common.cumsum() <= max(EXAMINED, common[0])
+    twins = first[rate > TWINS], second[rate > TWINS]
     first, second, common = first[kept], second[kept], common[kept]
     pair = np.repeat(np.arange(len(first)), common)
     one, other = one[:len(pair)], other[:len(pair)]
-
-    item, same = model.item[one], model.label[one] == model.label[other]
-    rows = solution.exponent * solution.rows
-    evidence = (model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]]
-    place, twin = _twins(both[:len(first)], table, link, first, second)
-    np.subtract.at(evidence, place, rows[model.row[twin]])
-    posterior = softmax(evidence + log_prior[item])
-
-    def repeated(label, by):
-        """(errors of `label`'s annotators, shared ones, expected ones, the variance of these), each (P,)."""
-        given = model.label[label]
-        chance = usual[model.annotator[by], given]
-        wrong = 1 - posterior[np.arange(len(given)), given]
-        wrong *= wrong > WRONG
-        return (np.bincount(pair, wrong * weight, len(first)) for weight in (1, same, chance, chance * (1 - chance)))
+    posterior = _by_others(model, h, table, both, first, second, one, other, twins)
 
     surely, chances = [], []
     for label, by in ((one, other), (other, one)):
-        errors, shared, expected, variance = repeated(label, by)
+        errors, shared, expected, variance = _repeated(model, posterior, pair, label, by, len(first))
         deviation = np.sqrt(np.maximum(variance, 1e-12))
         surely.append((shared - expected - Z * deviation) / np.maximum(errors - expected, 1e-12))
         chances.append(expected)
     found = (shared >= SHARED) & (np.maximum(*surely) > MOST)
     first, second, common, shared, expected = (a[found] for a in (first, second, common, shared, np.mean(chances, 0)))
-    return Copies(first, second, common, shared, expected, _clusters(first, second, annotators)[1])
+    return Copies(first, second, common, shared, expected, _clusters(first, second, model.annotators)[1])
+
+
+def _by_others(model, h, table, both, first, second, one, other, twins):
+    """float (K, C): the posterior of the item of each pair of labels `one` and `other`, int (K,), without these and without
+    those of twins. both: the places of the pairs' labels, (P, N); twins: the pairs of annotators who answer nearly alike."""
+    link, near = _clusters(*twins, model.annotators)
+    # nearly equal annotators count once here: the labels would follow many copies. Without any the model is fitted already
+    once = model if not link.nnz else LabelModel(model.crowd, model.gold, clusters=near)
+    log_prior, solution = once.evidence_for(h)
+    item, rows = model.item[one], solution.exponent * solution.rows
+    evidence = (model.bags @ rows)[item] - rows[model.row[one]] - rows[model.row[other]]
+    place, twin = _twins(both[:len(first)], table, link, first, second)
+    np.subtract.at(evidence, place, rows[model.row[twin]])
+    return softmax(evidence + log_prior[item])
+
+
+def _repeated(model, posterior, pair, label, by, pairs):
+    """(errors of `label`'s annotators, those that are shared, those expected, the variance of these), each (pairs,). label,
+    by: int (K,), the labels of the one and the other of each `pair`, int (K,); posterior: (K, C), of their items."""
+    usual = (model.given + 1 / model.classes) / (model.number + 1)[:, None]
+    given = model.label[label]
+    same, chance = given == model.label[by], usual[model.annotator[by], given]
+    wrong = 1 - posterior[np.arange(len(given)), given]
+    wrong *= wrong > WRONG
+    return (np.bincount(pair, wrong * weight, pairs) for weight in (1, same, chance, chance * (1 - chance)))
 
 
 def _clusters(first, second, annotators):
@@ -102,16 +105,16 @@ def _clusters(first, second, annotators):
     return link, representative[cluster]
 
 
-def _alike(model, votes, count, witnessed):
+def _alike(model, count, witnessed):
     """(first, second, rate): the pairs who are ALIKE, the most alike first, (P,) each. Chance is what the other annotators
-    say. witnessed: bool (L,), which labels count."""
+    say. count: (N,), the items' labels; witnessed: bool (L,), which labels count."""
     who, item, label = model.annotator[witnessed], model.item[witnessed], model.label[witnessed]
     met, first, second, common = items_in_common(who, item, (model.annotators, model.items))
     enough = common >= SHARED
     first, second, common = first[enough], second[enough], common[enough]
     if not len(first):
         return first, second, np.zeros(0)
-    others = sparse.csr_matrix(((votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
+    others = sparse.csr_matrix(((model.votes[item, label] - 1) / (count[item] - 1), (who, item)), met.shape)
     given = sparse.csr_matrix((np.ones(len(who), np.float32), (who, item * model.classes + label)),
                               (model.annotators, model.items * model.classes))
 

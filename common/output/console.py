@@ -63,10 +63,11 @@ def percent(share):
     return "" if share is None else f"{100 * share:.2f}"
 
 
-def say_start(dataset, options, device, precision, folder, state, executor):
+def say_start(experiment, folder, state):
+    dataset, options, executor = experiment.dataset, experiment.options, experiment.executor
     train = dataset.train
     echo(f"{len(train)} training items, {len(dataset.test)} test items, {len(dataset.class_names)} classes, "
-         f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {device}, {precision}"
+         f"{train.crowd.annotators} annotators, {len(train.crowd.label)} labels; {experiment.device}, {experiment.precision}"
          + (f", {executor.count} methods at a time with a thread each" if executor.count > 1 else ""))
     if options.divergence == "total-variation" and WITH_DIVERGENCE & set(options.methods):
         echo("total variation has no gradient: training takes its smooth surrogate, "

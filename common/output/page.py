@@ -32,16 +32,17 @@ def write(file, folder, summary, dataset, train, outvoted):
     how = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # as replace_file writes them
     with open(folder / "labels.csv", **how) as labels, open(folder / "annotators.csv", **how) as annotators, \
             open(folder / "next.csv", **how) as upcoming, np.load(folder / "confusion.npz") as confusion:
-        file.write(page(folder.name, summary, csv.DictReader(labels), list(csv.DictReader(annotators)),
-                        list(itertools.islice(csv.DictReader(upcoming), NEXT)),
-                        curves.read_bytes() if curves.exists() else None, dataset.class_names, dataset.annotator_names,
-                        train.crowd, outvoted.tolist(), confusion["estimated"],
-                        thumbnails(train.inputs, dataset.texts, train.names), (folder / "model.pt").exists(),
-                        [name for name in TABLES if (folder / name).exists()]))
+        file.write(page(folder.name, summary, labels=csv.DictReader(labels), annotators=list(csv.DictReader(annotators)),
+                        upcoming=list(itertools.islice(csv.DictReader(upcoming), NEXT)),
+                        curves=curves.read_bytes() if curves.exists() else None, classes=dataset.class_names,
+                        names=dataset.annotator_names, crowd=train.crowd, outvoted=outvoted.tolist(),
+                        confusion=confusion["estimated"], show=thumbnails(train.inputs, dataset.texts, train.names),
+                        has_model=(folder / "model.pt").exists(),
+                        tables=[name for name in TABLES if (folder / name).exists()]))
 
 
-def page(title, summary, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show,
-         has_model=False, tables=()):
+def page(title, summary, *, labels, annotators, upcoming, curves, classes, names, crowd, outvoted, confusion, show,
+         has_model, tables):
     """The page, as text.
 
     summary: summary.json's dictionary; labels: the rows of labels.csv as dictionaries, any iterable, the items of `crowd`

@@ -22,11 +22,12 @@ from common.training.selection import reported_epochs
 LARGEST_MODEL = 512e6  # bytes of the classifier that a run leaves, if it is of several methods
 
 
-def finish(stages, options, dataset, plan, folder, state, command):
+def finish(experiment, stages, folder, state):
     """Writes the results of a run, summary.json last: it says that the run is done. Returns the exit status.
 
-    stages: [[Learner]]; state: of the checkpoint; command: what reproduces the row of the table.
+    stages: [[Learner]]; state: of the checkpoint.
     """
+    dataset, options, plan = experiment.dataset, experiment.options, experiment.plan
     started = time.perf_counter() - state["seconds"]
     final = fold_models([learner for learners in (stages[0], *stages[2:]) for learner in learners])
     succeeded = {name: final[name] for name in options.methods
@@ -48,7 +49,7 @@ def finish(stages, options, dataset, plan, folder, state, command):
         summary["methods"] = {name: method | errors.get(name, {}) for name, method in summary["methods"].items()}
     if succeeded:
         summary |= write_labels(succeeded, best_method, estimates, options, dataset, train, folder, summary)
-    conclude(folder, summary, started, command)
+    conclude(folder, summary, started, options.reproduce(experiment.protocol))
     return 0 if succeeded else 1
 
 

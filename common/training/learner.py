@@ -8,7 +8,6 @@ from common.networks.classifier import Classifier, Dropout
 from common.output.run_state import is_adam_state, tensor_kinds
 from common.system import processes
 from common.system.device import Stopwatch, seed_generators
-from common.training.executor import SERIAL
 
 
 def random_seed(seed, *keys):
@@ -29,7 +28,7 @@ class Learner:
     """A method in training, in a stage and on a fold: its optimiser, its clock, its failure, the weights of the best epoch
     where one is selected. `name` is the method in the results: a student has the name of its KD-Crowd."""
 
-    def __init__(self, name, stage, fold, method, protocol, device, executor=SERIAL):
+    def __init__(self, name, stage, fold, method, protocol, device, executor):
         self.name, self.stage, self.fold = name, stage, fold
         self.method = method.to(device)
         self.executor = executor

@@ -1,4 +1,5 @@
 """The training loop: stages, epochs, evaluation and checkpoints."""
+import contextlib
 import time
 
 import torch
@@ -14,7 +15,7 @@ from common.training.epoch import end_epoch, train_folds
 from common.training.finish import finish
 from common.training.learner import fold_models
 from common.training.predictions import mean, predict_all, predict_models
-from common.training.selection import SCORES, keep_best, make_plan, restore_best
+from common.training.selection import SCORES, keep_best, restore_best
 from common.training.stages import build_stage
 from common.training.starts import are_starts, choose_starts
 
@@ -72,28 +73,28 @@ def files_of(state, dataset):
     return files | {name: lambda file, text=text: file.write(text) for name, text in dataset.files.items()}
 
 
-def train(dataset, protocol, options, folder, state, device, precision, executor):
+def train(experiment, folder, state):
     """Trains all stages, from the state of a checkpoint or, where it is None, from the beginning; then `finish`.
 
     A checkpoint is written after the first epoch, when a minute has passed since the last one, and at the end of a stage.
     """
     state = state or {"stage": 0, "epoch": 0, "rows": [], "memorization": [], "seconds": 0., "peak_memory_mb": 0.,
                       "learners": {}}
-    plan = make_plan(dataset.train, options)
-    say_start(dataset, options, device, precision, folder, state, executor)
-    checkpoints = Checkpoints(folder, dataset, device, state)
+    say_start(experiment, folder, state)
+    options = experiment.options
+    checkpoints = Checkpoints(folder, experiment.dataset, experiment.device, state)
     if not state["epoch"]:
-        state["starts"] = choose_starts(dataset, protocol, options, plan, device, precision, executor)
-    elif not are_starts(state.setdefault("starts", {}), protocol, options, len(plan.folds)):
+        state["starts"] = choose_starts(experiment)
+    elif not are_starts(state.setdefault("starts", {}), experiment):
         raise folder.damaged()
     staged = any(name in TEACHERS for name in options.methods)
-    errors_known = staged and bool(metrics.are_wrong(dataset.train).any())
+    errors_known = staged and bool(metrics.are_wrong(experiment.train).any())
     if staged and not errors_known:
         echo("no annotator's error is known: KD-Crowd's two figures, of the annotators' errors, are left out")
-    stages, last_stage, said = [], STAGES - 1 if staged else 0, False
+    stages, last_stage = [], STAGES - 1 if staged else 0
+    left = TimeLeft(options.epochs, last_stage, options.patience)
     for stage in range(last_stage + 1):
-        learners = build_stage(stage, stages, dataset, protocol, options, device, precision, plan.folds, executor,
-                               state["starts"])
+        learners = build_stage(experiment, stage, stages, state["starts"])
         stages.append(learners)
         if state["epoch"] and stage <= state["stage"]:
             restore(learners, state["learners"], folder)
@@ -102,19 +103,11 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
             active = [learner for learner in learners if is_trained(learner, epoch - 1, options.patience)]
             if not active:
                 break
-            begun = time.perf_counter()
-            losses = train_folds(active, dataset.train, plan, epoch, options, stage)
-            active = [learner for learner in active if not learner.failure]
-            end_epoch(active, dataset.train)
-            watched = active if errors_known else []
-            memorized = memorization(watched, options.methods, dataset.train, epoch)
-            rows = evaluate(active, dataset, plan, epoch, losses, staged)
-            say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
-            seconds = time.perf_counter() - begun
-            if not said and (seconds > SLOW_EPOCH or epoch > finished + 1):
-                say_time(seconds, (options.epochs - epoch) + options.epochs * (last_stage - stage), options.patience)
-                said = True
-            say_ended([each.name for each in active if not is_trained(each, epoch, options.patience)], options.patience)
+            with left.timed(stage, epoch, first=epoch == finished + 1):
+                rows, memorized = train_epoch_of(experiment, active, stage, epoch, staged, errors_known)
+                say_epoch(epoch, rows, f", stage {stage}" if staged else "", epoch == finished + 1, options.verbose)
+            say_ended([each.name for each in active if not each.failure and not is_trained(each, epoch, options.patience)],
+                      options.patience)
             last = epoch == options.epochs or not any(is_trained(each, epoch, options.patience) for each in learners)
             state = checkpoints.end_epoch(stage, epoch, rows, memorized, stages, last)
         if options.stage_end == "selected":
@@ -122,7 +115,36 @@ def train(dataset, protocol, options, folder, state, device, precision, executor
     checkpoints.save()
     for learners in stages:
         restore_best(learners)
-    return finish(stages, options, dataset, plan, folder, state, options.reproduce(protocol))
+    return finish(experiment, stages, folder, state)
+
+
+def train_epoch_of(experiment, learners, stage, epoch, staged, errors_known):
+    """Trains and evaluates the learners of a stage for an epoch. Returns its rows of metrics.csv and, where an annotator's
+    error is known, of memorization.csv."""
+    train, plan, options = experiment.train, experiment.plan, experiment.options
+    losses = train_folds(learners, train, plan, epoch, options, stage)
+    learners = [learner for learner in learners if not learner.failure]
+    end_epoch(learners, train)
+    memorized = memorization(learners if errors_known else [], options.methods, train, epoch)
+    return evaluate(learners, experiment.dataset, plan, epoch, losses, staged), memorized
+
+
+class TimeLeft:
+    """Prints once how long a run will take, after its second epoch, or its first if that is slow."""
+
+    def __init__(self, epochs, last_stage, patience):
+        self.epochs, self.last_stage, self.patience = epochs, last_stage, patience
+        self.said = False
+
+    @contextlib.contextmanager
+    def timed(self, stage, epoch, first):
+        """A context in which an epoch is trained. first: whether it is the first of its stage here."""
+        begun = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begun
+        if not self.said and (seconds > SLOW_EPOCH or not first):
+            say_time(seconds, self.epochs - epoch + self.epochs * (self.last_stage - stage), self.patience)
+            self.said = True
 
 
 def is_trained(learner, epoch, patience):

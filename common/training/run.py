@@ -13,6 +13,7 @@ from common.system.errors import UserError, echo
 from common.training.cuda_graphs import GraphExecutor
 from common.training.estimates import check_label_source
 from common.training.executor import SERIAL, Executor
+from common.training.experiment import Experiment
 from common.training.loop import files_of, train
 from common.training.options import Options
 from common.training.selection import make_plan
@@ -91,7 +92,9 @@ def run_on(dataset, protocol, options, device, precision):
                 folder.restore(files_of(state, dataset))
             try:
                 dataset = dataset.to(device, options.keep)
-                status = train(dataset, protocol, options, folder, state, device, precision, executor)
+                plan = make_plan(dataset.train, options)
+                experiment = Experiment(dataset, protocol, options, plan, device, precision, executor)
+                status = train(experiment, folder, state)
             finally:
                 executor.release()
         processes.leave()

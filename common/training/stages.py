@@ -11,45 +11,45 @@ from common.kd_crowd.registry import ROBUST
 from common.methods.method import Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.names import AUTO, STARTS, TEACHERS
-from common.training.executor import SERIAL
 from common.training.learner import Learner, random_seed
 from common.training.predictions import predict_all
 
 
-def build_stage(stage, earlier, dataset, protocol, options, device, precision, folds, executor=SERIAL, starts=None):
-    """[Learner] of a stage, for each fold ([selection.Fold]). earlier: those of the stages before, [[Learner], ...]; starts:
-    {method: [a start for each fold]}, of methods that do not have options.start.
+def build_stage(experiment, stage, earlier, starts):
+    """[Learner] of a stage, for each fold. earlier: those of the stages before, [[Learner], ...]; starts: {method: [a start
+    for each fold]}, of methods that do not have options.start.
 
     All classifiers of stage 0 start from the same weights in a fold. There is no learner where an earlier one failed.
     """
-    learners = []
-    for fold in folds:
-        setting_from = cache(partial(fold_setting, fold, dataset.train, protocol, options, device, precision))
-        key = ["fold", fold.number] if len(fold.train) < len(dataset.train) else []
+    learners, options, inputs = [], experiment.options, experiment.train.inputs
+    for fold in experiment.plan.folds:
+        setting_from = cache(partial(fold_setting, experiment, fold))
+        key = ["fold", fold.number] if len(fold.train) < len(experiment.train) else []
         before = [{learner.name: learner for learner in stage_learners
                    if learner.fold == fold.number and not learner.failure} for stage_learners in earlier]
         for name in options.methods:
             torch.manual_seed(random_seed(options.seed, "weights", *([stage] if stage else []), *key))
-            of_folds = (starts or {}).get(TEACHERS.get(name, name))
+            of_folds = starts.get(TEACHERS.get(name, name))
             start = of_folds[fold.number] if of_folds else STARTS[0] if options.start == AUTO else options.start
-            setting = setting_from(start)
-            method = build_method(name, stage, before, setting, dataset.train.inputs, options)
+            method = build_method(name, stage, before, setting_from(start), inputs, options)
             if method:
-                learners.append(Learner(name, stage, fold.number, method, protocol, device, executor))
+                learners.append(Learner(name, stage, fold.number, method, experiment.protocol, experiment.device,
+                                        experiment.executor))
     return learners
 
 
-def fold_setting(fold, train, protocol, options, device, precision, start):
+def fold_setting(experiment, fold, start):
     """The Setting of a fold's methods that start from `start`. The labels of held-out items are not in its crowd."""
+    train, protocol, options = experiment.train, experiment.protocol, experiment.options
     crowd = train.crowd
     if len(fold.train) < len(train):
-        trained = torch.zeros(len(train), dtype=torch.bool, device=device).index_fill(0, fold.train, True)
+        trained = torch.zeros(len(train), dtype=torch.bool, device=experiment.device).index_fill(0, fold.train, True)
         crowd = crowd.keep(trained[crowd.item])
     constants = Constants(options.divergence, protocol.learn_prior, protocol.smoothing, protocol.crowd_layer_start,
                           protocol.em_epochs)
     start = start_posterior(start, replace(train, inputs=None, crowd=crowd))
-    prior = torch.tensor(protocol.prior, device=device) if protocol.prior else class_shares(start)
-    return Setting(lambda: protocol.classifier(precision), crowd, train.truth, prior, options.epochs,
+    prior = torch.tensor(protocol.prior, device=experiment.device) if protocol.prior else class_shares(start)
+    return Setting(lambda: protocol.classifier(experiment.precision), crowd, train.truth, prior, options.epochs,
                    train.inputs.batch(slice(0, 1)).numel(), constants, start=start, rate=protocol.classifier_rate)
 
 

@@ -25,6 +25,8 @@ from common.networks.classifier import Classifier
 from common.networks.papers import feature_net
 from common.training import run as training_run
 from common.training.epoch import end_epoch
+from common.training.executor import SERIAL
+from common.training.experiment import Experiment
 from common.training.options import Options
 from common.training.predictions import predict_all
 from common.training.protocol import Protocol
@@ -62,8 +64,9 @@ def test_stages_hand_over():
     options = Options(methods=[name for name in METHODS if name != "true-label"], batch_size=8, epochs=1, augment="none")
 
     def build(stage, earlier, **changed):
-        return build_stage(stage, earlier, dataset, protocol, replace(options, **changed), torch.device("cpu"), "float32",
-                           make_plan(items, options).folds)
+        experiment = Experiment(dataset, protocol, replace(options, **changed), make_plan(items, options),
+                                torch.device("cpu"), "float32", SERIAL)
+        return build_stage(experiment, stage, earlier, {})
 
     def train(learners):
         for learner in learners:

@@ -40,8 +40,9 @@ def make(show=lambda items: [{} for _ in items], curves=None, methods=None, shar
                    "spam": "likely" if n == 3 else ""}
                   for name, n in zip(NAMES, (3, 3, 2), strict=True)]
     labels = iter(row | (shares or {}) for row in rows())
-    return page.page("a run", summary, labels, annotators, [], curves, CLASSES, NAMES, crowd(), OUTVOTED,
-                     np.full((3, 2, 2), .5, np.float32), show, tables=tables)
+    return page.page("a run", summary, labels=labels, annotators=annotators, upcoming=[], curves=curves, classes=CLASSES,
+                     names=NAMES, crowd=crowd(), outvoted=OUTVOTED, confusion=np.full((3, 2, 2), .5, np.float32), show=show,
+                     has_model=False, tables=tables)
 
 
 def test_what_stands_in_it():

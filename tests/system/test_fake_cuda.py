@@ -20,6 +20,7 @@ from common.methods.method import Batch, Constants, Distillation, Setting
 from common.methods.registry import METHODS
 from common.methods.true_label import TrueLabel
 from common.networks.classifier import Classifier
+from common.training.executor import SERIAL
 from common.training.learner import Learner
 from common.training.protocol import Protocol
 from conftest import load_script
@@ -134,7 +135,7 @@ def make(kind):
                       Constants(learn_prior=True, crowd_layer_start="aggregator"),
                       Distillation(torch.zeros(5, CLASSES, device=GPU)))
     items = torch.arange(5, device=GPU)
-    return (Learner(str(kind.name), 0, 0, kind(setting), PROTOCOL, GPU),
+    return (Learner(str(kind.name), 0, 0, kind(setting), PROTOCOL, GPU, SERIAL),
             Batch(items, images.batch(items, images.draw(None)), crowd, lambda: images.view(items)), images, crowd)
 
 

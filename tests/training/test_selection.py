@@ -19,6 +19,7 @@ from common.training import loop
 from common.training.epoch import end_epoch, train_folds
 from common.training.estimates import forecast_held_out, say_label_switching, with_label_model
 from common.training.executor import SERIAL
+from common.training.experiment import Experiment
 from common.training.learner import fold_models
 from common.training.predictions import predict_all
 from common.training.selection import keep_best, make_plan, reported_epochs
@@ -240,7 +241,8 @@ def test_held_out_labels_reach_no_gradient(share):
     states = []
     for items in (dataset.train, lied):
         data = replace(dataset, train=items)
-        learners = build_stage(0, [], data, digits_main.PROTOCOL, options, torch.device("cpu"), "float32", plan.folds)
+        experiment = Experiment(data, digits_main.PROTOCOL, options, plan, torch.device("cpu"), "float32", SERIAL)
+        learners = build_stage(experiment, 0, [], {})
         train_folds(learners, items, plan, 1, options, 0)
         end_epoch(learners, items)
         states.append(fold_models(learners))

@@ -13,6 +13,7 @@ from common.system.errors import UserError
 from common.training import loop, starts
 from common.training.epoch import end_epoch, train_folds
 from common.training.executor import SERIAL
+from common.training.experiment import Experiment
 from common.training.selection import make_plan
 from common.training.stages import build_stage
 from conftest import load_script
@@ -38,11 +39,12 @@ def test_the_choice_is_the_best_of_three_trainings():
     dataset = synthesized(train.select(torch.arange(240)), test.select(torch.arange(50)), list("0123456789"),
                           digits.EXPERTS[1], options)
     plan = make_plan(dataset.train, options)
-    chosen = starts.choose_starts(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    experiment = Experiment(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    chosen = starts.choose_starts(experiment)
     scores = {}
     for start in starts.STARTS:
         trial = replace(options, start=start)
-        learners = build_stage(0, [], dataset, digits_main.PROTOCOL, trial, CPU, "float32", plan.folds)
+        learners = build_stage(replace(experiment, options=trial), 0, [], {})
         epochs = []
         for epoch in (1, 2, 3):
             train_folds(learners, dataset.train, plan, epoch, trial, 0)
@@ -55,11 +57,11 @@ def test_the_choice_is_the_best_of_three_trainings():
         assert chosen[name] == expected
     assert set(chosen) == {"aggnet", "max-mig"} | ({"crowd-layer"} if digits_main.PROTOCOL.crowd_layer_start != "identity"
                                                   else set())
-    learners = build_stage(0, [], dataset, digits_main.PROTOCOL, options, CPU, "float32", plan.folds, starts=chosen)
+    learners = build_stage(experiment, 0, [], chosen)
     for learner in learners:
         if learner.name == "aggnet":
-            alone = build_stage(0, [], dataset, digits_main.PROTOCOL, replace(options, start=chosen["aggnet"][learner.fold]),
-                                CPU, "float32", plan.folds)
+            of_one = replace(options, start=chosen["aggnet"][learner.fold])
+            alone = build_stage(replace(experiment, options=of_one), 0, [], {})
             same = next(other for other in alone if (other.name, other.fold) == ("aggnet", learner.fold))
             assert torch.equal(learner.method.posterior, same.method.posterior)
 
@@ -73,8 +75,8 @@ def in_three_folds(items, copies):
                           digits.EXPERTS[1], options)
     train = replace(dataset.train.select(torch.arange(items).repeat_interleave(copies)), copies=copies)
     plan = make_plan(train, options)
-    return train, plan, build_stage(0, [], replace(dataset, train=train), digits_main.PROTOCOL, options, CPU, "float32",
-                                    plan.folds)
+    experiment = Experiment(replace(dataset, train=train), digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    return train, plan, build_stage(experiment, 0, [], {})
 
 
 def test_fold_scores_are_sums_over_the_held_out_labels():
@@ -125,12 +127,14 @@ def stop_after(monkeypatch, epoch):
                                    {"max-mig": ["votes", "auto"]}, {"max-mig": [["votes"], "votes"]}])
 def test_what_is_no_choice(value):
     options = digits_main.SynthesizedOptions(start="auto", methods=["majority-vote", "max-mig"])
-    assert not starts.are_starts(value, digits_main.PROTOCOL, options, 2)
+    plan = SimpleNamespace(folds=[None, None])
+    experiment = Experiment(None, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    assert not starts.are_starts(value, experiment)
     good = {"max-mig": ["votes", "label-model"]}
-    assert starts.are_starts(good, digits_main.PROTOCOL, options, 2)
+    assert starts.are_starts(good, experiment)
     options.start = "votes"
-    assert starts.are_starts({}, digits_main.PROTOCOL, options, 2)
-    assert not starts.are_starts(good, digits_main.PROTOCOL, options, 2)
+    assert starts.are_starts({}, experiment)
+    assert not starts.are_starts(good, experiment)
 
 
 def test_auto_needs_held_out_labels(tmp_path):
@@ -141,8 +145,8 @@ def test_auto_needs_held_out_labels(tmp_path):
 
 def test_a_start_whose_training_fails_is_not_chosen(monkeypatch):
     """Though its first epoch was the best of all: the run would fail as it does."""
-    def build_stage(stage, earlier, dataset, protocol, options, *_):
-        return [SimpleNamespace(name="max-mig", start=options.start, failure=None)]
+    def build_stage(experiment, *_):
+        return [SimpleNamespace(name="max-mig", start=experiment.options.start, failure=None)]
 
     def train_folds(learners, train, plan, epoch, *_):
         if epoch == 2 and learners[0].start == "dawid-skene":
@@ -155,5 +159,5 @@ def test_a_start_whose_training_fails_is_not_chosen(monkeypatch):
     options = digits_main.parse(digits_main.SynthesizedOptions, digits_main.PROTOCOL, "", [
         "--select", "crowd", "--epochs", "3", "--start", "auto", "--methods", "max-mig"])
     dataset = SimpleNamespace(train=None)
-    assert starts.choose_starts(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL) == {
-        "max-mig": ["label-model"]}
+    experiment = Experiment(dataset, digits_main.PROTOCOL, options, plan, CPU, "float32", SERIAL)
+    assert starts.choose_starts(experiment) == {"max-mig": ["label-model"]}

@@ -1,4 +1,4 @@
-"""A data set of one's own, as the README describes it."""
+"""A Dataset that is built by hand, as docs/contributing.md describes it."""
 import csv
 import json
 from dataclasses import replace
@@ -15,6 +15,8 @@ from common.methods.max_mig import MaxMIG
 from common.names import PAPER_METHODS
 from common.networks.papers import feature_net
 from common.system.errors import UserError
+from common.training.executor import SERIAL
+from common.training.experiment import Experiment
 from common.training.options import Options
 from common.training.protocol import Protocol
 from common.training.run import run
@@ -101,5 +103,7 @@ def test_the_prior_of_own_data_starts_at_the_vote_shares_of_the_fold():
     everything = torch.arange(5)
     for train_items, counts in ((everything, [5 / 3 + 1, 4 / 3 + 1, 2]), (everything[:4], [5 / 3 + 1, 4 / 3 + 1, 1])):
         fold = Fold(0, train_items, everything)
-        setting = fold_setting(fold, items, protocol, Options(epochs=1), torch.device("cpu"), "float32", "votes")
+        dataset = Dataset(items, items, list("abc"), list("xyz"))
+        experiment = Experiment(dataset, protocol, Options(epochs=1), None, torch.device("cpu"), "float32", SERIAL)
+        setting = fold_setting(experiment, fold, "votes")
         np.testing.assert_allclose(MaxMIG(setting).report()["prior"], np.array(counts) / np.sum(counts), rtol=1e-5)
