@@ -240,7 +240,7 @@ def read_labels(file, classes, known_by):
     if is_empty(columns[label]).all():
         raise UserError(f"{file}: nothing in column {label!r}; expected labels")
     columns, lines = answered(file, Roles(task, None, label), columns, lines)
-    task, label = whole(columns[task], "task", file, lines), columns[label]
+    task, label = whole(columns[task], task, file, lines), columns[label]
     number = {name: c for c, name in enumerate(classes)}
     index = np.array([number.get(name, -1) for name in plain(label.values)], int)
     unknown = np.flatnonzero(index[label.codes] < 0)

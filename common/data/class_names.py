@@ -137,12 +137,13 @@ def warn_of_misspellings(answers):
     codes = all(re.fullmatch(r"\d+", name) and int(name) <= LARGEST_CODE for name in set(answers.classes) - MISSING)
     for c in np.flatnonzero(counts):
         name = answers.classes[c]
+        wide = answers.layout.startswith(WIDE)
+        kept = f"{answers.file}: {name!r} is a class, of {counts[c]} answers; if it is none, " + (
+            "leave the cells empty" if wide else f"--where COLUMN!='{name}' leaves them out")
         if name in NO_LABELS or codes and name in MISSING:
-            warn(f"{answers.file}: {name!r} is a class, of {counts[c]} answers; expected these left out if "
-                  "it means that there is none")
-        if name.lower() in UNSURE:
-            how = "expected empty cells" if answers.layout.startswith(WIDE) else f"--where COLUMN!='{name}' leaves them out"
-            echo(f"notice: {answers.file}: {name!r} is a class, of {counts[c]} answers; {how} if it is no answer")
+            warn(kept)
+        elif name.lower() in UNSURE:
+            echo(f"notice: {kept}")
         letters = re.search(r"[^\W\d_]", name)
         alike = re.sub(r"[\W_]+", "", name).lower() if letters else re.sub(r"^0+(?=\d)", "", name)
         same = written.setdefault(alike, name)

@@ -77,8 +77,7 @@ class Items:
 def prediction_batch(inputs):
     """How many items of an ImageSet or FeatureSet are predicted at once: so many that they take 12 MiB, from 64 to 1,024.
 
-    Of images on a CPU so many that they take 4 MiB, from 16 to 64: what the layers make of more of them no longer fits its
-    cache, nor what the C library keeps for the next batch (`keep_freed_memory`), and takes longer.
+    Images on a CPU: 4 MiB, from 16 to 64 items. The layers' outputs for larger batches do not fit the CPU's cache.
     """
     item = inputs.batch(slice(0, 1))
     size = max(1, math.prod(item.shape[1:]) * item.element_size())
@@ -89,11 +88,11 @@ def prediction_batch(inputs):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test items of the same classes (`class_names`), a name for each annotator; where an epoch is to be
-    selected by them, labelled validation items; what the run's folder shall say of the data, {file name: text}; and where
-    the run shall leave more than every run does, finish(folder, name, parts): the RunFolder, and the classifier, called
-    `name`, as [(trained Method, weight)] whose weights add up to one. texts: {item's name: text} where the items are
-    texts."""
+    """Training and test items of the same classes, and a name for each annotator.
+
+    valid: labelled items for epoch selection, or None; files: {file name: text}, written to the run's folder;
+    finish(folder, name, parts): called at the end of the run with its RunFolder, the classifier's name and [(trained
+    Method, weight)], whose weights add up to one; texts: {item's name: text} where the items are texts."""
     train: Items
     test: Items
     class_names: list

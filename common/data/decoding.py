@@ -107,7 +107,7 @@ def decode(files, size, mode="RGB", fit=resize, cache=None):
 
 
 class Budget:
-    """Bytes that threads share: `of` waits until so many are free. More than there are wait until all are."""
+    """Bytes that threads share: `of` waits until so many are free. A request for more than the total waits until all are."""
 
     def __init__(self, total):
         self.total = self.free = total

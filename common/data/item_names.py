@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-SEVERAL = -2
+AMBIGUOUS = -2
 
 
 def stem_of(name):
@@ -23,7 +23,7 @@ HASH_OF_FILE = r"^(?=[0-9]*[a-f])[0-9a-f]{8,40}[-_]"  # of a file itself: a date
 
 
 def find_items(there, names, keys=FILE_NAMES[:1]):
-    """int array: which of the items `there` each name means, -1 for none and SEVERAL for more than one.
+    """int array: which of the items `there` each name means, -1 for none and AMBIGUOUS for more than one.
 
     A name means the item of that name, in any Unicode form, or a file by one of `keys`. Else it may have gained a URL
     and its encoding, folders with / or \\, a hash before the file's name, or capitals: without them it means one of the
@@ -46,7 +46,7 @@ def _look_up(meant, there, wanted, taken=()):
     """Fills in, where `meant` is -1, which of `there` is equal to the name in `wanted`, except those that are taken."""
     index = {}
     for i, name in enumerate(there):
-        index[name] = SEVERAL if name in index else i
+        index[name] = AMBIGUOUS if name in index else i
     for k in np.flatnonzero(meant == -1):
         item = index.get(wanted[k], -1) if wanted[k] else -1
         meant[k] = -1 if item in taken else item
@@ -70,7 +70,7 @@ def _find_exported(meant, there, wanted, files):
             _look_up(meant, [item_key(path) for path in item_paths], _shortened(paths, key, meant, item_paths), taken)
             if not files:  # several names of one item are rather other items
                 met, count = np.unique(meant[meant != before], return_counts=True)
-                meant[np.isin(meant, [SEVERAL, *met[count > 1]]) & (before == -1)] = -1
+                meant[np.isin(meant, [AMBIGUOUS, *met[count > 1]]) & (before == -1)] = -1
                 taken |= set(meant[meant >= 0].tolist())
 
 

@@ -20,7 +20,8 @@ CONTENT = ("image", "image_url", "img", "picture", "photo", "file", "filename", 
 WORKER = ("worker", "annotator", "worker_id", "annotator_id", "workerid", "annotatorid", "performer", "user", "user_id",
           "rater", "labeler", "labeller")
 LABEL = ("label", "answer", "response", "class", "annotation", "given_label", "category")
-# less sure: they count where all three are found, as an annotator may be called so in a table with a column for each
+# they count only where task, worker and label are all found: in a table with a column for each annotator, one may be
+# called so
 MORE_TASKS = ("unit", "unit_id", "unitid", "subject_id", "subject_ids", "object", "object_id", "case_id", "record",
               "record_id", "page_id", "clip", "segment", "tweet_id", *CONTENT, "stimulus", "stimulus_id", "subject",
               "case", "patient", "patient_id", "specimen", "page", "row")
@@ -187,7 +188,8 @@ def find_roles(file, header, several=False):
 
 
 def find_survey(header):
-    """The Survey whose columns these are, or None, as where others are called like a label and the task or the worker."""
+    """The Survey whose columns these are, or None. None also where the other columns include a label and a task or worker:
+    a table with an answer in each row."""
     names = {key(column) for column in header}
     survey = next((survey for survey in SURVEYS if names.issuperset(survey.signs)), None)
     if survey is None:

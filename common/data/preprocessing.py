@@ -192,8 +192,8 @@ def _scale_of(files, size, channels, squaring):
 
 
 def moments(pixels):
-    """(mean, deviation) of the channels, float64 (K,), of uint8 images (N, H, W, K) in parts of 255: exact, of how often
-    there is each of the 256 values."""
+    """(mean, deviation) of the channels, float64 (K,), of uint8 images (N, H, W, K) scaled to [0, 1]. Computed exactly, from
+    a histogram of the 256 values."""
     counts = np.zeros((pixels.shape[3], 256))
     for image in pixels:
         counts += [np.bincount(channel.ravel(), minlength=256) for channel in image.transpose(2, 0, 1)]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from common.data.class_names import WHOLE, plain
-from common.data.item_names import FILE_NAMES, SEVERAL, find_items
+from common.data.item_names import AMBIGUOUS, FILE_NAMES, find_items
 from common.data.layouts import TASK, TRUTH, find_column, key
 from common.data.opening import MB, folder_at, read_array, read_bytes
 from common.data.scans import ENDINGS
@@ -34,7 +34,7 @@ class Source:
         return len(self.names)
 
     def find(self, names):
-        """int array: which item each name means, as item_names.find_items says, -1 for none and SEVERAL for more than one.
+        """int array: which item each name means, as item_names.find_items says, -1 for none and AMBIGUOUS for more than one.
         """
         return find_items(self.names, names, FILE_NAMES if self.kind == "images" else FILE_NAMES[:1])
 
@@ -46,7 +46,7 @@ class Source:
         if len(unknown):
             more = f", and {len(unknown) - 1} more items that are not" if len(unknown) > 1 else ""
             several = f"may be several {'files' if self.kind == 'images' else 'items'} of"
-            what = several if index[unknown[0]] == SEVERAL else "is not in"
+            what = several if index[unknown[0]] == AMBIGUOUS else "is not in"
             unnamed = self.kind == "features" and self.origin.endswith(".npy") and self.names[-1] == str(len(self) - 1)
             raise UserError(f"{place(unknown[0])}: item {names[unknown[0]]!r}, which {what} --{self.kind} "
                             f"{self.origin}{more}; expected {given} items that are there: {first_few(self.names)}"

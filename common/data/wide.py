@@ -35,7 +35,7 @@ from common.data.wide_checks import (
     COLUMNS,
     NO_HEADER,
     OTHERS,
-    PEOPLE,
+    PERSON_PATTERN,
     check_annotators,
     check_header,
     listed,
@@ -180,7 +180,7 @@ def _is_a_row_for_each_annotator(table, names):
     distinct = len(first.values) == len(first.codes) and "" not in first.values
     files = len(ends) == 1 and ends != {""}
     questions = all(re.search(r"[ ?]|^q\d", name.lower()) for name in names[1:])
-    survey = key(names[0]) in PERSONS and questions and not re.search(f"{PEOPLE}|label", " ".join(names[1:]).lower())
+    survey = key(names[0]) in PERSONS and questions and not re.search(f"{PERSON_PATTERN}|label", " ".join(names[1:]).lower())
     return distinct and (key(names[0]) in (*WORKER, *MORE_WORKERS) or survey or files and not _like_files(first.values))
 
 

@@ -16,8 +16,8 @@ from common.system.errors import UserError, echo, warn
 COLUMNS = "the names of the task's, worker's and label's column in --columns TASK WORKER LABEL"
 OTHERS = "if other columns are the items' and the annotators': --columns TASK --annotators NAME ..."
 NO_HEADER = ", or --no-header if it is an answer"
-PEOPLE = "annotator|coder|expert|grader|judge|rater|reader|reviewer|worker"  # in columns' names
-SEVERAL = 10  # answers of labels that nobody else gives: then a column is no annotator's
+PERSON_PATTERN = "annotator|coder|expert|grader|judge|rater|reader|reviewer|worker"  # in columns' names
+MIN_ANSWERS = 10  # answers of labels that nobody else gives: then a column is no annotator's
 LONG = 8  # rows from which two columns whose pairs hardly repeat are no accident
 FEW_TWICE = .9  # the share of different pairs from which they hardly repeat
 FIRST, MOST = 4, .7  # the columns among which these two are, and the share of all pairs of their values that there is
@@ -25,7 +25,8 @@ FIRST, MOST = 4, .7  # the columns among which these two are, and the share of a
 CRITERIA = {"accuracy", "adequacy", "clarity", "coherence", "completeness", "consistency", "correct", "correctness",
             "faithfulness", "fluency", "grammar", "helpfulness", "informativeness", "readability", "relevance", "usefulness"}
 STEADY = .25  # the variance of the rows' sums where cells count votes, as a share of that of independent columns
-MARGIN = .1  # by which answers in a column are alike more than those in a row, where rows are people; product has .06
+# by which answers in a column are alike more than those in a row, where rows are people; 14 public crowds have .06 at most
+MARGIN = .1
 MANY = 6  # columns, of which not all are named in a line
 
 
@@ -51,7 +52,7 @@ def refuse_long(file, table, names, numbered=False):
         never_twice = not numbered and len(names) == 3 and pair == tuple(names[:2]) and pairs == rows
         if rows >= LONG and max(values) < rows and equal.mean() < .5 and (crossed or never_twice):
             label = (names[names.index(pair[1]) + 1:] or ["LABEL"])[0]
-            person = [re.search(f"{PEOPLE}|participant|respondent|user", name.lower()) for name in pair]
+            person = [re.search(f"{PERSON_PATTERN}|participant|respondent|user", name.lower()) for name in pair]
             if person[0] and not person[1] or not any(person) and values[0] < values[1]:  # there are more items than people
                 pair = pair[::-1]
             nameless = isinstance(file, Frame) and all(name.isdigit() for name in table)
@@ -68,9 +69,9 @@ def check_annotators(file, table, names, codes, written, several):
     values, occurring = _values_of(codes, written)
     for k in [k for k, column in enumerate(values) if len(names) > 2 and all(occurring[value] == 1 for value in column)]:
         count = (codes[:, k] >= 0).sum()
-        if count >= SEVERAL and odd is None:
+        if count >= MIN_ANSWERS and odd is None:
             odd = k
-        elif 0 < count < SEVERAL:
+        elif 0 < count < MIN_ANSWERS:
             warn(f"{file}: nothing in column {names[k]!r} is in another; is it an annotator's?")
     if odd is not None:
         each = ", or --columns TASK LABEL if each file is one annotator's" * several
@@ -129,7 +130,7 @@ def warn_of_rows(file, header, task, names, codes):
     if columns < rows + MARGIN:
         return
     how = questions_flag(header, task, names) if task else "expected a first column named worker"
-    warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; if each row has one "
+    warn(f"{file}: two answers in a column are equal in {columns:.0%}, two in a row in {rows:.0%}; perhaps each row has one "
          f"person's answers: {how}")
 
 

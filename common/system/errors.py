@@ -28,7 +28,7 @@ def _open_closed_streams():
 
 def launch(main):
     """Runs main() as a script and exits: 0 when it is done, 2 on what a user can cause (a UserError, a file that cannot be
-    read or written, a lack of memory), 130 on Control-C, which says what it is given as a KeyboardInterrupt's argument."""
+    read or written, a lack of memory), 130 on Control-C. The message is then the KeyboardInterrupt's argument."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
     try:

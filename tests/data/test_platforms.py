@@ -113,7 +113,7 @@ def test_an_item_of_its_own_file_keeps_its_name(write):
 
 def test_labels_of_other_tools(write):
     records = [{"externalId": "a", "labels": [None]}, {"externalId": "b", "labels": []}]
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="data.json, record 2: '.*' has 0 labels in one answer"):
         read_answers(write(json.dumps(records), "data.json"))
 
 

@@ -203,10 +203,14 @@ def test_answers_that_unpack_to_much(tmp_path, monkeypatch):
         (tmp_path / "b.gz").write_bytes(gzip.compress(start) + gzip.compress(b" " * opening.UNPACKED))
         with pytest.raises(UserError, match="cannot be read .more than it can need when unpacked"):
             read_answers(str(tmp_path / "b.gz"))
-    for content in (b'{"a":' * 100_000, b'{"a": {"b": 1' + b"0" * 5000 + b"}}", b"\x1f\x8b" + bytes(30), b'{"\xff": 1}',
-                    b"task,worker,label\n\xff,a,b\n", b"\0" * 100, b"task,worker,label\na,b,\"c\n"):
+    for content, message in (
+            (b'{"a":' * 100_000, "not JSON that can be read .maximum recursion"),
+            (b'{"a": {"b": 1' + b"0" * 5000 + b"}}", "not JSON that can be read .Exceeds the limit"),
+            (b"\x1f\x8b" + bytes(30), "cannot be read .Unknown compression"), (b'{"\xff": 1}', "not JSON that can be read"),
+            (b"task,worker,label\n\xff,a,b\n", "not UTF-8 text"), (b"\0" * 100, "line 1: columns"),
+            (b"task,worker,label\na,b,\"c\n", "not a table .EOF inside string")):
         (tmp_path / "c").write_bytes(content)
-        with pytest.raises(UserError):
+        with pytest.raises(UserError, match=message):
             read_answers(str(tmp_path / "c"))
 
 

@@ -143,7 +143,7 @@ def test_what_is_done_is_said(tmp_path, how, said):
 
 
 def test_nothing_is_cut_by_default(tmp_path):
-    """What is at the edge of a long image is there: today's crop loses it."""
+    """What is at the edge of a long image is there: with --fit crop it would be lost."""
     values = np.full((20, 60), 10, np.uint8)
     values[:, :8] = 250
     Image.fromarray(values).save(tmp_path / "a.png")

@@ -51,14 +51,6 @@ def test_archive(cifar_folder, tmp_path):
         tar.add(cifar_folder / cifar10.FOLDER, cifar10.FOLDER)
     for ours, theirs in zip(cifar10.load(archive.parent)[:2], cifar10.load(cifar_folder)[:2], strict=True):
         np.testing.assert_array_equal(pixels(ours), pixels(theirs))
-    content = archive.read_bytes()
-    archive.write_bytes(content[:len(content) // 2])
-    with pytest.raises(UserError, match="cifar-10-python.tar.gz: cut short or broken"):
-        cifar10.load(archive.parent)
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(cifar_folder / cifar10.FOLDER / "test_batch", "test_batch")
-    with pytest.raises(UserError, match="cifar-10-python.tar.gz: has no data_batch_1"):
-        cifar10.load(archive.parent)
 
 
 def image_folder(tmp_path, size=32):
