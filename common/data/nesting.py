@@ -8,9 +8,10 @@ import pickletools
 
 import torch
 
+from common.data.opening import ZIP
+
 LEVELS = 200  # of containers inside one another
 PARTS = 10_000  # of a tuple, those of the tuples in it counted each time that they occur
-ZIP = b"PK\x03\x04"  # the first bytes by which torch tells its zip archives from its older files
 PICKLES_OF_OLD_FILES = 5  # magic number, version, system, the value, keys of the storages
 
 VALUES = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE",
