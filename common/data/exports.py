@@ -168,7 +168,7 @@ def refuse_objects(file):
 
 
 def _placed(file, unit, number, read, record, of_all):
-    """The rows of a record, each with its number. of_all: what the tool's reader is told of all records. Raises UserError,
+    """The rows of a record, each with its number. of_all: what the tool's reader is given of all records. Raises UserError,
     with the place, for what the reader refuses."""
     try:
         return [row | {"": number, "question": str(row.get("question", ""))} for row in read(record, of_all)]
