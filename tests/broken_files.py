@@ -18,7 +18,7 @@ import cifar10
 import human_labels
 import labelme
 import prepare
-from common.data import decoding
+from common.data import decoding, image_lists
 from common.data.answers import read_answers, read_labels
 from common.data.opening import read_array
 from common.data.pickles import load_arrays
@@ -126,7 +126,7 @@ def make(folder, run):
         Image.fromarray(image).save(packed, kind.replace("jpg", "jpeg").replace("tif", "tiff"))
         add(f"image-{kind}", packed.getvalue(), lambda path: fit(read_source(images=str(path.parent)), [0], size=16),
             f"image-{kind}/a.{kind}")
-    add("list.csv", b"image-jpg/a.jpg,0\n/image-png/a.png,1\n", lambda path: decoding.read_lists(folder, [path.name], 2))
+    add("list.csv", b"image-jpg/a.jpg,0\n/image-png/a.png,1\n", lambda path: image_lists.read_lists(folder, [path.name], 2))
     add("candidates.csv", b"seriesuid,coordX,coordY,coordZ,class\n" + b"scan,1.5,2,-3.25,1\nscan,1,2,3,0\n" * 3,
         prepare.read_candidates)
     for compress in (False, True):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from common.data.images import IMAGENET
-from common.data.item_names import SEVERAL
+from common.data.item_names import AMBIGUOUS
 from common.data.preprocessing import apply, fit, moments
 from common.data.sources import read_source
 from common.names import FITS
@@ -116,7 +116,7 @@ def test_what_is_called_as_the_answers_call_it(folder):
         assert [called.names[source.names.index(name)] for name in others] == theirs
         assert [called.names[source.names.index(name)] for name in ("rgb.png", "more/clear.png")] == ours
     (folder / "more" / "rgb.jpg").write_bytes((folder / "rgb.png").read_bytes())
-    assert read_source(images=str(folder)).find(["rgb", "rgb.jpg"])[0] == SEVERAL
+    assert read_source(images=str(folder)).find(["rgb", "rgb.jpg"])[0] == AMBIGUOUS
 
 
 def test_features_in_another_order(tmp_path):
