@@ -24,7 +24,7 @@ def items_of(file, header, roles):
     another one's values come several times, from different workers for the most part. Raises UserError where the task's
     column is a question, and another one says of what it is asked."""
     if key(roles.task) in QUESTIONS:
-        _refuse_questions(file, header, roles)
+        return _asked_of(file, header, roles)
     others = [name for name in header if name not in (roles.task, roles.worker, roles.label)
               and key(name) not in (*COUNTERS, "page") and find_column([name], (*TASK, *MORE_TASKS))]
     if not others or key(roles.task) not in COUNTERS:
@@ -45,20 +45,27 @@ def items_of(file, header, roles):
     return replace(roles, task=found)
 
 
-def _refuse_questions(file, header, roles):
-    """Raises UserError where each question comes with several values of another column, which come several times too."""
+def _asked_of(file, header, roles):
+    """The Roles, with the column of which one question is asked for the task. Raises UserError where there are several
+    questions, each with several values of another column, which come several times too."""
     others = [name for name in header if name not in (roles.task, roles.worker, roles.label) and key(name) in ASKED]
     if not others:
-        return
+        return roles
     table, lines = read_columns(file, [roles.task, *others])
     questions = table[roles.task]
     for name in others:
-        values = len(table[name].values)
-        if _pairs(questions, table[name]) >= MIXED * len(questions.values) and 1 < values <= len(lines) / MIXED:
+        values = table[name].values
+        several = _pairs(questions, table[name]) >= MIXED * len(questions.values)
+        if several and "" not in values and 1 < len(values) <= len(lines) / MIXED:  # no comments: few are equal, or empty
+            if len(questions.values) == 1:
+                echo(f"notice: {file}: {name!r} names the items, as there is one {roles.task!r} (--columns TASK WORKER "
+                     "LABEL)")
+                return replace(roles, task=name)
             ways = (f"--columns {shlex.join([task, roles.worker, roles.label])}" for task in (
                 f"{name}+{roles.task}", roles.task))
             raise UserError(f"{file}: {name!r} differs within a {roles.task!r}; if both name an item: {next(ways)}; if the "
                             f"{roles.task} alone: {next(ways)}")
+    return roles
 
 
 def _pairs(first, second):

@@ -22,6 +22,17 @@ def test_questions_about_images(write, workers):
     assert len(read_answers(file, columns=["question", "worker", "answer"], duplicates="count").items) == 4
 
 
+def test_one_question_about_images(write, capsys):
+    assert len(read_answers(write(asked(6, 1, lambda image: range(3)))).items) == 6
+    assert "'image' names the items, as there is one 'question'" in capsys.readouterr().out
+
+
+def test_comments_are_no_part_of_an_item(write):
+    rows = [(f"q{k}?", f"w{w}", "ab"[(k + w) % 2], f"because {k % 7}" * (w < 2)) for k in range(20) for w in range(5)]
+    file = write("question,worker,answer,text\n" + "".join(",".join(row) + "\n" for row in rows))
+    assert len(read_answers(file).items) == 20
+
+
 def test_a_question_of_its_own_for_each_image(write):
     file = write("image,question,worker,answer\n" + "".join(f"{k}.png,q{k}?,w{w},{'ab'[k % 2]}\n" for k in range(6)
                                                             for w in range(3)))
