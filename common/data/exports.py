@@ -42,15 +42,14 @@ def json_table(file, where=()):
 
 def nested_table(table, name, where=()):
     """The Frame of a DataFrame with lists or objects in its cells, as json_table's; None of any other table."""
-    first = _first_cells(table)
-    if not is_nested(table) or not any(is_one(_as_json(first)) for _, is_one, *_ in EXPORTS):
-        return None
-    return _of_records(name, records_of(table), None, where)
+    return _of_records(name, records_of(table), None, where) if is_nested(table) else None
 
 
 def is_nested(table):
-    """Whether a DataFrame has lists or objects in its cells."""
-    return any(isinstance(value, list | dict | np.ndarray) for value in _first_cells(table).values())
+    """Whether a DataFrame has lists or objects in its cells, as an export of EXPORTS has them."""
+    first = _first_cells(table)
+    return any(isinstance(value, list | dict | np.ndarray) for value in first.values()) and any(
+        is_one(_as_json(first)) for _, is_one, *_ in EXPORTS)
 
 
 def records_of(table):
