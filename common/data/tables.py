@@ -201,12 +201,10 @@ def read_columns(file, names=None):
     int (N,), the line of the file that each row is on."""
     if isinstance(file, Frame):
         header, frame = header_of(file), file.as_text()
+        lines = np.arange(len(frame)) + 2 if file.numbers is None else file.numbers
     else:
         header, dialect = _dialect(file)
         frame = _parse(file, dialect | TEXT)
-    if isinstance(file, Frame):
-        lines = np.arange(len(frame)) + 2 if file.numbers is None else file.numbers
-    else:
         lines = _lines_of(file, len(frame), dialect)
     columns = {name: joined([strip(frame[part]) for part in columns_of(name, header)]) for name in names or header}
     blank = np.logical_and.reduce([is_empty(column) for column in columns.values()])
